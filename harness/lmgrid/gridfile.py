@@ -1,0 +1,289 @@
+"""A grid file, and what the command line asks beside it, to a Grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from lmgrid.document import (
+    BLOCKS,
+    SETTINGS,
+    TRAINING,
+    Block,
+    alternatives,
+    axis,
+    normalise,
+    override,
+    parse,
+    parse_assignment,
+    table,
+)
+from lmgrid.grid import (
+    AnyCell,
+    Budget,
+    Cell,
+    Excluded,
+    Grid,
+    GridError,
+    KernelCell,
+    Part,
+    PartError,
+    near,
+)
+from lmgrid.selection import Filter
+from lmgrid.spec import KernelPart, ModelPart, RegularizerPart
+
+Parts = tuple[Part, ...]
+ONE_EPOCH = {"epochs": 1}
+
+
+class Catalogue(Protocol):
+    """What reading a grid needs to know of the plugins. Each raises PartError or GridError."""
+
+    def part(self, kind: str, name: str, options: Mapping[str, Any]) -> Part: ...
+
+    def option_names(self, kind: str, name: str) -> tuple[str, ...]: ...
+
+    def model(self, part: Part) -> ModelPart: ...
+
+    def regularizer(self, part: Part) -> RegularizerPart: ...
+
+    def kernel(self, part: Part) -> KernelPart: ...
+
+    def resolve_device(self, name: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks beside the file: overrides and filters."""
+
+    sets: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+NOTHING_ASKED = Asked()
+
+
+def read_grid(path: Path, catalogue: Catalogue, asked: Asked = NOTHING_ASKED) -> Grid:
+    """Return the cells that a file asks for; GridError says what is wrong and where."""
+    try:
+        document = normalise(parse(path))
+        for assignment in asked.sets:
+            override(document, assignment, catalogue.option_names)
+        return _Reader(document, catalogue, asked).grid(path)
+    except GridError as error:
+        raise GridError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How the cells of one model block are trained: its axes, where they can be felt."""
+
+    optimizers: tuple[Part | None, ...]
+    regularizers: tuple[Parts, ...]
+    seeds: tuple[int | None, ...]
+    devices: tuple[str, ...]
+    threads: tuple[int, ...]
+    budget: Budget | None
+
+
+class _Reader:
+    """From a normalised document to cells."""
+
+    def __init__(self, document: Block, catalogue: Catalogue, asked: Asked) -> None:
+        self._document = document
+        self._catalogue = catalogue
+        self._asked = asked
+
+    def grid(self, path: Path) -> Grid:
+        cells: tuple[AnyCell, ...] = (*dict.fromkeys(self._cells()), *self._kernel_cells())
+        excludes = [self._exclude(i, block) for i, block in enumerate(self._document["exclude"])]
+        for chosen, _ in excludes:
+            chosen.check(cells)
+        reasons = {c: [why for chosen, why in excludes if chosen.matches(c)] for c in cells}
+        excluded = tuple(Excluded(cell, why[0]) for cell, why in reasons.items() if why)
+        kept = self._only([cell for cell, why in reasons.items() if not why])
+        title = self._typed("title", str, "")
+        return Grid(path.stem, title, path.parent, tuple(kept), excluded)
+
+    def _only(self, cells: list[AnyCell]) -> list[AnyCell]:
+        conditions: dict[str, list[Any]] = {}
+        for text in self._asked.only:
+            key, value = parse_assignment(text, "--only")
+            conditions.setdefault(key, []).extend(axis(value, f"--only {key}"))
+        chosen = Filter(tuple((k, tuple(v)) for k, v in conditions.items()), "--only")
+        chosen.check(cells)
+        kept = [cell for cell in cells if chosen.matches(cell)]
+        if not kept:
+            asked = " ".join(f"--only {text}" for text in self._asked.only)
+            raise GridError(f"{asked}: no cell is left" if asked else "the grid has no cells")
+        return kept
+
+    def _exclude(self, index: int, block: Block) -> tuple[Filter, str]:
+        where = f"exclude[{index}]"
+        because = block.get("because")
+        if not isinstance(because, str) or not because:
+            raise GridError(f'{where}: give the reason, because = "…"')
+        conditions = [
+            (k, tuple(axis(v, f"{where}.{k}"))) for k, v in block.items() if k != "because"
+        ]
+        if not conditions:
+            raise GridError(f"{where}: names nothing to leave out")
+        return Filter(tuple(conditions), where), because
+
+    # ------------------------------------------------------------ cells
+
+    def _cells(self) -> Iterator[Cell]:
+        corpora = self._parts("corpora")
+        blocks = self._document["models"]
+        if blocks and not corpora:
+            raise GridError("corpora: models need a corpus; add a [[corpora]] block")
+        for i, block in enumerate(blocks):
+            where = f"models[{i}]"
+            own = {key: block[key] for key in (*SETTINGS, *TRAINING) if key in block}
+            options = {key: value for key, value in block.items() if key not in own}
+            for model in self._expand("model", options, where):
+                for corpus in corpora:
+                    yield from self._trained(corpus, model, self._training(model, own, where))
+
+    def _trained(self, corpus: Part, model: Part, how: _Training) -> Iterator[Cell]:
+        axes = product(how.optimizers, how.regularizers, how.seeds, how.devices, how.threads)
+        for optimizer, regularizers, seed, device, threads in axes:
+            yield Cell(corpus, model, optimizer, regularizers, seed, device, threads, how.budget)
+
+    def _training(self, model: Part, own: Block, where: str) -> _Training:
+        kind = self._catalogue.model(model)
+        if not kind.by_gradient:
+            for key in (*TRAINING, "budget"):
+                if key in own:
+                    raise GridError(
+                        f"{where}.{key}: {model.name!r} counts and does not train; remove it"
+                    )
+        if kind.deterministic and "seeds" in own:
+            raise GridError(f"{where}.seeds: {model.name!r} feels no seed; remove it")
+        trains = kind.by_gradient
+        return _Training(
+            self._optimizers(own, where, model) if trains else (None,),
+            self._regularizer_lists(own, where, model) if trains else ((),),
+            (None,) if kind.deterministic else self._seeds(own, where),
+            self._devices(own, where, kind.devices),
+            tuple(self._typed_axis("threads", own, where, 1)),
+            self._budget(own, where) if trains else None,
+        )
+
+    def _optimizers(self, own: Block, where: str, model: Part) -> Parts:
+        path, tables = self._own_or_shared("optimizers", own, where)
+        if not tables:
+            hint = 'optimizers = ["adam"]'
+            raise GridError(f"{path}: {model.name!r} learns by gradient; name an optimizer: {hint}")
+        return tuple(
+            p for i, t in enumerate(tables) for p in self._expand("optimizer", t, f"{path}[{i}]")
+        )
+
+    def _regularizer_lists(self, own: Block, where: str, model: Part) -> tuple[Parts, ...]:
+        path, lists = self._own_or_shared("regularizers", own, where)
+        combined: list[Parts] = [] if lists else [()]
+        for i, entry in enumerate(lists):
+            if not isinstance(entry, list):
+                hint = "each entry is a list of regularizers that act together, [] for none"
+                raise GridError(f"{path}[{i}]: {hint}")
+            axes = [
+                self._expand("regularizer", t, f"{path}[{i}][{j}]") for j, t in enumerate(entry)
+            ]
+            combined += product(*axes)
+        for parts in combined:
+            self._check_sites(parts, model, path)
+        return tuple(combined)
+
+    def _check_sites(self, parts: Parts, model: Part, where: str) -> None:
+        offered = self._catalogue.model(model).sites
+        for part in parts:
+            needed = self._catalogue.regularizer(part).sites
+            if needed and not set(needed) & set(offered):
+                sites = ", ".join(needed)
+                raise GridError(
+                    f"{where}: {part.name!r} acts at {sites}; {model.name!r} has no such site"
+                )
+
+    def _own_or_shared(self, key: str, own: Block, where: str) -> tuple[str, list[Any]]:
+        if key in own:
+            return f"{where}.{key}", own[key]
+        return (key, self._document[key]) if key in self._document else (f"{where}.{key}", [])
+
+    def _seeds(self, own: Block, where: str) -> tuple[int, ...]:
+        return self._asked.seeds or tuple(self._typed_axis("seeds", own, where, 0))
+
+    def _devices(self, own: Block, where: str, patterns: Sequence[str]) -> tuple[str, ...]:
+        asked = self._asked.devices or tuple(self._typed_axis("devices", own, where, "cpu"))
+        devices = dict.fromkeys(map(self._catalogue.resolve_device, asked))
+        fitting = [d for d in devices if any(fnmatchcase(d, pattern) for pattern in patterns)]
+        if not fitting and "devices" in own:
+            raise GridError(f"{where}.devices: this model runs on {', '.join(patterns)} alone")
+        return tuple(fitting) or ("cpu",)
+
+    def _budget(self, own: Block, where: str) -> Budget:
+        value = own.get("budget", self._document.get("budget", ONE_EPOCH))
+        path = f"{where}.budget" if "budget" in own else "budget"
+        table = table(value, path)
+        known = [field.name for field in fields(Budget)]
+        for key in table:
+            if key not in known:
+                raise GridError(f"{path}.{key}: unknown key{near(key, known)}")
+        return _convert(table or ONE_EPOCH, Budget, path)
+
+    # ------------------------------------------------------------ parts
+
+    def _kernel_cells(self) -> Iterator[KernelCell]:
+        for part in self._parts("kernels"):
+            devices = self._devices({}, "", self._catalogue.kernel(part).devices)
+            for device, threads in product(devices, self._typed_axis("threads", {}, "", 1)):
+                yield KernelCell(part, device, threads)
+
+    def _parts(self, key: str) -> Parts:
+        blocks = enumerate(self._document[key])
+        return tuple(p for i, b in blocks for p in self._expand(BLOCKS[key], b, f"{key}[{i}]"))
+
+    def _expand(self, kind: str, block: Block, where: str) -> Parts:
+        """Return a part for each combination of a block's options."""
+        name = block.get("name")
+        if not isinstance(name, str):
+            raise GridError(f'{where}: name the {kind}, name = "…"')
+        options = {key: value for key, value in block.items() if key != "name"}
+        try:
+            return tuple(self._catalogue.part(kind, name, o) for o in alternatives(options, where))
+        except PartError as error:
+            raise GridError(
+                f"{where}.{error.option}: {error}" if error.option else f"{where}: {error}"
+            ) from None
+
+    # ------------------------------------------------------------ plain settings
+
+    def _typed(self, key: str, kind: type[Any], default: Any) -> Any:
+        return _convert(self._document.get(key, default), kind, key)
+
+    def _typed_axis(self, key: str, own: Block, where: str, default: Any) -> list[Any]:
+        path = f"{where}.{key}" if key in own else key
+        values = axis(own.get(key, self._document.get(key, default)), path)
+        return [_check_plain(_convert(v, type(default), path), path) for v in values]
+
+
+def _convert(value: Any, kind: type[Any], where: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise GridError(f"{where}: {str(error).replace(' - at `$`', '')}") from None
+
+
+def _check_plain(value: Any, where: str) -> Any:
+    low = 1 if where.endswith("threads") else 0
+    if isinstance(value, int) and not low <= value < 2**63:
+        raise GridError(f"{where}: {value} is not between {low} and 2**63 - 1")
+    return value

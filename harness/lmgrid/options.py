@@ -1,0 +1,81 @@
+"""A part's options: from a table of a grid file to a checked instance, and to its identity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from lmgrid.grid import Part, PartError, near
+
+T = TypeVar("T")
+
+
+@cache
+def _hints(part: type[Any]) -> dict[str, Any]:
+    return get_type_hints(part, include_extras=True)
+
+
+def option_names(part: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(part))
+
+
+def names_file(part: type[Any], option: str) -> bool:
+    """Whether an option names a file, by its annotation."""
+    hint = _hints(part)[option]
+    return Path in (hint, *get_args(hint))
+
+
+def default(field: Field[Any]) -> Any:
+    """Return a field's default, or MISSING where it must be given."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def make_part(part: type[T], options: Mapping[str, Any]) -> T:
+    """Return an instance with checked options; PartError names the option at fault."""
+    for name in options:
+        if name not in option_names(part):
+            raise PartError(f"unknown option{near(name, option_names(part))}", name)
+    try:
+        return msgspec.convert(dict(options), part, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise PartError(*_explain(str(error))) from None
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value and "\x00" not in value:
+        return Path(value)
+    raise ValueError("Expected the name of a file")
+
+
+def _explain(message: str) -> tuple[str, str]:
+    """Return what msgspec says as (sentence, option); it ends with `` - at `$.option` ``."""
+    sentence, _, where = message.partition(" - at `$")
+    return sentence, where.strip("`.").split("[")[0]
+
+
+def describe_part(name: str, instance: Any) -> Part:
+    """Return the identity of an instance: every option, those that name files apart."""
+    part, options, files, changed = type(instance), [], [], []
+    for field in sorted(fields(instance), key=lambda field: field.name):
+        value = getattr(instance, field.name)
+        if value != default(field):
+            changed.append(field.name)
+        if names_file(part, field.name):
+            files += [] if value is None else [(field.name, str(value))]
+        else:
+            options.append((field.name, _plain(value, field.name)))
+    return Part(name, tuple(options), tuple(files), tuple(changed))
+
+
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(inner, name) for inner in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PartError(f"{value} is not a finite number", name)
+    return value

@@ -1,0 +1,252 @@
+"""What a run leaves behind, addressed by what went into it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import msgspec
+
+from lmgrid.environment import Environment
+from lmgrid.grid import AnyCell, Cell, KernelCell
+from lmgrid.source import Source
+
+SCHEMA = 1
+
+
+class RecordError(ValueError):
+    """A record cannot be read or trusted; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The model as it was at one yield of ``fit`` where validation was scored."""
+
+    tokens: int  # training tokens so far
+    seconds: float  # of training alone, wall time
+    cpu_seconds: float
+    train_nats: float  # mean data loss per token since the point before
+    penalty: float
+    valid_nats: float | None  # None: a probability of zero
+    events: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a split was predicted: sums over its tokens, so that any mean can be made."""
+
+    tokens: int
+    nats: float | None  # total; None where a probability was zero
+    unknown_tokens: int
+    known_nats: float | None  # total over tokens that are not <unk>
+    zero_probability_tokens: int
+    characters: int
+    bytes: int
+    blocks: tuple[float | None, ...] = ()  # mean nats of consecutive equal shares of the split
+
+    @property
+    def mean_nats(self) -> float:
+        return math.inf if self.nats is None else self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        return _exp(self.mean_nats)
+
+    @property
+    def known_perplexity(self) -> float:
+        """Perplexity of the tokens that are not unknown; NaN if there are none."""
+        known = self.tokens - self.unknown_tokens
+        if self.known_nats is None:
+            return math.inf
+        return _exp(self.known_nats / known) if known else math.nan
+
+    @property
+    def bits_per_character(self) -> float:
+        """Of the original text. A lower bound where an unknown token hides characters."""
+        return math.inf if self.nats is None else self.nats / math.log(2) / self.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        return math.inf if self.nats is None else self.nats / math.log(2) / self.bytes
+
+    @property
+    def unknown_rate(self) -> float:
+        return self.unknown_tokens / self.tokens
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What went in. Its hash is the address, so it holds no time, no machine and no file name."""
+
+    cell: AnyCell
+    corpus: str  # digest of the raw bytes; empty for a kernel
+    sources: tuple[Source, ...]
+
+    @property
+    def address(self) -> str:
+        return _hash(_ENCODER.encode((SCHEMA, _nameless(self.cell), self.corpus, self.sources)))
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training cost, and which weights were kept."""
+
+    tokens: int
+    seconds: float  # wall time, compilation apart
+    cpu_seconds: float
+    compile_seconds: float
+    peak_bytes: int
+    kept: str  # "best validation point" or "last point"
+    kept_tokens: int
+
+
+@dataclass(frozen=True)
+class CorpusSize:
+    """How much text there was, after encoding."""
+
+    types: int
+    train_tokens: int
+    train_unknown_rate: float
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Where and beside what a number was made."""
+
+    environment: Environment
+    started: str  # ISO 8601, UTC
+    jobs: int  # cells that could run side by side
+    load: float  # one-minute load average before
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished cell."""
+
+    inputs: Inputs
+    normalised: bool
+    corpus: CorpusSize
+    points: tuple[Point, ...]
+    training: Training
+    valid: Score
+    test: Score
+    score_seconds: float  # wall time of scoring the test split
+    parameters: int | None
+    bytes: int | None
+    circumstances: Circumstances
+
+    @property
+    def cell(self) -> Cell:
+        if not isinstance(self.inputs.cell, Cell):
+            raise RecordError("the record of a kernel is no record of a model")
+        return self.inputs.cell
+
+
+@dataclass(frozen=True)
+class KernelRecord:
+    """A finished pair of loop and vectorised form."""
+
+    inputs: Inputs
+    equal: bool
+    difference: float  # the largest, absolute
+    tolerance: float
+    loop_seconds: tuple[float, ...]  # a call, one figure a round; empty if not equal
+    vector_seconds: tuple[float, ...]
+    circumstances: Circumstances
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended otherwise: what a table shows instead of numbers."""
+
+    inputs: Inputs
+    status: str  # error, timeout, out-of-memory, killed, diverged
+    error: str  # type of the exception, or the signal
+    message: str
+    traceback: str
+    seconds: float
+    circumstances: Circumstances
+
+
+Outcome: TypeAlias = Record | KernelRecord | Failure
+KINDS: dict[str, type[Any]] = {"record": Record, "kernel": KernelRecord, "failure": Failure}
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A file of the store: a body, and what proves that it is whole and in its place."""
+
+    kind: str
+    schema: int
+    address: str
+    sha256: str  # of the body's bytes
+    body: msgspec.Raw
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_ENVELOPE = msgspec.json.Decoder(Envelope)
+_BODIES = {kind: msgspec.json.Decoder(made) for kind, made in KINDS.items()}
+
+
+def seal(outcome: Outcome) -> bytes:
+    """Return an outcome as the bytes of its file."""
+    kind = next(kind for kind, made in KINDS.items() if isinstance(outcome, made))
+    body = _ENCODER.encode(outcome)
+    digest = hashlib.sha256(body).hexdigest()
+    return _ENCODER.encode(
+        Envelope(kind, SCHEMA, outcome.inputs.address, digest, msgspec.Raw(body))
+    )
+
+
+def unseal(data: bytes) -> tuple[Outcome, Envelope]:
+    """Return what a file holds, without checking its hash; RecordError says what is wrong."""
+    try:
+        envelope = _ENVELOPE.decode(data)
+        if envelope.schema > SCHEMA:
+            raise RecordError(
+                f"has schema {envelope.schema}, newer than {SCHEMA}, the newest that this lmgrid "
+                "reads; install a newer lmgrid"
+            )
+        return _BODIES[envelope.kind].decode(envelope.body), envelope
+    except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
+        raise RecordError(f"is torn or altered: {error}") from None
+
+
+def faults(data: bytes, name: str) -> str:
+    """Return what is wrong with a file of that name, or nothing: hash, address and form."""
+    try:
+        outcome, envelope = unseal(data)
+    except RecordError as error:
+        return str(error)
+    if hashlib.sha256(bytes(envelope.body)).hexdigest() != envelope.sha256:
+        return "is altered: its body does not have the sha256 that it states"
+    address = outcome.inputs.address
+    if not address == envelope.address == name:
+        return f"stands in the wrong place: its inputs have the address {address}"
+    return ""
+
+
+def _nameless(cell: AnyCell) -> AnyCell:
+    """Return a cell without what does not decide its numbers: file names, what was changed."""
+    if isinstance(cell, KernelCell):
+        return replace(cell, kernel=replace(cell.kernel, changed=()))
+
+    def strip(part: Any) -> Any:
+        return replace(part, files=(), changed=()) if part else part
+
+    return replace(
+        cell,
+        corpus=strip(cell.corpus),
+        model=strip(cell.model),
+        optimizer=strip(cell.optimizer),
+        regularizers=tuple(map(strip, cell.regularizers)),
+    )
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf

@@ -1,0 +1,335 @@
+"""The plugin contract: what a plugin may provide, and what each thing must do.
+
+A plugin registers *parts*: frozen dataclasses of options, in a module that imports nothing heavy.
+A part's ``make`` imports what it needs and returns the thing itself, so that listing, validating
+and planning never import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import pluggy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lmgrid.grid import Budget
+    from lmgrid.text import Text, Vocabulary
+
+GROUP = "lmgrid"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+Tokens: TypeAlias = "NDArray[np.int32]"  # shape (n,), ids into the vocabulary
+LogProbs: TypeAlias = "NDArray[np.float64]"  # natural logarithms
+
+
+def derive_seed(seed: int, *axes: str) -> int:
+    """Return a seed for one use (``"initialisation"``, ``"order"``, …) of a cell's seed.
+
+    Cells that differ in other axes than the named ones share it, so that a comparison shares
+    its data order. Range 0 to 2**63 - 1.
+    """
+    text = "\x00".join((str(seed), *axes))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+# ---------------------------------------------------------------- what is handed to a part
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where files are: ``folder`` is what relative paths of a grid count from."""
+
+    folder: Path
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a model, optimizer or regularizer may know when it is made."""
+
+    vocabulary: Vocabulary
+    counts: NDArray[np.int64]  # shape (V,), how often each id occurs in train
+    seed: int
+    device: str
+    cache: Path
+
+
+# ---------------------------------------------------------------- what parts make
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands at one yield of ``fit``."""
+
+    tokens: int  # training tokens predicted so far, over all epochs
+    train_nats: float  # mean data loss per token since the last yield
+    penalty: float = 0.0  # mean of what regularizers added to the loss, per step
+    compile_seconds: float = 0.0  # spent compiling since the last yield, inside the clock
+    events: tuple[tuple[str, int], ...] = ()  # (name, how often) since the last yield
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn, apart from what. A counting model needs none of it."""
+
+    optimizer: Optimizer | None
+    regularizers: tuple[Regularizer, ...]
+    seed: int
+    budget: Budget | None
+    point_interval: int  # yield at the first step at or past each multiple of so many tokens
+
+
+class LanguageModel(Protocol):
+    """Learns from tokens, then scores tokens."""
+
+    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        """Learn, and yield wherever the model may be scored.
+
+        A counting model yields once; a network goes on without end, every
+        ``recipe.point_interval`` tokens and at the end of each epoch, until the runner closes
+        it. What is sent back is the validation loss (nats per token), or None where the runner
+        did not score.
+        """
+        ...
+
+    def score(self, tokens: Tokens) -> LogProbs:
+        """Return ln p(tokens[i] | <eos>, tokens[:i]) for each i, shape (n,); -inf for zero."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A model that can say what comes next, for sampling and prediction."""
+
+    def next_log_probs(self, context: Tokens) -> LogProbs:
+        """Return ln p(v | <eos>, context) for each v of the vocabulary, shape (V,)."""
+        ...
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A model that can be kept on disk, for scoring. Nothing may be pickled."""
+
+    def save(self, folder: Path) -> None:
+        """Write what ``score`` needs into an existing, empty folder."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Become the model that was saved there."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A model that knows how large it is."""
+
+    def sizes(self) -> Sizes: ...
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a fitted model is."""
+
+    parameters: int  # numbers that were learned or counted
+    bytes: int  # in memory, for scoring
+
+
+class Optimizer(Protocol):
+    """Makes a torch optimizer, and says how its learning rate changes."""
+
+    def __call__(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer: ...
+
+    def factor(self, epochs: float) -> float:
+        """Return what to multiply the learning rate by, after so many passes over train."""
+        ...
+
+
+class Regularizer(Protocol):
+    """Holds a network back, by up to three doors, each of which may do nothing."""
+
+    def layers(self, module: torch.nn.Module) -> None:
+        """Act where the model marked a named Site. Called once, before training."""
+        ...
+
+    def loss(self, module: torch.nn.Module) -> torch.Tensor | float:
+        """Return what to add to the data loss of this step."""
+        ...
+
+    def update(self, module: torch.nn.Module, rate: float) -> int:
+        """Change gradients or weights, between backward and step; return how often it acted.
+
+        ``rate`` is the learning rate of this step.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Two ways to compute one thing: a loop as one would first write it, and whole arrays.
+
+    ``sample(seed)`` makes the arguments, afresh for each twin, so that mutation shows.
+    ``tolerance`` is the largest absolute difference allowed; 0 asks for equality.
+    """
+
+    loop: Callable[..., Any]
+    vector: Callable[..., Any]
+    sample: Callable[[int], tuple[Any, ...]]
+    tolerance: float = 0.0
+
+
+class Device(Protocol):
+    """A kind of device, found by the name a grid gives it."""
+
+    def available(self) -> tuple[str, ...]:
+        """Return the names that can be used on this machine, best first."""
+        ...
+
+    def synchronize(self, device: str) -> None:
+        """Return once all that was asked of the device is done."""
+        ...
+
+    def reset_peak_bytes(self, device: str) -> None:
+        """Begin to watch memory anew."""
+        ...
+
+    def peak_bytes(self, device: str) -> int:
+        """Return the largest memory held since then."""
+        ...
+
+    def set_threads(self, threads: int) -> None:
+        """Let computations use so many threads of the host."""
+        ...
+
+    def describe(self, device: str) -> str:
+        """Return the name its maker gave it."""
+        ...
+
+
+# ---------------------------------------------------------------- parts
+
+
+class CorpusPart(ABC):
+    """Options of a corpus. The docstring of a subclass names its licence and size."""
+
+    requires: ClassVar[str] = ""  # an importable module, in the extra of the same name
+
+    @abstractmethod
+    def digest(self, place: Place) -> str:
+        """Return a hash of the raw bytes, without tokenising them."""
+
+    @abstractmethod
+    def make(self, place: Place) -> Text: ...
+
+
+class ModelPart(ABC):
+    """Options of a language model."""
+
+    requires: ClassVar[str] = ""
+    by_gradient: ClassVar[bool] = False  # takes an optimizer, regularizers and a budget
+    deterministic: ClassVar[bool] = False  # the seed changes nothing
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
+    sites: ClassVar[tuple[str, ...]] = ()  # where regularizers may act
+
+    @property
+    def normalised(self) -> bool:
+        """Whether its scores are probabilities; if not, it has no perplexity."""
+        return True
+
+    @abstractmethod
+    def make(self, context: Context) -> LanguageModel: ...
+
+
+class OptimizerPart(ABC):
+    """Options of an optimizer."""
+
+    requires: ClassVar[str] = ""
+
+    @abstractmethod
+    def make(self, context: Context) -> Optimizer: ...
+
+
+class RegularizerPart(ABC):
+    """Options of a regularizer. ``sites``: it needs at least one of them; none means no need."""
+
+    requires: ClassVar[str] = ""
+    sites: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def make(self, context: Context) -> Regularizer: ...
+
+
+class KernelPart(ABC):
+    """Options of a kernel; sizes are options, so that a list of them is an axis of a grid."""
+
+    requires: ClassVar[str] = ""
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
+
+    @abstractmethod
+    def make(self, device: str) -> Kernel: ...
+
+
+class DevicePart(ABC):
+    """A device provider; the name it is registered under is a pattern such as ``cuda*``."""
+
+    requires: ClassVar[str] = ""
+
+    @abstractmethod
+    def make(self) -> Device: ...
+
+
+# ---------------------------------------------------------------- hooks
+
+
+@hookspec
+def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:  # type: ignore[empty-body]
+    """Return corpora by name."""
+
+
+@hookspec
+def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:  # type: ignore[empty-body]
+    """Return language models by name."""
+
+
+@hookspec
+def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:  # type: ignore[empty-body]
+    """Return optimizers by name."""
+
+
+@hookspec
+def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:  # type: ignore[empty-body]
+    """Return regularizers by name."""
+
+
+@hookspec
+def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:  # type: ignore[empty-body]
+    """Return pairs of a loop and its vectorised form, by name."""
+
+
+@hookspec
+def lmgrid_devices() -> Mapping[str, type[DevicePart]]:  # type: ignore[empty-body]
+    """Return device providers by name pattern (``cuda*``)."""
+
+
+@hookspec
+def lmgrid_cell_started(address: str, label: str) -> None:
+    """A cell begins. For trackers; called in the process of the command."""
+
+
+@hookspec
+def lmgrid_point(address: str, point: Any) -> None:
+    """A cell reached a point of its curve (an ``lmgrid.record.Point``)."""
+
+
+@hookspec
+def lmgrid_cell_finished(address: str, outcome: Any) -> None:
+    """A cell ended: an ``lmgrid.record.Record``, ``KernelRecord`` or ``Failure``."""

@@ -1,0 +1,233 @@
+"""Laws that every plugin's model must keep, as tests to inherit.
+
+    from lmgrid.testing import LanguageModelContract
+
+    class TestMine(LanguageModelContract):
+        part = Mine(order=3)
+
+A model that learns by gradient names an ``optimizer`` part too, and may name ``regularizers``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmgrid.grid import Budget
+from lmgrid.spec import (
+    Context,
+    LanguageModel,
+    LogProbs,
+    ModelPart,
+    OptimizerPart,
+    Predicts,
+    Recipe,
+    RegularizerPart,
+    Stored,
+    Tokens,
+)
+from lmgrid.text import EOS, Vocabulary
+
+SMALL, LARGE = 12, 1_000
+TOLERANCE = 1e-5  # nats: what single precision and another order of sums may change
+EACH_VOCABULARY = pytest.mark.parametrize("size", [SMALL, LARGE])
+
+
+def sample_tokens(size: int, seed: int, count: int = 4_000) -> Tokens:
+    """Return a Zipfian stream of ids in which the last token helps to tell the next."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, size + 1)
+    draws = rng.choice(size, p=weights / weights.sum(), size=count)
+    follows = rng.random(count) < 0.5
+    draws[1:][follows[1:]] = (draws[:-1][follows[1:]] * 7 + 3) % size
+    return draws.astype(np.int32)
+
+
+def sample_vocabulary(size: int) -> Vocabulary:
+    return Vocabulary(("<unk>", "<eos>", *(f"w{i}" for i in range(2, size))))
+
+
+@lru_cache(maxsize=64)
+def fit_sample(
+    case: Case, size: int, seed: int = 0, *, score_between: bool = False
+) -> LanguageModel:
+    """Return a model fitted on a sample of ``size`` token types, after two passes."""
+    part, optimizer, regularizers = case
+    train = sample_tokens(size, seed=1)
+    counts = np.bincount(train, minlength=size)
+    context = Context(sample_vocabulary(size), counts, seed, "cpu", _scratch())
+    recipe = Recipe(
+        optimizer.make(context) if optimizer else None,
+        tuple(r.make(context) for r in regularizers),
+        seed,
+        Budget(epochs=2) if part.by_gradient else None,
+        point_interval=1_000,
+    )
+    model = part.make(context)
+    with closing(model.fit(train, recipe)) as training:
+        for progress in training:
+            if score_between:
+                model.score(train[:50])
+            if progress.tokens >= 2 * len(train):
+                break
+    return model
+
+
+Case = tuple[ModelPart, OptimizerPart | None, tuple[RegularizerPart, ...]]
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> Path:
+    return Path(tempfile.mkdtemp(prefix="lmgrid-contract-"))
+
+
+class LanguageModelContract:
+    """The protocol of a number, held against one model."""
+
+    part: ModelPart
+    optimizer: OptimizerPart | None = None
+    regularizers: tuple[RegularizerPart, ...] = ()
+    stream = 3_000  # longer than the model's batch × chunk when it scores
+
+    def fitted(self, size: int, seed: int = 0) -> LanguageModel:
+        return fit_sample(self._case(), size, seed)
+
+    def _case(self) -> Case:
+        return self.part, self.optimizer, self.regularizers
+
+    def _predicts(self, size: int) -> Callable[[Tokens], LogProbs]:
+        """Return what gives ln p of each next token; by scoring each, where the model can't say."""
+        model = self.fitted(size)
+        if isinstance(model, Predicts):
+            return model.next_log_probs
+
+        def score_each(context: Tokens) -> LogProbs:
+            ids = np.arange(size, dtype=np.int32)
+            return np.array([model.score(np.append(context, v))[-1] for v in ids])
+
+        return score_each
+
+    @EACH_VOCABULARY
+    @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, None])
+    def test_scores_each_token_once(self, size: int, count: int | None) -> None:
+        """One score per token, none dropped at the tail, none above zero if normalised."""
+        count = self.stream + 17 if count is None else count
+        scores = self.fitted(size).score(sample_tokens(size, seed=2, count=count))
+        assert scores.shape == (count,)
+        assert scores.dtype == np.float64
+        assert not np.isnan(scores).any()
+        if self.part.normalised:
+            assert (scores <= TOLERANCE).all()
+
+    @EACH_VOCABULARY
+    @pytest.mark.parametrize("length", [0, 1, 3, 40])
+    def test_probabilities_sum_to_one(self, size: int, length: int) -> None:
+        """Over the vocabulary, the probabilities of the next token sum to one."""
+        if not self.part.normalised:
+            pytest.skip("its scores are no probabilities, and it says so")
+        context = sample_tokens(size, seed=3, count=length)
+        model = self.fitted(size)
+        last = [model.score(np.append(context, v))[-1] for v in range(size)]
+        assert np.exp(last).sum() == pytest.approx(1, abs=1e-5)
+
+    @EACH_VOCABULARY
+    def test_never_looks_ahead(self, size: int) -> None:
+        """What follows a token changes nothing of its score, wherever it stands."""
+        tokens = sample_tokens(size, seed=4, count=self.stream)
+        scores = self.fitted(size).score(tokens)
+        for start in (1, 7, 64, self.stream // 2, self.stream - 1):
+            other = tokens.copy()
+            other[start:] = (other[start:] + 5) % size
+            got = self.fitted(size).score(other)[:start]
+            np.testing.assert_allclose(got, scores[:start], atol=TOLERANCE)
+
+    @EACH_VOCABULARY
+    def test_a_prefix_scores_the_same(self, size: int) -> None:
+        """``score(x)[:k] == score(x[:k])``, also across the batches inside."""
+        tokens = sample_tokens(size, seed=5, count=self.stream)
+        scores = self.fitted(size).score(tokens)
+        for k in (1, 2, 35, 63, 64, 65, 1_000, self.stream - 1):
+            got = self.fitted(size).score(tokens[:k])
+            np.testing.assert_allclose(got, scores[:k], atol=TOLERANCE)
+
+    @EACH_VOCABULARY
+    def test_remembers_what_it_read(self, size: int) -> None:
+        """A token scores what the prediction after all tokens before it says, far in too."""
+        tokens = sample_tokens(size, seed=6, count=self.stream)
+        scores = self.fitted(size).score(tokens)
+        predict = self._predicts(size)
+        far = (64, 65, self.stream - 1) if isinstance(self.fitted(size), Predicts) else ()
+        for k in (0, 1, 5, *far):
+            assert predict(tokens[:k])[tokens[k]] == pytest.approx(scores[k], abs=TOLERANCE)
+
+    @EACH_VOCABULARY
+    def test_sees_eos_before_the_first_token(self, size: int) -> None:
+        """The first token is scored as after ``<eos>``, for a model that looks one token back."""
+        model = self.fitted(size)
+        tokens = sample_tokens(size, seed=7, count=3)
+        again = model.score(np.concatenate(([EOS], tokens)).astype(np.int32))
+        assert model.score(tokens).shape == again[1:].shape
+        if not self.part.by_gradient:
+            np.testing.assert_allclose(again[1:], model.score(tokens), atol=TOLERANCE)
+
+    @EACH_VOCABULARY
+    def test_a_seed_repeats_bitwise(self, size: int) -> None:
+        """Two fits from one seed score the same to the last bit."""
+        tokens = sample_tokens(size, seed=8, count=500)
+        again = fit_sample.__wrapped__(self._case(), size)
+        assert np.array_equal(again.score(tokens), self.fitted(size).score(tokens))
+
+    def test_the_seed_matters_unless_it_says_not(self) -> None:
+        """A model that calls itself deterministic does not feel the seed; another does."""
+        tokens = sample_tokens(SMALL, seed=9, count=500)
+        one, two = (self.fitted(SMALL, seed).score(tokens) for seed in (0, 1))
+        assert np.array_equal(one, two) == self.part.deterministic
+
+    @EACH_VOCABULARY
+    def test_scoring_leaves_no_trace(self, size: int) -> None:
+        """Scoring twice gives the same, so dropout is off; scoring in between changes no fit."""
+        tokens = sample_tokens(size, seed=10, count=500)
+        model = self.fitted(size)
+        scores = model.score(tokens)
+        assert np.array_equal(model.score(tokens), scores)
+        watched = fit_sample(self._case(), size, score_between=True)
+        assert np.array_equal(watched.score(tokens), scores)
+
+    @EACH_VOCABULARY
+    def test_scoring_changes_no_argument(self, size: int) -> None:
+        """The tokens are the caller's, and may be mapped read-only."""
+        tokens = sample_tokens(size, seed=11, count=200)
+        before = tokens.copy()
+        tokens.setflags(write=False)
+        self.fitted(size).score(tokens)
+        assert np.array_equal(tokens, before)
+
+    @EACH_VOCABULARY
+    def test_a_saved_model_scores_the_same(self, size: int, tmp_path: Path) -> None:
+        """What was saved and loaded into a fresh model scores the same to the last bit."""
+        model = self.fitted(size)
+        if not isinstance(model, Stored):
+            pytest.skip("it cannot be stored")
+        tokens = sample_tokens(size, seed=12, count=500)
+        model.save(tmp_path)
+        fresh = self._unfitted(size)
+        assert isinstance(fresh, Stored)
+        fresh.load(tmp_path)
+        assert np.array_equal(fresh.score(tokens), model.score(tokens))
+
+    def _unfitted(self, size: int) -> LanguageModel:
+        counts = np.bincount(sample_tokens(size, seed=1), minlength=size)
+        return self.part.make(Context(sample_vocabulary(size), counts, 99, "cpu", _scratch()))
+
+    @EACH_VOCABULARY
+    def test_learns_something(self, size: int) -> None:
+        """On text like that it was fitted on, it beats guessing."""
+        scores = self.fitted(size).score(sample_tokens(size, seed=1, count=1_000))
+        finite = scores[np.isfinite(scores)]
+        assert -finite.mean() < np.log(size)
