@@ -133,7 +133,9 @@ class TextOptions:
     tokens: Unit = "word"  # a word is what ASCII white space separates
     lowercase: bool = False
     min_count: Annotated[int, msgspec.Meta(ge=1)] = 1  # rarer types become <unk>
-    vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = None  # at most, <unk> and <eos> included
+    vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = (
+        None  # at most, <unk> and <eos> included
+    )
 
 
 class Corpus(TextOptions, CorpusPart):
@@ -184,7 +186,11 @@ def _checked(name: str, text: str, options: TextOptions) -> str:
     text = _unix(text)
     text = text if text.endswith("\n") else text + "\n"
     lower = _lower(text, options.lowercase)
-    if options.tokens == "word" and EOS_WORD in lower and EOS_WORD.encode() in lower.encode().split():
+    if (
+        options.tokens == "word"
+        and EOS_WORD in lower
+        and EOS_WORD.encode() in lower.encode().split()
+    ):
         raise TextError(
             f"the {name} split holds the word {EOS_WORD}, which marks sentence ends; rename it"
         )

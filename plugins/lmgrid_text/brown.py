@@ -1,0 +1,78 @@
+"""The Brown corpus of American English, tags stripped, split by files within its categories."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from lmgrid.spec import Place
+from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid_text.archive import Archive, locate
+
+USUAL = ("brown", "brown.zip", "corpora/brown", "corpora/brown.zip")
+_FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brown(Corpus):
+    """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
+
+    Licence: copyrighted, free for non-commercial use. Not shipped: NLTK distributes brown.zip.
+
+    In each of the 15 categories the files numbered 3, 13, 23, … are for validation, 6, 16, 26, …
+    for test, the others for training. The word is what stands before the last slash of
+    ``word/tag``; each sentence is a line, blank lines are left out.
+
+    path: a folder or zip file with the files ca01 to cr09; without it, brown or brown.zip in the
+    folder that the environment variable LMGRID_DATA names, or in its folder corpora.
+    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    """
+
+    expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"  # of _digest, over the 500 files
+
+    path: Path | None = None
+
+    def digest(self, place: Place) -> str:
+        self._contents(place)
+        return self.expected
+
+    def read(self, place: Place) -> RawText:
+        texts: dict[str, list[str]] = {split: [] for split in SPLITS}
+        for name, data in self._contents(place).items():
+            texts[_split(name)].append(_untagged(data.decode()))
+        return RawText(**{split: "".join(parts) for split, parts in texts.items()})
+
+    def _contents(self, place: Place) -> dict[str, bytes]:
+        """Return the 500 files by name; TextError where they are not the distributed ones."""
+        archive = Archive(locate(self.path, USUAL, place))
+        paths = {PurePosixPath(path).name: path for path in archive.names()}
+        names = sorted(filter(_FILE.fullmatch, paths))
+        contents = archive.read([paths[name] for name in names])
+        files = dict(zip(names, contents, strict=True))
+        digest = _digest(files)
+        if digest != self.expected:
+            raise TextError(
+                f"the {len(files)} files of {archive.path} are not the Brown corpus's 500: "
+                f"sha256 {digest}, expected {self.expected}; get NLTK's brown.zip"
+            )
+        return files
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    """Return one hash of all files, by name: the sha256 of a list as sha256sum prints it."""
+    lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _split(name: str) -> str:
+    return {"3": "valid", "6": "test"}.get(name[-1], "train")
+
+
+def _untagged(text: str) -> str:
+    """Return the words of a tagged text, a sentence a line."""
+    sentences = (line.split() for line in text.split("\n"))
+    lines = [" ".join(token.rpartition("/")[0] for token in line) for line in sentences if line]
+    return "".join(line + "\n" for line in lines)

@@ -1,0 +1,122 @@
+"""A corpus from text files of one's own."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmgrid import text as rules
+from lmgrid.spec import Place
+from lmgrid.text import SPLITS, Corpus, RawText, TextError
+
+_LARGEST = 1 << 32  # bytes of one file once unpacked; its text is held in memory
+_FRACTIONS = (0.8, 0.1, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File(Corpus):
+    """Your own text in UTF-8, a sentence a line; ``.gz`` is unpacked. Licence and size are yours.
+
+    train, valid, test: three files; relative paths count from the grid file's folder.
+    path, fractions: or one file, cut by lines into three runs of these shares, in that order.
+    pretokenize: separate punctuation from words first, for text that has not been tokenised.
+    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    """
+
+    train: Path | None = None
+    valid: Path | None = None
+    test: Path | None = None
+    path: Path | None = None
+    fractions: tuple[float, float, float] = _FRACTIONS
+    pretokenize: bool = False
+
+    def __post_init__(self) -> None:
+        missing = [name for name in SPLITS if getattr(self, name) is None]
+        if self.path is not None and len(missing) < 3:
+            raise ValueError("both path and train, valid or test are given; give one or the other")
+        if self.path is None and missing:
+            raise ValueError(f"no {' and no '.join(missing)} file; give train, valid and test, or path")
+        if self.path is None and self.fractions != _FRACTIONS:
+            raise ValueError("fractions cut the one file of path; with three files, leave them out")
+        if min(self.fractions) <= 0 or not math.isclose(sum(self.fractions), 1.0, abs_tol=1e-6):
+            raise ValueError(f"fractions are three positive numbers that sum to 1, not {self.fractions}")
+
+    def digest(self, place: Place) -> str:
+        digests = [f"{name} {_sha256(path)}" for name, path in self._files(place).items()]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    def read(self, place: Place) -> RawText:
+        texts = {name: self._prepared(_read(path)) for name, path in self._files(place).items()}
+        return _cut(texts["path"], self.fractions) if self.path else RawText(**texts)
+
+    def _files(self, place: Place) -> dict[str, Path]:
+        given = {name: getattr(self, name) for name in (*SPLITS, "path")}
+        return {name: _found(name, path, place.folder) for name, path in given.items() if path}
+
+    def _prepared(self, text: str) -> str:
+        if not self.pretokenize:
+            return text
+        return "\n".join(rules.pretokenize(line) for line in text.split("\n"))
+
+
+def _found(option: str, path: Path, folder: Path) -> Path:
+    """Return where a file is; TextError where there is none."""
+    whole = folder / path
+    if whole.is_dir():
+        raise TextError(f"{option}: {whole} is a folder; name a text file in it")
+    if not whole.is_file():
+        where = "" if path.is_absolute() else f" in {folder.absolute()}"
+        raise TextError(f"{option}: no file {path}{where}; check the name, or give the whole path")
+    return whole
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TextError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read(path: Path) -> str:
+    data = _unpacked(path)
+    if not data.strip():
+        raise TextError(f"{path} is empty; a split needs at least one line of text")
+    try:
+        return data.decode().removeprefix("\ufeff")  # a byte order mark is no part of the text
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
+            f"line {data.count(10, 0, error.start) + 1}; convert it (iconv -t UTF-8)"
+        ) from error
+
+
+def _unpacked(path: Path) -> bytes:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            data: bytes = file.read(_LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise TextError(f"cannot read {path}: {error}") from error
+    if len(data) > _LARGEST:
+        raise TextError(f"{path} holds more than {_LARGEST >> 30} GiB; take a part of it")
+    return data
+
+
+def _cut(text: str, fractions: tuple[float, float, float]) -> RawText:
+    """Return three runs of lines; TextError where one would be empty."""
+    lines = text.removesuffix("\n").split("\n")
+    first = round(len(lines) * fractions[0])
+    second = round(len(lines) * (fractions[0] + fractions[1]))
+    parts = {"train": lines[:first], "valid": lines[first:second], "test": lines[second:]}
+    for name, part in parts.items():
+        if not part:
+            raise TextError(
+                f"fractions {fractions} of {len(lines)} lines leave the {name} split empty; "
+                "give it a larger share, or a longer file"
+            )
+    return RawText(**{name: "\n".join(part) + "\n" for name, part in parts.items()})
