@@ -1,0 +1,13 @@
+"""The recurrent neural language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmgrid.spec import ModelPart, hookimpl
+from lmgrid_rnn import parts
+
+
+@hookimpl
+def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
+    return {"rnn": parts.Rnn}

@@ -1,0 +1,37 @@
+"""Options of the recurrent model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from lmgrid_torch.parts import NeuralPart, Size
+
+if TYPE_CHECKING:
+    from lmgrid_torch.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rnn(NeuralPart):
+    """A recurrent network (Elman 1990; as a language model, Mikolov et al. 2010).
+
+    h(t) = tanh(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector
+    of word t; trained by truncated back-propagation through time over parallel streams, whose
+    state is carried from chunk to chunk and begins anew each epoch. cell: the recurrence.
+    embedding: length of a word vector. hidden: length of the state. learned_start: whether h(0)
+    is learned or 0. batch: parallel streams. steps: words of a chunk, at most.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
+
+    cell: Literal["elman"] = "elman"
+    embedding: Size = 64
+    hidden: Size = 128
+    learned_start: bool = True
+    batch: Size = 20
+    steps: Size = 35
+
+    def network(self, vocabulary: int) -> Network:
+        from lmgrid_rnn.network import RecurrentNetwork
+
+        return RecurrentNetwork(self, vocabulary)

@@ -1,0 +1,89 @@
+"""A network as a language model: it trains by the loop, scores, predicts, and is kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, Tokens
+from lmgrid.text import EOS
+from lmgrid_torch.loop import as_tensor, descend
+from lmgrid_torch.network import Network, contexts
+
+BLOCK = 64  # words scored at a time: their logits stay in the cache of a CPU
+WEIGHTS = "weights.safetensors"
+
+
+class NeuralModel:
+    """An ``lmgrid.spec.LanguageModel`` that also predicts, is stored and knows its size."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        return descend(self.network, train, recipe)
+
+    @torch.no_grad()
+    def score(self, tokens: Tokens) -> LogProbs:
+        """Return ln p(tokens[i] | <eos>, tokens[:i]), shape (n,).
+
+        The last block is filled up, so that every product has one shape and a prefix of a text
+        gets the same bits as within it.
+        """
+        if not len(tokens):
+            return np.empty(0)
+        padded = self._padded(tokens)
+        scores = [
+            self.network.output.score(features, block)
+            for features, block in zip(
+                self._features(padded), torch.split(padded, BLOCK), strict=True
+            )
+        ]
+        return np.asarray(torch.cat(scores)[: len(tokens)].cpu().double().numpy())
+
+    @torch.no_grad()
+    def next_log_probs(self, context: Tokens) -> LogProbs:
+        """Return ln p(v | <eos>, context) for each word v, shape (V,)."""
+        padded = self._padded(np.append(context, EOS))
+        place = len(context)  # of the word to come
+        *_, features = self._features(padded)
+        row = place % BLOCK
+        return np.asarray(self.network.output(features[row : row + 1])[0].cpu().numpy())
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into an existing folder."""
+        weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, folder / WEIGHTS)
+
+    def load(self, folder: Path) -> None:
+        """Take on the weights that were saved there; ValueError if they are another model's."""
+        path = folder / WEIGHTS
+        try:
+            self.network.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            message = f"{path} does not hold the weights of this model; train it again: {error}"
+            raise ValueError(message) from error
+
+    def sizes(self) -> Sizes:
+        weights = list(self.network.parameters())
+        size = sum(weight.numel() * weight.element_size() for weight in weights)
+        return Sizes(sum(weight.numel() for weight in weights), size)
+
+    def _padded(self, tokens: Tokens) -> Tensor:
+        """Return tokens filled up with <eos> to whole blocks."""
+        whole = np.pad(tokens, (0, -len(tokens) % BLOCK), constant_values=EOS)
+        return as_tensor(whole, self.network)
+
+    def _features(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield the features of each block of tokens, (BLOCK, F), dropout and its kin off."""
+        self.network.eval()
+        state = None
+        for inputs in torch.split(contexts(tokens, self.network.context), BLOCK):
+            features, state = self.network(inputs, state)
+            yield features

@@ -1,0 +1,82 @@
+"""What a network must be, so that the loop can train it and a model can score with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lmgrid.text import EOS
+from lmgrid_torch.output import MASKED, Softmax
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training sees."""
+
+    inputs: Tensor  # as the network's forward takes them
+    targets: Tensor  # (N,), ids, or MASKED where there is nothing to predict
+    tokens: int  # how many targets are not masked
+
+
+class Network(nn.Module, ABC):
+    """From words to features, and from features, by its output layer, to log-probabilities.
+
+    ``context`` is how many words the network reads for each word it predicts: k for a window,
+    1 for a recurrent network, whose state keeps the others.
+    """
+
+    def __init__(self, context: int, output: Softmax) -> None:
+        super().__init__()
+        self.context = context
+        self.output = output
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the features (N, F) of the N words to predict, and the state after them.
+
+        ``state`` is what came back for the words before, None at the start of a text. The state
+        returned is detached: gradients end where a batch begins. For scoring, ``inputs`` is
+        ``contexts(tokens, context)``, or consecutive rows of it.
+        """
+
+    @abstractmethod
+    def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
+        """Yield batches in which every token is predicted exactly once. ``order`` is on the CPU."""
+
+
+def contexts(tokens: Tensor, size: int) -> Tensor:
+    """Return the ``size`` words before each token, (n, size); <eos> stands before the first."""
+    start = tokens.new_full((size,), EOS)
+    return torch.cat((start, tokens)).unfold(0, size, 1)[: len(tokens)]
+
+
+def shuffled(tokens: Tensor, context: int, batch: int, order: torch.Generator) -> Iterator[Batch]:
+    """Yield windows in random order, at most ``batch`` at a time, in batches of like size."""
+    windows = contexts(tokens, context)
+    drawn = torch.randperm(len(tokens), generator=order).to(tokens.device)
+    for picked in drawn.tensor_split(-(-len(tokens) // batch)):
+        yield Batch(windows[picked], tokens[picked], len(picked))
+
+
+def streams(tokens: Tensor, batch: int, steps: int) -> Iterator[Batch]:
+    """Yield consecutive chunks, (T, B) with T at most ``steps``, of ``batch`` parallel streams.
+
+    Stream b is the b-th of ``batch`` consecutive parts of the text, whose lengths differ by at
+    most one word; the shorter ones are masked in the last row.
+    """
+    bounds = torch.arange(batch + 1, device=tokens.device) * len(tokens) // batch
+    length = -(-len(tokens) // batch)
+    places = bounds[:-1] + torch.arange(length, device=tokens.device)[:, None]  # (L, B)
+    masked = places >= bounds[1:]
+    places = places.clamp(max=len(tokens) - 1)
+    inputs = contexts(tokens, 1)[places, 0]
+    targets = tokens[places].masked_fill(masked, MASKED)
+    chunks = -(-length // steps)
+    parts = zip(*(x.tensor_split(chunks) for x in (inputs, targets)), strict=True)
+    counts = (int((~part).sum()) for part in masked.tensor_split(chunks))
+    for (words, following), count in zip(parts, counts, strict=True):
+        yield Batch(words, following.flatten(), count)

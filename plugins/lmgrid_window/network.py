@@ -1,0 +1,36 @@
+"""The network of Bengio et al. (2003)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmgrid_torch.network import Batch, Network, shuffled
+from lmgrid_torch.output import Softmax
+from lmgrid_torch.site import Site
+from lmgrid_window.parts import Window
+
+
+class WindowNetwork(Network):
+    """y = b + W x + U tanh(d + H x); the output layer holds [U W] side by side."""
+
+    def __init__(self, options: Window, vocabulary: int) -> None:
+        words = options.context * options.embedding  # numbers in x
+        features = options.hidden + (words if options.direct else 0)
+        super().__init__(options.context, Softmax(features, vocabulary))
+        self.direct, self.batch = options.direct, options.batch
+        self.embedding = nn.Parameter(torch.empty(vocabulary, options.embedding))
+        self.weight = nn.Parameter(torch.empty(options.hidden, words))
+        self.bias = nn.Parameter(torch.empty(options.hidden))
+        self.input, self.hidden = Site("input"), Site("hidden")
+
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x = self.input(F.embedding(inputs, self.embedding).flatten(1))  # (N, k) -> (N, k m)
+        h = self.hidden(torch.tanh(F.linear(x, self.weight, self.bias)))  # (N, H)
+        return (torch.cat((h, x), 1) if self.direct else h), None
+
+    def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
+        return shuffled(tokens, self.context, self.batch, order)

@@ -1,0 +1,35 @@
+"""Options of the fixed-window model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from lmgrid_torch.parts import NeuralPart, Size
+
+if TYPE_CHECKING:
+    from lmgrid_torch.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(NeuralPart):
+    """A neural network over the last words (Bengio, Ducharme, Vincent and Jauvin 2003).
+
+    y = b + W x + U tanh(d + H x), where x are the vectors of the last ``context`` words, one
+    after the other; the context crosses sentence ends. embedding: length of a word vector.
+    hidden: units of the tanh layer. direct: whether there is W, straight from the word vectors
+    to the output. batch: windows a step, at most.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
+
+    context: Size = 4
+    embedding: Size = 64
+    hidden: Size = 128
+    direct: bool = False
+    batch: Size = 128
+
+    def network(self, vocabulary: int) -> Network:
+        from lmgrid_window.network import WindowNetwork
+
+        return WindowNetwork(self, vocabulary)

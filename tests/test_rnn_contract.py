@@ -1,0 +1,22 @@
+"""The recurrent model keeps the protocol of a number, with and without regularizers."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmgrid.testing import LanguageModelContract
+from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.parts import L2, Adam, Clip, Dropout
+
+pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+
+class TestElman(LanguageModelContract):
+    part = Rnn(embedding=8, hidden=16, batch=7, steps=10)
+    optimizer = Adam(lr=0.01)
+
+
+class TestRegularized(LanguageModelContract):
+    part = Rnn(embedding=8, hidden=16, batch=7, steps=10, learned_start=False)
+    optimizer = Adam(lr=0.01)
+    regularizers = (Dropout(), L2(), Clip())
