@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import sys
 import tempfile
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import repeat
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 from filelock import FileLock
 
+from lmgrid.source import sources
 from lmgrid.spec import CorpusPart, Place
 
 if TYPE_CHECKING:
@@ -38,12 +37,10 @@ UNK_WORD, EOS_WORD = "<unk>", "<eos>"
 SPLITS = ("train", "valid", "test")
 Unit = Literal["word", "char", "byte"]
 
-# A token as it is counted: a word in UTF-8, a character, or a byte. Sequences of these are
-# iterated over in C, which is what makes a million words a matter of a third of a second.
-Symbol: TypeAlias = bytes | str | int
+Symbol: TypeAlias = bytes | str | int  # a word in UTF-8, a character, a byte; counted in C
 _NEWLINE: dict[Unit, Symbol] = {"word": EOS_WORD.encode(), "char": "\n", "byte": 10}
 
-_WORD_OR_MARK = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_")
+_WORD_OR_MARK = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|[^\w\s]|_")
 
 
 class TextError(ValueError):
@@ -82,7 +79,8 @@ class Vocabulary:
         """Return the ids of a text, shape (n,); each newline is an ``<eos>``, none is added."""
         import numpy as np
 
-        symbols = _symbols(_lower(_unix(text), lowercase), self.unit)
+        text = text.replace("\r\n", "\n")
+        symbols = _symbols(text.lower() if lowercase else text, self.unit)
         numbers = map(self._numbers.get, symbols, repeat(UNK))
         return np.fromiter(numbers, dtype=np.int32, count=len(symbols))
 
@@ -119,11 +117,16 @@ class Text:
 
 @dataclass(frozen=True)
 class RawText:
-    """A corpus as it was read: three texts, a sentence a line."""
+    """A corpus as it was read: three texts, a sentence a line.
+
+    ``pretokenize``: words are to be separated from punctuation first. The size of a split is
+    that of the text as it stands here.
+    """
 
     train: str
     valid: str
     test: str
+    pretokenize: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +136,7 @@ class TextOptions:
     tokens: Unit = "word"  # a word is what ASCII white space separates
     lowercase: bool = False
     min_count: Annotated[int, msgspec.Meta(ge=1)] = 1  # rarer types become <unk>
-    vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = (
-        None  # at most, <unk> and <eos> included
-    )
+    vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = None  # types, <unk> and <eos> too
 
 
 class Corpus(TextOptions, CorpusPart):
@@ -150,19 +151,30 @@ class Corpus(TextOptions, CorpusPart):
     def make(self, place: Place) -> Text:
         """Return the encoded text; TextError where it cannot be read, or the cache not written."""
         folder = place.cache / "text" / self._key(place)
-        if not _intact(folder):
-            with _alone(folder):
-                if not _intact(folder):  # another process may have been first
-                    _write(folder, encode(self.read(place), self))
-        return _load(folder)
+        try:
+            return _load(folder) or self._fill(folder, place)
+        except OSError as error:
+            raise TextError(
+                f"cannot keep the encoded corpus in {folder.parent}: {error}; "
+                "make the folder writable, or name another one in LMGRID_CACHE"
+            ) from error
+
+    def _fill(self, folder: Path, place: Place) -> Text:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            text = _load(folder)  # another process may have been first
+            if text is None:
+                text = encode(self.read(place), self)
+                _write(folder, text)
+        return text
 
     def _key(self, place: Place) -> str:
         """Return a hash of all that decides the ids; a file's name does not, its bytes do."""
         options = {field.name: getattr(self, field.name) for field in fields(self)}
         told = {name: value for name, value in options.items() if not isinstance(value, Path)}
-        parts = [self.digest(place), type(self).__qualname__, repr(told)]
-        sources = b"\x00".join(_sources(type(self)))
-        return hashlib.blake2b("\x00".join(parts).encode() + sources, digest_size=16).hexdigest()
+        code = sources([type(self)])  # an edited reader reads anew
+        key = repr((self.digest(place), type(self).__qualname__, told, code))
+        return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 # ---------------------------------------------------------------- from text to ids
@@ -172,28 +184,32 @@ def encode(raw: RawText, options: TextOptions) -> Text:
     """Return a raw text as ids, with the vocabulary that its train split gives."""
     import numpy as np
 
-    texts = {name: _checked(name, getattr(raw, name), options) for name in SPLITS}
-    vocabulary = _vocabulary(_lower(texts["train"], options.lowercase), options)
-    splits = {name: _split(texts[name], vocabulary, options) for name in SPLITS}
-    counts = np.bincount(splits["train"].tokens, minlength=len(vocabulary))
-    return Text(vocabulary, counts.astype(np.int64), **splits)
+    texts = [_ended(name, getattr(raw, name)) for name in SPLITS]
+    ready = [_prepared(text, raw, options) for text in texts]
+    vocabulary = _vocabulary(ready[0], options)
+    tokens = [vocabulary.encode(text) for text in ready]
+    sizes = [(len(text), len(text.encode())) for text in texts]
+    counts = np.bincount(tokens[0], minlength=len(vocabulary)).astype(np.int64)
+    return Text(vocabulary, counts, *(Split(t, *s) for t, s in zip(tokens, sizes, strict=True)))
 
 
-def _checked(name: str, text: str, options: TextOptions) -> str:
-    """Return a split with a newline after each of its lines, the last one too."""
+def _ended(name: str, text: str) -> str:
+    """Return a split with one newline after each of its lines, the last one too."""
     if not text:
         raise TextError(f"the {name} split is empty")
-    text = _unix(text)
-    text = text if text.endswith("\n") else text + "\n"
-    lower = _lower(text, options.lowercase)
-    if (
-        options.tokens == "word"
-        and EOS_WORD in lower
-        and EOS_WORD.encode() in lower.encode().split()
-    ):
-        raise TextError(
-            f"the {name} split holds the word {EOS_WORD}, which marks sentence ends; rename it"
-        )
+    text = text.replace("\r\n", "\n")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _prepared(text: str, raw: RawText, options: TextOptions) -> str:
+    """Return a split as its tokens are to be read; TextError if a word is our own mark."""
+    text = text.lower() if options.lowercase else text
+    if options.tokens != "word":
+        return text
+    if raw.pretokenize:
+        return "\n".join(map(pretokenize, text.split("\n")))
+    if EOS_WORD in text and EOS_WORD.encode() in text.encode().split():
+        raise TextError(f"the text holds the word {EOS_WORD}, which marks sentence ends; rename it")
     return text
 
 
@@ -204,19 +220,6 @@ def _vocabulary(text: str, options: TextOptions) -> Vocabulary:
     kept = [symbol for symbol, count in counts.most_common() if count >= options.min_count]
     room = None if options.vocabulary is None else options.vocabulary - 2
     return Vocabulary((UNK_WORD, EOS_WORD, *map(_word, kept[:room])), options.tokens)
-
-
-def _split(text: str, vocabulary: Vocabulary, options: TextOptions) -> Split:
-    tokens = vocabulary.encode(text, lowercase=options.lowercase)
-    return Split(tokens, len(text), len(text.encode()))
-
-
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n")
-
-
-def _lower(text: str, wanted: bool) -> str:
-    return text.lower() if wanted else text
 
 
 def _symbols(text: str, unit: Unit) -> Sequence[Symbol]:
@@ -240,98 +243,58 @@ def _word(symbol: Symbol) -> str:
 
 # ---------------------------------------------------------------- the cache
 
-_FILES = ("vocabulary.json", "counts.npy", *(f"{name}.npy" for name in SPLITS))
-
 
 @dataclass(frozen=True)
 class _Saved:
     words: tuple[str, ...]
     unit: Unit
-    characters: tuple[int, ...]
-    bytes: tuple[int, ...]
-
-
-def _sources(kind: type) -> Iterator[bytes]:
-    """Yield the source that decides the ids, so that an edited reader reads anew."""
-    yield Path(__file__).read_bytes()
-    readers = [c for c in kind.__mro__ if issubclass(c, Corpus) and c is not Corpus]
-    for package in sorted({reader.__module__.partition(".")[0] for reader in readers}):
-        file = getattr(sys.modules[package], "__file__", None)
-        if file and Path(file).name == "__init__.py":
-            yield from (path.read_bytes() for path in sorted(Path(file).parent.rglob("*.py")))
-        elif file:
-            yield Path(file).read_bytes()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing the same folder."""
-    with _clear_errors(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TextError(
-            f"cannot keep the encoded corpus in {folder}: {error.strerror or error}; "
-            "make the folder writable, or name another one for the cache"
-        ) from error
+    sizes: tuple[tuple[int, int, int], ...]  # tokens, characters, bytes of each split
+    sha256: str  # of the file of tokens
 
 
 def _write(folder: Path, text: Text) -> None:
     """Write a text to its folder, whole or not at all."""
-    with _clear_errors(folder.parent):
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-        try:
-            _write_files(draft, text)
-            shutil.rmtree(folder, ignore_errors=True)  # what was damaged
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    try:
+        _write_files(draft, text)
+        shutil.rmtree(folder, ignore_errors=True)  # what was damaged
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_files(folder: Path, text: Text) -> None:
     import numpy as np
 
     splits: list[Split] = [getattr(text, name) for name in SPLITS]
-    for name, split in zip(SPLITS, splits, strict=True):
-        np.save(folder / f"{name}.npy", split.tokens)
-    np.save(folder / "counts.npy", text.counts)
-    sizes = tuple(s.characters for s in splits), tuple(s.bytes for s in splits)
-    saved = _Saved(text.vocabulary.words, text.vocabulary.unit, *sizes)
-    (folder / "vocabulary.json").write_bytes(msgspec.json.encode(saved))
-    digests = {name: _digest(folder / name) for name in _FILES}
-    (folder / "digests.json").write_bytes(msgspec.json.encode(digests))
+    np.save(folder / "tokens.npy", np.concatenate([split.tokens for split in splits]))
+    sizes = tuple((len(split.tokens), split.characters, split.bytes) for split in splits)
+    vocabulary = text.vocabulary
+    saved = _Saved(vocabulary.words, vocabulary.unit, sizes, _sha256(folder / "tokens.npy"))
+    body = msgspec.json.encode(saved)
+    (folder / "text.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
-def _intact(folder: Path) -> bool:
-    """Return whether all that was written there is there, to the bit."""
-    try:
-        digests = msgspec.json.decode((folder / "digests.json").read_bytes(), type=dict[str, str])
-        return digests == {name: _digest(folder / name) for name in _FILES}
-    except (OSError, msgspec.MsgspecError):
-        return False
-
-
-def _digest(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load(folder: Path) -> Text:
+def _load(folder: Path) -> Text | None:
+    """Return the text kept there, None unless it is as it was written, to the bit."""
     import numpy as np
 
-    saved = msgspec.json.decode((folder / "vocabulary.json").read_bytes(), type=_Saved)
-    tokens = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in SPLITS)
-    splits = map(Split, tokens, saved.characters, saved.bytes)
-    counts = np.load(folder / "counts.npy")
+    try:
+        digest, _, body = (folder / "text.json").read_bytes().partition(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            return None
+        saved = msgspec.json.decode(body, type=_Saved)
+        if _sha256(folder / "tokens.npy") != saved.sha256:
+            return None
+    except OSError:
+        return None
+    tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+    parts = np.split(tokens, np.cumsum([size[0] for size in saved.sizes])[:-1])
+    splits = [Split(part, *size[1:]) for part, size in zip(parts, saved.sizes, strict=True)]
+    counts = np.bincount(parts[0], minlength=len(saved.words)).astype(np.int64)
     return Text(Vocabulary(saved.words, saved.unit), counts, *splits)

@@ -19,6 +19,6 @@ def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:
         "brown": Brown,
         "file": File,
         "kjv": KingJames,
-        "web": WorldEnglish,
         "wikitext-2": WikiText2,
+        "world-english": WorldEnglish,
     }

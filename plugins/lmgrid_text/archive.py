@@ -24,7 +24,9 @@ def locate(path: Path | None, usual: Sequence[str], place: Place) -> Path:
         whole = place.folder / path
         if whole.exists():
             return whole
-        raise TextError(f"path: no {path} in {place.folder.absolute()}; give a folder or a zip file")
+        raise TextError(
+            f"path: no {path} in {place.folder.absolute()}; give a folder or a zip file"
+        )
     home = os.environ.get(DATA)
     if not home:
         raise TextError(f"give path, a folder or a zip file, or name the folder of data in {DATA}")

@@ -31,7 +31,8 @@ class Brown(Corpus):
     tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
 
-    expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"  # of _digest, over the 500 files
+    # of the 500 files, see _digest
+    expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"
 
     path: Path | None = None
 
@@ -43,7 +44,8 @@ class Brown(Corpus):
         texts: dict[str, list[str]] = {split: [] for split in SPLITS}
         for name, data in self._contents(place).items():
             texts[_split(name)].append(_untagged(data.decode()))
-        return RawText(**{split: "".join(parts) for split, parts in texts.items()})
+        train, valid, test = ("".join(texts[split]) for split in SPLITS)
+        return RawText(train, valid, test)
 
     def _contents(self, place: Place) -> dict[str, bytes]:
         """Return the 500 files by name; TextError where they are not the distributed ones."""

@@ -9,7 +9,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmgrid import text as rules
 from lmgrid.spec import Place
 from lmgrid.text import SPLITS, Corpus, RawText, TextError
 
@@ -39,28 +38,28 @@ class File(Corpus):
         if self.path is not None and len(missing) < 3:
             raise ValueError("both path and train, valid or test are given; give one or the other")
         if self.path is None and missing:
-            raise ValueError(f"no {' and no '.join(missing)} file; give train, valid and test, or path")
+            raise ValueError(
+                f"no {' and no '.join(missing)} file; give train, valid and test, or path"
+            )
         if self.path is None and self.fractions != _FRACTIONS:
             raise ValueError("fractions cut the one file of path; with three files, leave them out")
         if min(self.fractions) <= 0 or not math.isclose(sum(self.fractions), 1.0, abs_tol=1e-6):
-            raise ValueError(f"fractions are three positive numbers that sum to 1, not {self.fractions}")
+            raise ValueError(
+                f"fractions are three positive numbers that sum to 1, not {self.fractions}"
+            )
 
     def digest(self, place: Place) -> str:
         digests = [f"{name} {_sha256(path)}" for name, path in self._files(place).items()]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def read(self, place: Place) -> RawText:
-        texts = {name: self._prepared(_read(path)) for name, path in self._files(place).items()}
-        return _cut(texts["path"], self.fractions) if self.path else RawText(**texts)
+        texts = [_read(path) for path in self._files(place).values()]
+        train, valid, test = _cut(texts[0], self.fractions) if self.path else texts
+        return RawText(train, valid, test, pretokenize=self.pretokenize)
 
     def _files(self, place: Place) -> dict[str, Path]:
         given = {name: getattr(self, name) for name in (*SPLITS, "path")}
         return {name: _found(name, path, place.folder) for name, path in given.items() if path}
-
-    def _prepared(self, text: str) -> str:
-        if not self.pretokenize:
-            return text
-        return "\n".join(rules.pretokenize(line) for line in text.split("\n"))
 
 
 def _found(option: str, path: Path, folder: Path) -> Path:
@@ -107,7 +106,7 @@ def _unpacked(path: Path) -> bytes:
     return data
 
 
-def _cut(text: str, fractions: tuple[float, float, float]) -> RawText:
+def _cut(text: str, fractions: tuple[float, float, float]) -> list[str]:
     """Return three runs of lines; TextError where one would be empty."""
     lines = text.removesuffix("\n").split("\n")
     first = round(len(lines) * fractions[0])
@@ -119,4 +118,4 @@ def _cut(text: str, fractions: tuple[float, float, float]) -> RawText:
                 f"fractions {fractions} of {len(lines)} lines leave the {name} split empty; "
                 "give it a larger share, or a longer file"
             )
-    return RawText(**{name: "\n".join(part) + "\n" for name, part in parts.items()})
+    return ["\n".join(part) for part in parts.values()]

@@ -43,7 +43,8 @@ class WikiText2(Corpus):
         return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
 
     def read(self, place: Place) -> RawText:
-        return RawText(*(data.decode() for data in self._contents(place)))
+        train, valid, test = (data.decode() for data in self._contents(place))
+        return RawText(train, valid, test)
 
     def _contents(self, place: Place) -> list[bytes]:
         """Return train, valid and test; TextError where one is not the published file."""
