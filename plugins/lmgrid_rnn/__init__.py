@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lmgrid.spec import ModelPart, hookimpl
+from lmgrid.spec import KernelPart, ModelPart, hookimpl
 from lmgrid_rnn import parts
 
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
     return {"rnn": parts.Rnn}
+
+
+@hookimpl
+def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
+    return {"recurrent-step": parts.RecurrentStep}

@@ -1,10 +1,11 @@
-"""Options of the recurrent model."""
+"""Options of the recurrent model and its kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from lmgrid.spec import Kernel, KernelPart
 from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
@@ -35,3 +36,25 @@ class Rnn(NeuralPart):
         from lmgrid_rnn.network import RecurrentNetwork
 
         return RecurrentNetwork(self, vocabulary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentStep(KernelPart):
+    """The recurrent step over time, forward and backward: step by step against one operation.
+
+    The loop leaves each step and its gradient to torch; the other computes the inputs' products
+    and the gradient of W_h for all steps at once. steps: T. batch: parallel streams. embedding,
+    hidden: sizes of the model.
+    """
+
+    requires: ClassVar[str] = "torch"
+
+    steps: Size = 35
+    batch: Size = 20
+    embedding: Size = 64
+    hidden: Size = 128
+
+    def make(self, device: str) -> Kernel:
+        from lmgrid_rnn.kernel import recurrence
+
+        return recurrence(self, device)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lmgrid.spec import ModelPart, hookimpl
+from lmgrid.spec import KernelPart, ModelPart, hookimpl
 from lmgrid_window import parts
 
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
     return {"window": parts.Window}
+
+
+@hookimpl
+def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
+    return {"window-forward": parts.WindowForward}

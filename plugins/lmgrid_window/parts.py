@@ -1,10 +1,11 @@
-"""Options of the fixed-window model."""
+"""Options of the fixed-window model and its kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from lmgrid.spec import Kernel, KernelPart
 from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
@@ -33,3 +34,24 @@ class Window(NeuralPart):
         from lmgrid_window.network import WindowNetwork
 
         return WindowNetwork(self, vocabulary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowForward(KernelPart):
+    """The window model's forward pass to its logits: one example at a time against a batch.
+
+    examples: windows. context, embedding, hidden, vocabulary: sizes of the model.
+    """
+
+    requires: ClassVar[str] = "torch"
+
+    examples: Size = 256
+    context: Size = 4
+    embedding: Size = 64
+    hidden: Size = 128
+    vocabulary: Size = 2000
+
+    def make(self, device: str) -> Kernel:
+        from lmgrid_window.kernel import forward_pass
+
+        return forward_pass(self, device)

@@ -1,0 +1,13 @@
+"""The lecture's own pair of a loop and a matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmgrid.spec import KernelPart, hookimpl
+from lmgrid_lecture import parts
+
+
+@hookimpl
+def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
+    return {"lecture": parts.Lecture}

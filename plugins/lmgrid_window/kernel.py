@@ -1,0 +1,45 @@
+"""The window model's forward pass: one example at a time, and a batch at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lmgrid.spec import Kernel
+from lmgrid_window.network import WindowNetwork
+from lmgrid_window.parts import Window, WindowForward
+
+
+def forward_pass(sizes: WindowForward, device: str) -> Kernel:
+    """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
+    options = Window(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
+
+    def sample(seed: int) -> tuple[Any, ...]:
+        draw = torch.Generator().manual_seed(seed)
+        network = WindowNetwork(options, sizes.vocabulary)
+        for weight in network.parameters():
+            nn.init.uniform_(weight, -0.1, 0.1, generator=draw)
+        shape = (sizes.examples, sizes.context)
+        words = torch.randint(sizes.vocabulary, shape, generator=draw)
+        return network.to(device).eval(), words.to(device)
+
+    return Kernel(loop, vector, sample, tolerance=1e-5)
+
+
+@torch.no_grad()
+def loop(network: WindowNetwork, words: Tensor) -> Tensor:
+    """Return the logits (N, V) of N windows (N, k), one after the other."""
+    rows = []
+    for window in words:
+        features, _ = network(window[None], None)
+        rows.append(network.output.logits(features)[0])
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def vector(network: WindowNetwork, words: Tensor) -> Tensor:
+    """Return the logits (N, V) of N windows (N, k) at once."""
+    features, _ = network(words, None)
+    return network.output.logits(features)

@@ -1,0 +1,47 @@
+"""The lecture's pair of a loop and a matrix product."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmgrid.kernel import difference
+from lmgrid_lecture.parts import Lecture
+
+
+def test_both_forms_agree() -> None:
+    """The loop and the product give the same numbers, within double precision."""
+    kernel = Lecture().make("cpu")
+    assert difference(kernel, seed=1) <= kernel.tolerance < 1e-9
+
+
+def test_both_forms_are_the_product_by_hand() -> None:
+    """Score c of word n is Σ_d W[c, d] x_n[d]."""
+    kernel = Lecture(words=3, dimension=4, classes=2).make("cpu")
+    weights, vectors, matrix = kernel.sample(0)
+    for n, c in np.ndindex(3, 2):
+        by_hand = sum(weights[c, d] * matrix[d, n] for d in range(4))
+        assert kernel.loop(weights, vectors, matrix)[n][c, 0] == pytest.approx(by_hand)
+        assert kernel.vector(weights, vectors, matrix)[n, c, 0] == pytest.approx(by_hand)
+
+
+def test_arguments_are_made_afresh() -> None:
+    """Two samples of one seed are equal and share no memory."""
+    kernel = Lecture().make("cpu")
+    one, two = kernel.sample(7)[2], kernel.sample(7)[2]
+    assert np.array_equal(one, two)
+    assert not np.shares_memory(one, two)
+
+
+def test_a_sample_has_the_sizes_of_the_lecture() -> None:
+    """N = 500 word vectors of d = 300 for C = 5 classes."""
+    weights, vectors, matrix = Lecture().make("cpu").sample(0)
+    assert weights.shape == (5, 300)
+    assert len(vectors) == 500
+    assert matrix.shape == (300, 500)
+
+
+def test_another_device_is_refused() -> None:
+    """NumPy has no other device, and the message says what to do."""
+    with pytest.raises(ValueError, match=r"devices = \['cpu'\]"):
+        Lecture().make("cuda:0")
