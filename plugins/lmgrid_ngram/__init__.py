@@ -1,0 +1,18 @@
+"""Models that count: n-grams under every classical smoothing, from arrays alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmgrid.spec import KernelPart, ModelPart, hookimpl
+from lmgrid_ngram.parts import NGram, NGramCount
+
+
+@hookimpl
+def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
+    return {"ngram": NGram}
+
+
+@hookimpl
+def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
+    return {"ngram-count": NGramCount}

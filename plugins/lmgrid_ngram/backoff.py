@@ -1,0 +1,131 @@
+"""The backoff model: what every smoothing ends as, and what scores a text.
+
+p(w | h) is the probability of the n-gram hw where the model has it, else the backoff weight of h
+times p(w | h without its first word). Interpolated models have this form as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmgrid_ngram.trie import EOS, Nodes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lmgrid.spec import LogProbs
+
+    Ids = NDArray[np.int32]
+    Weights = NDArray[np.float32]
+
+BLOCK = 1 << 17  # tokens scored at once
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The n-grams of one order with their probabilities."""
+
+    nodes: Nodes
+    probabilities: Weights  # (m,) of the last word, given the others
+    backoffs: Weights  # (m,) as a context; (0,) in the highest order
+
+
+@dataclass(frozen=True)
+class BackoffModel:
+    """An n-gram model ready to score. ``layers[k - 1]`` holds the k-grams."""
+
+    layers: tuple[Layer, ...]
+    unseen: float = 1.0  # the backoff weight of a context that the model does not have
+
+    @property
+    def order(self) -> int:
+        return len(self.layers)
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.layers[0].nodes)
+
+    def score(self, tokens: Ids) -> LogProbs:
+        """Return ln p of each token given those before it in its sentence, shape (n,)."""
+        reach = self.order - 1
+        stream = np.full(len(tokens) + reach, EOS, np.int32)
+        stream[reach:] = tokens
+        scores = np.empty(len(tokens))
+        for low in range(0, len(tokens), BLOCK):
+            block = stream[low : low + BLOCK + reach]
+            scores[low : low + BLOCK] = self._probabilities(block)[reach:]
+        with np.errstate(divide="ignore"):
+            return np.log(scores, out=scores)
+
+    def _probabilities(self, stream: Ids) -> NDArray[np.float64]:
+        """Return p of each token given those before it in the stream: one pass an order."""
+        p = self.layers[0].probabilities[stream].astype(np.float64)
+        missed = context_lengths(stream, self.order - 1) if self.unseen != 1 else None
+        ends = np.flatnonzero(stream == EOS)
+        nodes = stream  # of the (k - 1)-gram that ends at each position, -1 for none
+        for lower, layer in zip(self.layers, self.layers[1:], strict=False):
+            before = np.flatnonzero(nodes[:-1] >= 0)
+            contexts, where = nodes[before], before + 1
+            found = layer.nodes.find(contexts, stream[where])
+            hit = found >= 0
+            backed = p[where] * lower.backoffs[contexts]
+            p[where] = np.where(hit, layer.probabilities[found], backed)
+            if missed is not None:
+                missed[where] -= 1
+            nodes = np.full(len(stream), -1, np.int32)
+            nodes[where] = found
+            nodes[ends] = -1  # no context reaches across a sentence end
+        return p if missed is None else p * self.unseen**missed
+
+    def next_probabilities(self, contexts: Sequence[Ids]) -> NDArray[np.float64]:
+        """Return p of each word after each context, shape (len(contexts), V)."""
+        p = np.empty((len(contexts), self.vocabulary))
+        for row, context in zip(p, contexts, strict=True):
+            self._fill(row, sentence_tail(context, self.order - 1))
+        return p
+
+    def _fill(self, row: NDArray[np.float64], context: list[int]) -> None:
+        row[:] = self.layers[0].probabilities
+        for k, node in enumerate(self._context_nodes(context), start=1):
+            if node < 0:
+                row *= self.unseen
+                continue
+            row *= self.layers[k - 1].backoffs[node]
+            children = self.layers[k].nodes.children(slice(node, node + 1))
+            row[self.layers[k].nodes.words[children]] = self.layers[k].probabilities[children]
+
+    def _context_nodes(self, context: list[int]) -> Iterator[int]:
+        """Yield the node of the last word, of the last two words, …; -1 for an unseen one."""
+        for length in range(1, len(context) + 1):
+            yield self.node(context[-length:])
+
+    def node(self, ngram: Sequence[int]) -> int:
+        """Return the node of an n-gram in the layer of its length, -1 where there is none."""
+        node = np.array([ngram[0]], np.int32)
+        for layer, word in zip(self.layers[1:], ngram[1:], strict=False):
+            node = layer.nodes.find(node, np.array([word], np.int32))
+            if node[0] < 0:
+                break
+        return int(node[0])
+
+
+def sentence_tail(context: Ids, reach: int) -> list[int]:
+    """Return the last ``reach`` ids from the last ``<eos>`` on; one stands before the text."""
+    tail = [EOS, *context[max(len(context) - reach, 0) :].tolist()]
+    begin = len(tail) - 1 - tail[::-1].index(EOS)
+    return tail[max(begin, len(tail) - reach) :]
+
+
+def context_lengths(stream: Ids, reach: int) -> NDArray[np.int64]:
+    """Return how many ids, up to ``reach``, come before each position in its sentence."""
+    position = np.arange(len(stream))
+    begins = np.where(stream == EOS, position, 0)
+    last = np.maximum.accumulate(begins)
+    lengths = np.empty(len(stream), np.int64)
+    lengths[:1] = 0
+    lengths[1:] = position[1:] - last[:-1]
+    return np.minimum(lengths, reach)

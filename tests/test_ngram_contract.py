@@ -1,0 +1,41 @@
+"""The protocol of a number, held against the n-gram model under every smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmgrid.testing import EACH_VOCABULARY, LanguageModelContract, sample_tokens
+from lmgrid_ngram.parts import NGram
+
+
+class TestModifiedKneserNey(LanguageModelContract):
+    part = NGram(order=5)
+
+
+class TestUnigram(LanguageModelContract):
+    part = NGram(order=1)
+
+
+class TestAbsolute(LanguageModelContract):
+    part = NGram(order=3, smoothing="absolute")
+
+
+class TestAddDelta(LanguageModelContract):
+    part = NGram(order=2, smoothing="add-delta", delta=0.1)
+
+
+class TestStupidBackoff(LanguageModelContract):
+    part = NGram(order=3, smoothing="stupid-backoff")
+
+
+class TestMle(LanguageModelContract):
+    part = NGram(order=3, smoothing="mle")
+
+    @EACH_VOCABULARY
+    @pytest.mark.parametrize("length", [0, 1, 3, 40])
+    def test_probabilities_sum_to_one(self, size: int, length: int) -> None:
+        """After a seen context they sum to one; after an unseen one all are zero."""
+        context = sample_tokens(size, seed=3, count=length)
+        total = np.exp(self.fitted(size).next_log_probs(context)).sum()  # type: ignore[attr-defined]
+        assert total == pytest.approx(0, abs=0) or total == pytest.approx(1, abs=1e-6)

@@ -1,0 +1,55 @@
+"""The n-gram model as a grid uses it: options, errors, disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lmgrid_ngram.model import NGramError, NGramModel
+from lmgrid_ngram.parts import NGram
+
+
+def test_the_plugin_imports_nothing_heavy() -> None:
+    """Listing the plugin needs no numpy."""
+    code = "import sys, lmgrid_ngram; assert 'numpy' not in sys.modules"
+    path = [entry for entry in sys.path if entry]
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"], check=True
+    )
+
+
+@pytest.mark.parametrize("tokens", [[], [2]])
+def test_too_short_a_text_is_an_error(tokens: list[int]) -> None:
+    """A text without even one sentence of a word says so."""
+    with pytest.raises(NGramError, match=f"has {len(tokens)} tokens, too few"):
+        NGramModel(NGram(), 5).learn(np.array(tokens, np.int32))
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_an_id_outside_the_vocabulary_is_an_error(bad: int) -> None:
+    """The message names the place, the id and the size of the vocabulary."""
+    model = NGramModel(NGram(), 5)
+    with pytest.raises(NGramError, match=f"token 2 has id {bad}, outside the vocabulary of 5"):
+        model.learn(np.array([2, 3, bad], np.int32))
+
+
+def test_scoring_before_learning_is_an_error() -> None:
+    """There is nothing to score with, and the message says what to call."""
+    with pytest.raises(NGramError, match="call fit or load first"):
+        NGramModel(NGram(), 5).score(np.array([2]))
+
+
+def test_only_stupid_backoff_is_not_normalised() -> None:
+    """Its scores do not sum to one, and the part says so."""
+    assert NGram(smoothing="mle").normalised
+    assert not NGram(smoothing="stupid-backoff").normalised
+
+
+def test_sizes_count_what_is_kept() -> None:
+    """A unigram model of five ids is five numbers of four bytes."""
+    model = NGramModel(NGram(order=1), 5)
+    model.learn(np.array([2, 3, 1]))
+    assert (model.sizes().parameters, model.sizes().bytes) == (5, 20)
