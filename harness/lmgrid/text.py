@@ -2,7 +2,7 @@
 
 Ids: 0 ``<unk>``, 1 ``<eos>``, then words by falling count in train, ties by first appearance.
 Every line is a sentence and ends with ``<eos>``, a blank line too; only a newline ends a line.
-There is no id for a sentence start: every model sees ``<eos>`` before the first token.
+There is no id for a sentence start: a model sees ``<eos>`` before the first token.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import msgspec
 from filelock import FileLock
 
 from lmgrid.source import sources
+from lmgrid.errors import Mistake
 from lmgrid.spec import CorpusPart, Place
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _NEWLINE: dict[Unit, Symbol] = {"word": EOS_WORD.encode(), "char": "\n", "byte":
 _WORD_OR_MARK = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|[^\w\s]|_")
 
 
-class TextError(ValueError):
+class TextError(Mistake):
     """A text cannot be used as asked; the message says what, where and what to do."""
 
 
@@ -117,16 +118,12 @@ class Text:
 
 @dataclass(frozen=True)
 class RawText:
-    """A corpus as it was read: three texts, a sentence a line.
-
-    ``pretokenize``: words are to be separated from punctuation first. The size of a split is
-    that of the text as it stands here.
-    """
+    """A corpus as it was read: three texts, a sentence a line; their sizes are the splits'."""
 
     train: str
     valid: str
     test: str
-    pretokenize: bool = False
+    pretokenize: bool = False  # whether words must be separated from punctuation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,7 @@ class Corpus(TextOptions, CorpusPart):
     def read(self, place: Place) -> RawText: ...
 
     def make(self, place: Place) -> Text:
-        """Return the encoded text; TextError where it cannot be read, or the cache not written."""
+        """Return the encoded text; TextError where it cannot be read or kept."""
         folder = place.cache / "text" / self._key(place)
         try:
             return _load(folder) or self._fill(folder, place)
@@ -188,6 +185,8 @@ def encode(raw: RawText, options: TextOptions) -> Text:
     ready = [_prepared(text, raw, options) for text in texts]
     vocabulary = _vocabulary(ready[0], options)
     tokens = [vocabulary.encode(text) for text in ready]
+    for ids in tokens:
+        ids.flags.writeable = False  # as when they come from the cache
     sizes = [(len(text), len(text.encode())) for text in texts]
     counts = np.bincount(tokens[0], minlength=len(vocabulary)).astype(np.int64)
     return Text(vocabulary, counts, *(Split(t, *s) for t, s in zip(tokens, sizes, strict=True)))

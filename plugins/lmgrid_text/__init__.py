@@ -1,4 +1,4 @@
-"""Corpora: text files of one's own, two English Bibles, WikiText-2 and the Brown corpus."""
+"""Corpora: text files of one's own, the King James Bible, WikiText-2 and the Brown corpus."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from lmgrid.spec import CorpusPart, hookimpl
 from lmgrid_text.brown import Brown
 from lmgrid_text.file import File
-from lmgrid_text.scripture import KingJames, WorldEnglish
+from lmgrid_text.kjv import KingJames
 from lmgrid_text.wikitext import WikiText2
 
-__all__ = ["Brown", "File", "KingJames", "WikiText2", "WorldEnglish"]
+__all__ = ["Brown", "File", "KingJames", "WikiText2"]
 
 
 @hookimpl
@@ -20,5 +20,4 @@ def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:
         "file": File,
         "kjv": KingJames,
         "wikitext-2": WikiText2,
-        "world-english": WorldEnglish,
     }

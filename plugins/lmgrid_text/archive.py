@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -43,27 +43,35 @@ class Archive:
     path: Path
 
     def names(self) -> list[str]:
-        """Return the paths of its files, sorted, with forward slashes."""
+        """Return the paths of its files, sorted; of a folder, at most one folder down."""
         if self.path.is_dir():
-            found = (path for path in self.path.rglob("*") if path.is_file())
+            found = [p for pattern in ("*", "*/*") for p in self.path.glob(pattern) if p.is_file()]
             return sorted(path.relative_to(self.path).as_posix() for path in found)
         with _clear_errors(self.path), zipfile.ZipFile(self.path) as file:
             return sorted(name for name in file.namelist() if not name.endswith("/"))
 
     def read(self, names: Sequence[str]) -> list[bytes]:
         """Return what some files hold; TextError where one is damaged or too large."""
-        with _clear_errors(self.path), ExitStack() as stack:
+        with _clear_errors(self.path):
             if self.path.is_dir():
                 return [self._bounded(name, (self.path / name).open("rb")) for name in names]
-            file = stack.enter_context(zipfile.ZipFile(self.path))
-            return [self._bounded(name, file.open(name)) for name in names]
+            with zipfile.ZipFile(self.path) as file:
+                return [self._bounded(name, file.open(name)) for name in names]
 
     def _bounded(self, name: str, member: IO[bytes]) -> bytes:
         with member:
-            data = member.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise TextError(f"{name} in {self.path} is larger than {_LARGEST >> 20} MiB")
-        return data
+            return read_bounded(member.read, f"{name} in {self.path}", _LARGEST)
+
+
+def read_bounded(read: Callable[[int], bytes], name: str, most: int) -> bytes:
+    """Return all that a file's ``read`` gives; TextError where that is more than ``most`` bytes."""
+    chunks, size = [], 0
+    while chunk := read(1 << 20):
+        size += len(chunk)
+        if size > most:
+            raise TextError(f"{name} holds more than {most >> 20} MiB; is it the right file?")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 @contextmanager

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from lmgrid.spec import Place
 from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid_text.archive import read_bounded
 
 _LARGEST = 1 << 32  # bytes of one file once unpacked; its text is held in memory
+_GZIP = b"\x1f\x8b"
 _FRACTIONS = (0.8, 0.1, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(Corpus):
-    """Your own text in UTF-8, a sentence a line; ``.gz`` is unpacked. Licence and size are yours.
+    """Your own text in UTF-8, a sentence a line; gzip is unpacked. Licence and size are yours.
 
     train, valid, test: three files; relative paths count from the grid file's folder.
     path, fractions: or one file, cut by lines into three runs of these shares, in that order.
@@ -95,15 +97,15 @@ def _read(path: Path) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    opener = gzip.open if path.suffix == ".gz" else open
+    """Return what a file holds; whether it is gzip's, its first bytes say, not its name."""
     try:
-        with opener(path, "rb") as file:
-            data: bytes = file.read(_LARGEST + 1)
+        with path.open("rb") as file:
+            if file.peek(2)[:2] != _GZIP:
+                return read_bounded(file.read, str(path), _LARGEST)
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return read_bounded(unpacked.read, str(path), _LARGEST)
     except (OSError, EOFError, zlib.error) as error:
         raise TextError(f"cannot read {path}: {error}") from error
-    if len(data) > _LARGEST:
-        raise TextError(f"{path} holds more than {_LARGEST >> 30} GiB; take a part of it")
-    return data
 
 
 def _cut(text: str, fractions: tuple[float, float, float]) -> list[str]:
@@ -118,4 +120,4 @@ def _cut(text: str, fractions: tuple[float, float, float]) -> list[str]:
                 f"fractions {fractions} of {len(lines)} lines leave the {name} split empty; "
                 "give it a larger share, or a longer file"
             )
-    return ["\n".join(part) for part in parts.values()]
+    return ["\n".join(part) + "\n" for part in parts.values()]
