@@ -20,7 +20,9 @@ _FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
 class Brown(Corpus):
     """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
 
-    Licence: copyrighted, free for non-commercial use. Not shipped: NLTK distributes brown.zip.
+    Licence: may be used for non-commercial purposes (so NLTK's index, whose brown.zip this is).
+    Size: 57,340 sentences, 1,218,532 tokens, line ends included: 962,840 training, 131,426
+    validation, 124,266 test; 49,311 training types; 6 MB. Not shipped.
 
     In each of the 15 categories the files numbered 3, 13, 23, … are for validation, 6, 16, 26, …
     for test, the others for training. The word is what stands before the last slash of
@@ -31,7 +33,7 @@ class Brown(Corpus):
     tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
 
-    # of the 500 files, see _digest
+    # the combined_digest of the 500 files
     expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"
 
     path: Path | None = None
@@ -54,7 +56,7 @@ class Brown(Corpus):
         names = sorted(filter(_FILE.fullmatch, paths))
         contents = archive.read([paths[name] for name in names])
         files = dict(zip(names, contents, strict=True))
-        digest = _digest(files)
+        digest = combined_digest(files)
         if digest != self.expected:
             raise TextError(
                 f"the {len(files)} files of {archive.path} are not the Brown corpus's 500: "
@@ -63,7 +65,7 @@ class Brown(Corpus):
         return files
 
 
-def _digest(files: dict[str, bytes]) -> str:
+def combined_digest(files: dict[str, bytes]) -> str:
     """Return one hash of all files, by name: the sha256 of a list as sha256sum prints it."""
     lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()

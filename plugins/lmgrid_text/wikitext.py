@@ -19,7 +19,7 @@ class WikiText2(Corpus):
     """WikiText-2: good and featured articles of the English Wikipedia (Merity et al. 2016).
 
     Licence: CC BY-SA 3.0. Size: 2,088,628 training, 217,646 validation and 245,569 test tokens,
-    line ends included; 33,278 types; 13 MB. Not shipped: get wikitext-2-v1.zip yourself.
+    line ends included; 33,278 types; 13 MB. Not shipped: get wikitext-2-v1.zip.
 
     Every line is a sentence, blank lines and headings (`` = Title = ``) too. ``<unk>`` in the
     text is the unknown word.
