@@ -39,12 +39,8 @@ class NeuralModel:
         if not len(tokens):
             return np.empty(0)
         padded = self._padded(tokens)
-        scores = [
-            self.network.output.score(features, block)
-            for features, block in zip(
-                self._features(padded), torch.split(padded, BLOCK), strict=True
-            )
-        ]
+        blocks = zip(self._features(padded), torch.split(padded, BLOCK), strict=True)
+        scores = [self.network.output.score(features, block) for features, block in blocks]
         return np.asarray(torch.cat(scores)[: len(tokens)].cpu().double().numpy())
 
     @torch.no_grad()
@@ -73,7 +69,7 @@ class NeuralModel:
     def sizes(self) -> Sizes:
         weights = list(self.network.parameters())
         size = sum(weight.numel() * weight.element_size() for weight in weights)
-        return Sizes(sum(weight.numel() for weight in weights), size)
+        return Sizes(sum(weight.numel() for weight in weights if weight.requires_grad), size)
 
     def _padded(self, tokens: Tokens) -> Tensor:
         """Return tokens filled up with <eos> to whole blocks."""

@@ -1,0 +1,175 @@
+"""Each optimizer's first steps, against the published update written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmgrid.spec import Context, OptimizerPart
+from lmgrid.testing import sample_vocabulary
+from lmgrid_torch.parts import Adagrad, Adam, AdamW, NAdamW, RmsProp, Sgd
+
+torch = pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+GRADIENTS = (0.5, -1.5, 0.25)
+START = 2.0
+CONTEXT = Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), 0, "cpu", Path())
+
+Steps = list[float]
+
+
+def steps(part: OptimizerPart) -> Steps:
+    """Return where a weight stands after each of three steps."""
+    weight = torch.nn.Parameter(torch.tensor([START], dtype=torch.float64))
+    optimizer = part.make(CONTEXT)([weight])
+    stands = []
+    for gradient in GRADIENTS:
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        stands.append(weight.item())
+    return stands
+
+
+def follow(update: Callable[[float, float, int], float]) -> Steps:
+    """Return the same, from a function of (weight, gradient, t)."""
+    weight, stands = START, []
+    for t, gradient in enumerate(GRADIENTS, start=1):
+        weight = update(weight, gradient, t)
+        stands.append(weight)
+    return stands
+
+
+def test_sgd() -> None:
+    """θ ← θ - η g."""
+    assert steps(Sgd(lr=0.1)) == pytest.approx(follow(lambda w, g, t: w - 0.1 * g))
+
+
+def test_sgd_with_momentum() -> None:
+    """v ← μ v + g; θ ← θ - η v (Polyak 1964, with the rate outside)."""
+    v = 0.0
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal v
+        v = 0.9 * v + g
+        return w - 0.1 * v
+
+    assert steps(Sgd(lr=0.1, momentum=0.9)) == pytest.approx(follow(update))
+
+
+def test_sgd_with_nesterov_momentum() -> None:
+    """v ← μ v + g; θ ← θ - η (g + μ v) (Nesterov 1983, as in Sutskever et al. 2013)."""
+    v = 0.0
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal v
+        v = 0.9 * v + g
+        return w - 0.1 * (g + 0.9 * v)
+
+    assert steps(Sgd(lr=0.1, momentum=0.9, nesterov=True)) == pytest.approx(follow(update))
+
+
+def test_adagrad() -> None:
+    """s ← s + g²; θ ← θ - η g / (√s + ε) (Duchi et al. 2011)."""
+    s = 0.0
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal s
+        s += g * g
+        return w - 0.1 * g / (math.sqrt(s) + 1e-3)
+
+    assert steps(Adagrad(lr=0.1, eps=1e-3)) == pytest.approx(follow(update))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_rmsprop(momentum: float) -> None:
+    """s ← k s + (1 - k) g²; v ← μ v + g / (√s + ε); θ ← θ - η v (Tieleman and Hinton 2012)."""
+    s = v = 0.0
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal s, v
+        s = 0.9 * s + 0.1 * g * g
+        v = momentum * v + g / (math.sqrt(s) + 1e-3)
+        return w - 0.1 * v
+
+    part = RmsProp(lr=0.1, alpha=0.9, eps=1e-3, momentum=momentum)
+    assert steps(part) == pytest.approx(follow(update))
+
+
+def adam_by_hand(decay: float) -> Steps:
+    """m, s: running means, each over 1 - βᵗ; θ ← (1 - η λ) θ - η m̂ / (√ŝ + ε)."""
+    m = s = 0.0
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal m, s
+        m = 0.8 * m + 0.2 * g
+        s = 0.9 * s + 0.1 * g * g
+        unbiased_m, unbiased_s = m / (1 - 0.8**t), s / (1 - 0.9**t)
+        return w * (1 - 0.1 * decay) - 0.1 * unbiased_m / (math.sqrt(unbiased_s) + 1e-3)
+
+    return follow(update)
+
+
+def test_adam() -> None:
+    """Kingma and Ba 2015, Algorithm 1."""
+    assert steps(Adam(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3)) == pytest.approx(adam_by_hand(0))
+
+
+def test_adamw() -> None:
+    """Loshchilov and Hutter 2019, Algorithm 2: the decay does not pass through the means."""
+    part = AdamW(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3)
+    assert steps(part) == pytest.approx(adam_by_hand(0.3))
+
+
+def test_nadamw() -> None:
+    """Dozat 2016, Algorithm 2, with its schedule of momentum, and decoupled decay.
+
+    μ(t) = β₁ (1 - ½ 0.96^(tψ)); m̂ = μ(t+1) m / (1 - Π μ up to t+1) + (1 - μ(t)) g / (1 - Π μ).
+    """
+    m = s = 0.0
+    product = 1.0
+
+    def mu(t: int) -> float:
+        return 0.8 * (1 - 0.5 * 0.96 ** (t * 0.1))
+
+    def update(w: float, g: float, t: int) -> float:
+        nonlocal m, s, product
+        m = 0.8 * m + 0.2 * g
+        s = 0.9 * s + 0.1 * g * g
+        product *= mu(t)
+        ahead = mu(t + 1) * m / (1 - product * mu(t + 1))
+        nesterov = ahead + (1 - mu(t)) * g / (1 - product)
+        return w * (1 - 0.1 * 0.3) - 0.1 * nesterov / (math.sqrt(s / (1 - 0.9**t)) + 1e-3)
+
+    options = {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.3}
+    assert steps(NAdamW(**options, momentum_decay=0.1)) == pytest.approx(follow(update))
+
+
+def test_halving() -> None:
+    """The rate of sgd halves after every k epochs; 0 is never, and others keep theirs."""
+    halving = Sgd(halve_every=2).make(CONTEXT)
+    epochs = (0, 0.5, 1.99, 2, 3.99, 4, 6)
+    assert [halving.factor(e) for e in epochs] == [1, 1, 1, 0.5, 0.5, 0.25, 0.125]
+    for part in (Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp()):
+        assert part.make(CONTEXT).factor(100) == 1
+
+
+@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp()])
+def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
+    """A parameter that is not trained is left alone."""
+    weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2), False)]
+    optimizer = part.make(CONTEXT)(weights)
+    weights[0].grad = torch.ones(2)
+    optimizer.step()
+    assert (weights[0] < 1).all()
+    assert (weights[1] == 1).all()
+
+
+@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), Adagrad()])
+def test_the_fused_form_is_taken_where_torch_has_one(part: OptimizerPart) -> None:
+    """On a CPU, one pass over all parameters."""
+    optimizer = part.make(CONTEXT)([torch.nn.Parameter(torch.ones(2))])
+    assert optimizer.defaults["fused"]

@@ -1,0 +1,278 @@
+"""The training loop: what it predicts, when it yields, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmgrid.spec import Context, ModelPart, Optimizer, Progress, Recipe, Tokens
+from lmgrid.testing import sample_tokens, sample_vocabulary
+from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.parts import L2, Adam, Clip, Dropout, Sgd
+from lmgrid_window.parts import Window
+
+torch = pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+from lmgrid_torch.loop import descend  # noqa: E402
+from lmgrid_torch.model import NeuralModel  # noqa: E402
+from lmgrid_torch.network import Batch, contexts, shuffled, streams  # noqa: E402
+from lmgrid_torch.regularizers import Idle  # noqa: E402
+
+V = 30
+WINDOW = Window(embedding=4, hidden=6, batch=32)
+RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
+
+
+def context(seed: int = 0) -> Context:
+    counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
+    return Context(sample_vocabulary(V), counts, seed, "cpu", Path())
+
+
+def made(part: ModelPart, seed: int = 0) -> NeuralModel:
+    model = part.make(context(seed))
+    assert isinstance(model, NeuralModel)
+    return model
+
+
+def recipe(seed: int = 0, interval: int = 10**9) -> Recipe:
+    return Recipe(Adam(lr=0.01).make(context(seed)), (), seed, None, interval)
+
+
+def points(part: ModelPart, train: Tokens, how: Recipe, count: int) -> list[Progress]:
+    return list(islice(made(part, how.seed).fit(train, how), count))
+
+
+# ---------------------------------------------------------------- every token once
+
+
+@given(n=st.integers(1, 200), size=st.integers(1, 5), batch=st.integers(1, 50))
+def test_shuffled_windows_hold_every_token_once(n: int, size: int, batch: int) -> None:
+    """Each window is met once, with the words that stand before it."""
+    tokens = torch.arange(2, n + 2)
+    batches = list(shuffled(tokens, size, batch, torch.Generator().manual_seed(0)))
+    targets = torch.cat([b.targets for b in batches])
+    assert sorted(targets.tolist()) == tokens.tolist()
+    assert all(len(b.targets) == b.tokens <= batch for b in batches)
+    before = torch.cat([b.inputs for b in batches])
+    assert torch.equal(before, contexts(tokens, size)[targets - 2])
+
+
+@given(n=st.integers(1, 300), batch=st.integers(1, 25), steps=st.integers(1, 40))
+def test_streams_hold_every_token_once_and_in_order(n: int, batch: int, steps: int) -> None:
+    """Read stream after stream, the targets are the text and the inputs the text before it."""
+    tokens = torch.arange(2, n + 2)
+    batches = list(streams(tokens, batch, steps))
+    assert all(b.inputs.shape[0] <= steps and b.inputs.shape[1] == batch for b in batches)
+    inputs = torch.cat([b.inputs for b in batches]).t().flatten()
+    targets = torch.cat([b.targets.view(-1, batch) for b in batches]).t().flatten()
+    real = targets != -100
+    assert targets[real].tolist() == tokens.tolist()
+    assert inputs[real].tolist() == [1, *tokens.tolist()[:-1]]
+    assert [b.tokens for b in batches] == [int((b.targets != -100).sum()) for b in batches]
+
+
+def test_contexts_begin_with_eos() -> None:
+    """Before token 0 stands <eos>, as often as the window is wide."""
+    assert contexts(torch.tensor([5, 6, 7]), 2).tolist() == [[1, 1], [1, 5], [5, 6]]
+
+
+def test_streams_carry_their_state_and_each_epoch_starts_anew() -> None:
+    """A batch gets the state the one before left; the first of an epoch gets none."""
+    model, seen = made(RNN), []
+
+    def watch(module: object, arguments: tuple[object, object]) -> None:
+        seen.append(arguments[1] is None)
+
+    model.network.register_forward_pre_hook(watch)
+    list(islice(model.fit(sample_tokens(V, seed=1, count=100), recipe()), 2))
+    assert seen == [True, False, False] * 2  # 20 rows, 7 steps at most
+
+
+# ---------------------------------------------------------------- when it yields
+
+
+@BOTH
+def test_yields_past_each_multiple_and_at_the_end_of_each_epoch(part: ModelPart) -> None:
+    """Tokens count real predictions; each multiple and each epoch's end is met once."""
+    train = sample_tokens(V, seed=1, count=1_003)
+    seen = [p.tokens for p in points(part, train, recipe(interval=300), 8)]
+    ends, multiples = (1_003, 2_006), (300, 600, 900, 1_200, 1_500, 1_800)
+    assert sorted(set(seen)) == seen
+    assert set(ends) <= set(seen)
+    for multiple in multiples:
+        assert any(multiple <= tokens < multiple + 35 for tokens in seen)
+    assert len([tokens for tokens in seen if tokens <= 2_006]) == len(ends) + len(multiples)
+
+
+@BOTH
+def test_goes_on_until_it_is_closed(part: ModelPart) -> None:
+    """The budget is the caller's; closing ends it without a murmur."""
+    training = made(part).fit(sample_tokens(V, seed=1, count=50), recipe())
+    assert [next(training).tokens for _ in range(4)] == [50, 100, 150, 200]
+    training.close()
+    assert next(training, None) is None
+
+
+@BOTH
+def test_an_empty_text_is_refused(part: ModelPart) -> None:
+    """There is no epoch of nothing, so it would never yield."""
+    with pytest.raises(ValueError, match="train split is empty"):
+        next(made(part).fit(np.empty(0, dtype=np.int32), recipe()))
+
+
+def test_a_network_without_optimizer_is_refused() -> None:
+    """The message says what to add."""
+    with pytest.raises(ValueError, match="add optimizers"):
+        next(made(WINDOW).fit(sample_tokens(V, seed=1), replace(recipe(), optimizer=None)))
+
+
+# ---------------------------------------------------------------- what it reports
+
+
+@BOTH
+def test_reports_the_mean_data_loss_per_token(part: ModelPart) -> None:
+    """At rate ≈ 0 the mean over an epoch is the loss of scoring, whatever the batches."""
+    train = sample_tokens(V, seed=1, count=333)
+    still = Sgd(lr=1e-30).make(context())
+    model = made(replace(part, batch=1) if isinstance(part, Rnn) else part)
+    progress = next(model.fit(train, replace(recipe(), optimizer=still)))
+    assert progress.train_nats == pytest.approx(-model.score(train).mean(), abs=1e-5)
+
+
+def test_reports_the_penalty_apart() -> None:
+    """L2 adds λ Σ θ² to what is descended, not to the data loss."""
+    train = sample_tokens(V, seed=1, count=100)
+    model, optimizer = made(WINDOW), Sgd(lr=1e-30).make(context())
+    how = replace(recipe(), optimizer=optimizer)
+    plain = next(model.fit(train, how))
+    squares = sum(float(p.detach().square().sum()) for p in model.network.parameters())
+    held = next(model.fit(train, replace(how, regularizers=(L2(weight=0.5).make(context()),))))
+    assert held.penalty == pytest.approx(0.5 * squares, rel=1e-5)
+    assert held.train_nats == pytest.approx(plain.train_nats, rel=1e-5)
+    assert plain.penalty == 0
+
+
+def test_counts_how_often_a_regularizer_acted() -> None:
+    """Events count since the last yield, and what never acted is not named."""
+    train = sample_tokens(V, seed=1, count=320)  # ten batches of 32
+    tight, loose = Clip(norm=1e-6).make(context()), Clip(norm=1e6).make(context())
+    assert points(WINDOW, train, replace(recipe(), regularizers=(tight,)), 2)[1].events == (
+        ("clip", 10),
+    )
+    assert points(WINDOW, train, replace(recipe(), regularizers=(loose,)), 1)[0].events == ()
+
+
+class Watch(Idle):
+    """Notes the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def update(self, module: torch.nn.Module, rate: float) -> int:
+        self.rates.append(rate)
+        return 0
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    """A step's rate is the optimizer's lr times the factor of the epochs so far."""
+    watch = Watch()
+    halving = Sgd(lr=0.8, halve_every=2).make(context())
+    how = replace(recipe(), optimizer=halving, regularizers=(watch,))
+    points(WINDOW, sample_tokens(V, seed=1, count=64), how, 5)  # two steps an epoch
+    assert watch.rates == [0.8] * 4 + [0.4] * 4 + [0.2] * 2
+
+
+class Recording:
+    """An optimizer that notes the learning rate that torch's has at each step."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        self.inner, self.rates = inner, list[float]()
+
+    def __call__(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        made = self.inner(parameters)
+        made.register_step_pre_hook(lambda o, *_: self.rates.append(o.param_groups[0]["lr"]))
+        return made
+
+    def factor(self, epochs: float) -> float:
+        return 1 / (1 + epochs)
+
+
+def test_torch_steps_with_the_rate_of_the_schedule() -> None:
+    """The rate told to regularizers is the one that is used."""
+    optimizer = Recording(Sgd(lr=1.0).make(context()))
+    how = replace(recipe(), optimizer=optimizer)
+    points(WINDOW, sample_tokens(V, seed=1, count=64), how, 2)
+    assert optimizer.rates == pytest.approx([1, 1 / 1.5, 1 / 2, 1 / 2.5])
+
+
+# ---------------------------------------------------------------- randomness
+
+
+@BOTH
+def test_a_seed_repeats_bitwise(part: ModelPart) -> None:
+    """Two trainings from one seed report and weigh the same, dropout included."""
+    train = sample_tokens(V, seed=1, count=500)
+    how = replace(recipe(), regularizers=(Dropout(rate=0.5, input_rate=0.2).make(context()),))
+    one, two = (made(part), made(part))
+    assert list(islice(one.fit(train, how), 3)) == list(islice(two.fit(train, how), 3))
+    for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@BOTH
+def test_the_seed_changes_the_weights(part: ModelPart) -> None:
+    """Another seed starts elsewhere."""
+    one, two = made(part, seed=0).network, made(part, seed=1).network
+    assert not torch.equal(next(one.parameters()), two.output.weight)
+    assert not torch.equal(one.output.weight, two.output.weight)
+
+
+def test_windows_come_in_another_order_each_epoch() -> None:
+    """The order is drawn anew, and from the seed alone."""
+    orders: list[list[list[int]]] = []
+    for _ in range(2):
+        network = made(WINDOW).network
+        drawn: list[list[int]] = []
+        plain = network.epoch
+
+        def noted(
+            tokens: torch.Tensor, order: torch.Generator, plain=plain, drawn=drawn
+        ) -> Iterator[Batch]:
+            batches = list(plain(tokens, order))
+            drawn.append(torch.cat([b.targets for b in batches]).tolist())
+            return iter(batches)
+
+        network.epoch = noted
+        list(islice(descend(network, sample_tokens(V, seed=1, count=90), recipe()), 2))
+        orders.append(drawn)
+    assert orders[0] == orders[1]
+    assert orders[0][0] != orders[0][1]
+
+
+@BOTH
+def test_torch_s_own_randomness_is_not_touched(part: ModelPart) -> None:
+    """Making, training with dropout and scoring draw from generators of their own."""
+    before = torch.get_rng_state()
+    how = replace(recipe(), regularizers=(Dropout().make(context()),))
+    model = made(part)
+    list(islice(model.fit(sample_tokens(V, seed=1, count=100), how), 2))
+    model.score(sample_tokens(V, seed=2, count=100))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_second_fit_drops_the_first_one_s_regularizers() -> None:
+    """What acted at a site in one training does not act in the next."""
+    model = made(WINDOW)
+    train = sample_tokens(V, seed=1, count=100)
+    next(model.fit(train, replace(recipe(), regularizers=(Dropout().make(context()),))))
+    assert len(model.network.hidden.actions) == 1
+    next(model.fit(train, recipe()))
+    assert model.network.hidden.actions == []
