@@ -88,7 +88,7 @@ def test_l2_is_lambda_times_the_sum_of_squares() -> None:
     module = torch.nn.Linear(3, 2)
     penalty = L2(weight=0.25).make(context()).loss(module)
     squares = sum(float((p.detach() ** 2).sum()) for p in module.parameters())
-    assert float(penalty) == pytest.approx(0.25 * squares)
+    assert penalty.item() == pytest.approx(0.25 * squares)
     penalty.backward()
     for parameter in module.parameters():
         torch.testing.assert_close(parameter.grad, 0.5 * parameter.detach())

@@ -148,11 +148,16 @@ def test_biases_start_at_zero_and_the_output_s_at_the_log_unigram(part: ModelPar
 @BOTH
 @pytest.mark.parametrize("scheme", ["xavier", "uniform"])
 def test_matrices_start_uniform_within_their_range(part: ModelPart, scheme: str) -> None:
-    """Xavier: r = √(6 / (inputs + outputs)); uniform: r as given; both fill their range."""
+    """Xavier: r = √(6 / (inputs + outputs)); uniform: r as given; both fill their range.
+
+    A table of word vectors has one input at a time.
+    """
     options = {"initialisation": scheme, "uniform_range": 0.3, "embedding": 32, "hidden": 48}
     network = type(part)(**options).make(context()).network  # type: ignore[attr-defined]
-    for weight in (p.detach() for p in network.parameters() if p.dim() == 2):
-        r = 0.3 if scheme == "uniform" else math.sqrt(6 / sum(weight.shape))
+    matrices = {n: p.detach() for n, p in network.named_parameters() if p.dim() == 2}
+    for name, weight in matrices.items():
+        fans = 1 + 32 if name == "embedding" else sum(weight.shape)
+        r = 0.3 if scheme == "uniform" else math.sqrt(6 / fans)
         assert 0.95 * r < float(weight.abs().max()) <= r
         assert float(weight.mean()) == pytest.approx(0, abs=0.1 * r)
 

@@ -30,7 +30,7 @@ class Rnn(NeuralPart):
     hidden: Size = 128
     learned_start: bool = True
     batch: Size = 20
-    steps: Size = 35
+    steps: Size = 20
 
     def network(self, vocabulary: int) -> Network:
         from lmgrid_rnn.network import RecurrentNetwork

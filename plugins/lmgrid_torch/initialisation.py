@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lmgrid_torch.network import Network
     from lmgrid_torch.parts import NeuralPart
 
+EMBEDDING = "embedding"  # the name of a network's table of word vectors, (V, m)
 UNSEEN = 0.5  # the count that a word without any gets, so that its logarithm is finite
 
 
@@ -26,19 +27,25 @@ def initialise(network: Network, options: NeuralPart, context: Context) -> None:
     """
     seed = derive_seed(context.seed, "initialisation")
     draw = torch.Generator().manual_seed(seed)
-    for weight in network.parameters():
+    for name, weight in network.named_parameters():
         if weight.dim() == 1:
             weight.zero_()
         else:
-            r = limit(weight) if options.initialisation == "xavier" else options.uniform_range
+            xavier = options.initialisation == "xavier"
+            r = limit(name, weight) if xavier else options.uniform_range
             nn.init.uniform_(weight, -r, r, generator=draw)
     network.output.bias.copy_(log_unigram(context))
 
 
-def limit(weight: Tensor) -> float:
-    """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010)."""
-    outputs, inputs = weight.shape
-    return math.sqrt(6 / (inputs + outputs))
+def limit(name: str, weight: Tensor) -> float:
+    """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010).
+
+    Of the V inputs of a table of word vectors one is 1 and the others 0 at any time, so it counts
+    as having one input; V would make the vectors of a large vocabulary vanish.
+    """
+    if name == EMBEDDING:
+        return math.sqrt(6 / (1 + weight.shape[1]))
+    return math.sqrt(6 / sum(weight.shape))
 
 
 def log_unigram(context: Context) -> Tensor:

