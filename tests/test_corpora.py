@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from lmgrid.spec import CorpusPart, Place
 from lmgrid.text import EOS, SPLITS, RawText, Text, TextError
 from lmgrid_text import Brown, File, KingJames, WikiText2, archive, kjv, lmgrid_corpora
@@ -53,7 +54,7 @@ def test_every_corpus_says_its_licence_and_size(name: str) -> None:
 
 # ---------------------------------------------------------------- file
 
-THREE = {"train": Path("a.txt"), "valid": Path("b.txt"), "test": Path("c.txt")}
+THREE: dict[str, Any] = {"train": Path("a.txt"), "valid": Path("b.txt"), "test": Path("c.txt")}
 
 
 def three(place: Place, train: str | bytes = "x y\nx\n") -> File:
@@ -69,7 +70,7 @@ def test_three_files_are_the_three_splits(place: Place) -> None:
 def test_an_absolute_path_is_taken_as_it_is(place: Place, tmp_path: Path) -> None:
     """A whole path does not count from the grid's folder."""
     three(place)
-    files = {name: tmp_path / path for name, path in THREE.items()}
+    files: dict[str, Any] = {name: tmp_path / path for name, path in THREE.items()}
     assert File(**files).read(Place(Path("elsewhere"), place.cache)).valid == "y\n"
 
 
@@ -117,7 +118,11 @@ def test_the_digest_is_of_the_bytes_and_of_their_use(place: Place) -> None:
     digest = three(place).digest(place)
     write(place.folder, {"moved/a.txt": "x y\nx\n"})
     assert File(**THREE | {"train": Path("moved/a.txt")}).digest(place) == digest
-    exchanged = {"train": THREE["train"], "valid": THREE["test"], "test": THREE["valid"]}
+    exchanged: dict[str, Any] = {
+        "train": THREE["train"],
+        "valid": THREE["test"],
+        "test": THREE["valid"],
+    }
     assert File(**exchanged).digest(place) != digest
     assert three(place, "x y\nz\n").digest(place) != digest
 
@@ -149,7 +154,7 @@ def test_a_file_that_is_no_text_is_explained(place: Place, train: bytes, message
 
 def test_a_folder_is_no_file(place: Place) -> None:
     """A folder where a file is wanted is named."""
-    with pytest.raises(TextError, match="train: .* is a folder; name a text file in it"):
+    with pytest.raises(TextError, match=r"train: .* is a folder; name a text file in it"):
         File(**THREE | {"train": place.folder}).digest(place)
 
 
@@ -271,7 +276,7 @@ def test_a_missing_package_says_how_to_install_it(
 
 # ---------------------------------------------------------------- WikiText-2
 
-WIKI = {
+WIKI: dict[str, Any] = {
     "train": " \n = Title = \n \n the <unk> the \n",
     "valid": " the \n",
     "test": " other \n",
@@ -353,7 +358,7 @@ def test_without_path_and_folder_of_data_both_are_named(
 ) -> None:
     """The message says the two ways to name the data."""
     monkeypatch.delenv("LMGRID_DATA", raising=False)
-    with pytest.raises(TextError, match="give path, .*LMGRID_DATA"):
+    with pytest.raises(TextError, match=r"give path, .*LMGRID_DATA"):
         WikiText2().digest(place)
     monkeypatch.setenv("LMGRID_DATA", str(place.folder))
     with pytest.raises(TextError, match=r"holds none of wikitext-2, wikitext-2\.zip"):
@@ -404,8 +409,8 @@ SAMPLE = "\n\n\tThe/at 1/2/cd and/or/cc //in end/nn ./.\n\n\n\tBye/uh !/.\n"
 
 
 def brown_files() -> dict[str, str]:
-    files = {f"c{letter}{i:02d}": f"\n\t{letter}{i}/nn ./.\n" for letter in "am" for i in range(1, 7)}
-    return files | {"ca01": SAMPLE}
+    names = [(letter, i) for letter in "am" for i in range(1, 7)]
+    return {f"c{a}{i:02d}": f"\n\t{a}{i}/nn ./.\n" for a, i in names} | {"ca01": SAMPLE}
 
 
 @pytest.fixture

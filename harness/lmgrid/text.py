@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 from filelock import FileLock
 
-from lmgrid.source import sources
 from lmgrid.errors import Mistake
+from lmgrid.source import sources
 from lmgrid.spec import CorpusPart, Place
 
 if TYPE_CHECKING:
