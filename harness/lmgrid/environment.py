@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from lmgrid.cpu import Processor
 
@@ -56,6 +58,20 @@ def load_average() -> float:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
         return 0.0
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def cache_folder() -> Path:
+    """Return where encoded corpora are kept: ``LMGRID_CACHE``, else the system's place."""
+    import platformdirs
+
+    asked = os.environ.get("LMGRID_CACHE")
+    return Path(asked) if asked else platformdirs.user_cache_path("lmgrid")
 
 
 def _version(name: str) -> str:

@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
+from lmgrid.errors import Mistake
+
 Scalar: TypeAlias = bool | int | float | str | None
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 Options: TypeAlias = tuple[tuple[str, Value], ...]
 
 
-class GridError(ValueError):
+class GridError(Mistake):
     """What was asked cannot be run; the message says what, where and what to do."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ from lmgrid.selection import Filter
 from lmgrid.spec import KernelPart, ModelPart, RegularizerPart
 
 Parts = tuple[Part, ...]
+T = TypeVar("T")
 ONE_EPOCH = {"epochs": 1}
 
 
@@ -232,12 +233,12 @@ class _Reader:
     def _budget(self, own: Block, where: str) -> Budget:
         value = own.get("budget", self._document.get("budget", ONE_EPOCH))
         path = f"{where}.budget" if "budget" in own else "budget"
-        table = table(value, path)
+        limits = table(value, path)
         known = [field.name for field in fields(Budget)]
-        for key in table:
+        for key in limits:
             if key not in known:
                 raise GridError(f"{path}.{key}: unknown key{near(key, known)}")
-        return _convert(table or ONE_EPOCH, Budget, path)
+        return _convert(limits or ONE_EPOCH, Budget, path)
 
     # ------------------------------------------------------------ parts
 
@@ -275,7 +276,7 @@ class _Reader:
         return [_check_plain(_convert(v, type(default), path), path) for v in values]
 
 
-def _convert(value: Any, kind: type[Any], where: str) -> Any:
+def _convert(value: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

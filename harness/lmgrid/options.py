@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @cache
-def _hints(part: type[Any]) -> dict[str, Any]:
+def _hints(part: Hashable) -> dict[str, Any]:
     return get_type_hints(part, include_extras=True)
 
 
@@ -27,7 +27,7 @@ def option_names(part: type[Any]) -> tuple[str, ...]:
 
 def names_file(part: type[Any], option: str) -> bool:
     """Whether an option names a file, by its annotation."""
-    hint = _hints(part)[option]
+    hint = _hints(cast(Hashable, part))[option]
     return Path in (hint, *get_args(hint))
 
 

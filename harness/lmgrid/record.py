@@ -10,13 +10,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lmgrid.environment import Environment
+from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.source import Source
 
 SCHEMA = 1
 
 
-class RecordError(ValueError):
+class RecordError(Mistake):
     """A record cannot be read or trusted; the message says which and why."""
 
 
@@ -31,6 +32,11 @@ class Point:
     penalty: float
     valid_nats: float | None  # None: a probability of zero
     events: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def nats(self) -> float:
+        """Mean validation loss per token; infinity where a probability was zero."""
+        return math.inf if self.valid_nats is None else self.valid_nats
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,27 @@ class Score:
 class Inputs:
     """What went in. Its hash is the address, so it holds no time, no machine and no file name."""
 
-    cell: AnyCell
+    cell: Cell | None  # either this
+    kernel: KernelCell | None  # or that
     corpus: str  # digest of the raw bytes; empty for a kernel
     sources: tuple[Source, ...]
 
+    @classmethod
+    def of(cls, cell: AnyCell, corpus: str, sources: tuple[Source, ...]) -> Inputs:
+        if isinstance(cell, Cell):
+            return cls(cell, None, corpus, sources)
+        return cls(None, cell, corpus, sources)
+
+    @property
+    def what(self) -> AnyCell:
+        found = self.cell or self.kernel
+        if found is None:
+            raise RecordError("names neither a cell nor a kernel")
+        return found
+
     @property
     def address(self) -> str:
-        return _hash(_ENCODER.encode((SCHEMA, _nameless(self.cell), self.corpus, self.sources)))
+        return _hash(_ENCODER.encode((SCHEMA, _nameless(self.what), self.corpus, self.sources)))
 
 
 @dataclass(frozen=True)
@@ -133,14 +153,15 @@ class Record:
     valid: Score
     test: Score
     score_seconds: float  # wall time of scoring the test split
+    total_seconds: float  # wall time of the whole cell, reading the corpus included
     parameters: int | None
     bytes: int | None
     circumstances: Circumstances
 
     @property
     def cell(self) -> Cell:
-        if not isinstance(self.inputs.cell, Cell):
-            raise RecordError("the record of a kernel is no record of a model")
+        if self.inputs.cell is None:
+            raise RecordError("the record of a model names no cell")
         return self.inputs.cell
 
 

@@ -11,7 +11,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOMS = ("text", "run")  # of the core; the others decide what is run, not what comes out
+ROOMS = (
+    "text",
+    "run",
+    "training",
+    "score",
+    "kernel",
+    "clock",
+)  # of the core; the others decide what is run, not what comes out
 OURS = "lmgrid_"
 
 

@@ -93,7 +93,7 @@ class LanguageModelContract:
     part: ModelPart
     optimizer: OptimizerPart | None = None
     regularizers: tuple[RegularizerPart, ...] = ()
-    stream = 3_000  # longer than the model's batch × chunk when it scores
+    stream = 3_000  # longer than the model's batch times chunk, when it scores
 
     def fitted(self, size: int, seed: int = 0) -> LanguageModel:
         return fit_sample(self._case(), size, seed)

@@ -1,0 +1,1 @@
+"""Grids that ``lmgrid run NAME`` finds, and the scripts that measure lmgrid itself."""

@@ -1,0 +1,53 @@
+"""Compare language models, optimizers and regularizers over a grid.
+
+The same from Python as from the command line::
+
+    grid = lmgrid.read_grid("mine.toml")
+    for outcome in lmgrid.run_grid(grid, lmgrid.Store("results/runs/mine")):
+        ...
+    lmgrid.frame(lmgrid.Store("results/runs/mine"))
+
+Importing this imports nothing heavy; each name below is found when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmgrid.spec import hookimpl as hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lmgrid.grid import Grid
+    from lmgrid.record import Outcome
+    from lmgrid.store import Store as Store
+    from lmgrid.table import frame as frame
+
+__version__ = "0.1.0"
+__all__ = ["Store", "frame", "hookimpl", "read_grid", "run_grid"]
+_LATE = {"Store": "lmgrid.store", "frame": "lmgrid.table"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'lmgrid' has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Return the cells that a grid file asks for; ``lmgrid.grid.GridError`` says what is wrong."""
+    from lmgrid.gridfile import read_grid as read
+    from lmgrid.registry import Registry
+
+    return read(Path(path), Registry.installed())
+
+
+def run_grid(grid: Grid, store: Store) -> Iterator[Outcome]:
+    """Run in this process what the store does not hold yet; yield every cell's outcome in order."""
+    from lmgrid.execute import run_here
+    from lmgrid.registry import Registry
+
+    return run_here(grid, store, Registry.installed())

@@ -1,0 +1,66 @@
+"""The command line: ``lmgrid COMMAND``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lmgrid import __version__
+from lmgrid.commands.describe import describe
+from lmgrid.commands.doctor import doctor
+from lmgrid.commands.generate import generate
+from lmgrid.commands.kernels import kernels
+from lmgrid.commands.plan import plan
+from lmgrid.commands.plugins import plugins
+from lmgrid.commands.predict import predict
+from lmgrid.commands.run import run
+from lmgrid.commands.tables import tables
+from lmgrid.commands.verify import verify
+from lmgrid.errors import Mistake
+from lmgrid.printable import printable
+
+
+class _Refusal(click.ClickException):
+    exit_code = 2
+
+    def format_message(self) -> str:
+        return printable(self.message)
+
+
+class _Group(click.Group):
+    """Shows a Mistake as one message, in the order in which commands are first needed."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Mistake as mistake:
+            raise _Refusal(str(mistake)) from None
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="lmgrid")
+def main() -> None:
+    """Compare language models, optimizers and regularizers over a grid.
+
+    `lmgrid run` without a GRID runs the quickstart. Exit status: 0 all cells done, 1 some cell
+    ended otherwise, 2 a mistake in what was asked, 130 interrupted.
+    """
+
+
+for _command in (
+    run,
+    plan,
+    tables,
+    kernels,
+    plugins,
+    describe,
+    generate,
+    predict,
+    verify,
+    doctor,
+):
+    main.add_command(_command)

@@ -1,0 +1,1 @@
+"""The commands of ``lmgrid``, a file each. They parse and call; what is heavy, they import late."""

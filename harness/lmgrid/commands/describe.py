@@ -1,0 +1,125 @@
+"""``lmgrid describe``: what a name stands for, with its options."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import click
+
+from lmgrid.commands.asking import JSON_OPTION
+from lmgrid.commands.screen import say, show_json, show_tables
+from lmgrid.errors import Mistake
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from lmgrid.registry import Provided
+
+_WORDS = {
+    Path: "file",
+    NoneType: "none",
+    str: "text",
+    bool: "true | false",
+    int: "integer",
+    float: "number",
+}
+
+
+def _complete_name(context: click.Context, parameter: Any, start: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from lmgrid.registry import Registry
+
+    names = {p.name for plugin in Registry.installed().plugins for p in plugin.provides}
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(start)]
+
+
+@click.command()
+@click.argument("name", shell_complete=_complete_name)
+@JSON_OPTION
+def describe(name: str, as_json: bool) -> None:
+    """Say what NAME is (a model, corpus, optimizer, …), its source, and its options."""
+    from lmgrid.grid import near
+    from lmgrid.registry import Registry
+
+    provided = [p for plugin in Registry.installed().plugins for p in plugin.provides]
+    found = [p for p in provided if p.name == name]
+    if not found:
+        raise Mistake(f"{name}: nothing has that name{near(name, {p.name for p in provided})}")
+    if as_json:
+        show_json([_as_json(p) for p in found])
+        return
+    for part in found:
+        _show(part)
+
+
+def _as_json(found: Provided) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "distribution": found.distribution,
+        "lacks": found.lacks,
+        "description": inspect.cleandoc(found.part.__doc__ or ""),
+        "options": [
+            dict(zip(("option", "type", "default"), o, strict=True)) for o in _options(found)
+        ],
+    }
+
+
+def _options(found: Provided) -> tuple[tuple[str, str, str], ...]:
+    from lmgrid.grid import show
+    from lmgrid.options import default
+
+    rows = []
+    hints = get_type_hints(found.part, include_extras=True)
+    for field in fields(found.part):
+        value = default(field)
+        shown = "must be given" if value is MISSING else show(value)
+        rows.append((field.name, _type(hints[field.name]), shown))
+    return tuple(rows)
+
+
+def _type(hint: Any) -> str:
+    """Return a type as a reader of a grid file would say it."""
+    if get_origin(hint) is Annotated:
+        kind, *limits = get_args(hint)
+        return " ".join([_type(kind), *(_limit(limit) for limit in limits)])
+    if get_origin(hint) is Literal:
+        return " | ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_type, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"({', '.join(map(_type, get_args(hint)))})"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _limit(limit: Any) -> str:
+    signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+    known = ((sign, getattr(limit, name, None)) for name, sign in signs)
+    return " ".join(f"{sign} {value}" for sign, value in known if value is not None)
+
+
+def _show(found: Provided) -> None:
+    from lmgrid.summary import Table
+
+    lacks = f" ({found.lacks})" if found.lacks else ""
+    say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")
+    say(inspect.cleandoc(found.part.__doc__ or ""))
+    options = _options(found)
+    if options:
+        show_tables([Table("options", "", ("option", "type", "default"), options, 0)])
+    else:
+        say("It has no options.")

@@ -1,0 +1,34 @@
+"""``lmgrid generate``: text sampled from a stored model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lmgrid.commands.asking import results_option
+from lmgrid.commands.screen import say
+from lmgrid.commands.stored import load
+
+
+@click.command()
+@click.argument("record")
+@results_option("The folder that holds RECORD.")
+@click.option("--length", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--prompt", default="", help="Text to go on from; by default a sentence start.")
+def generate(
+    record: str, results: Path | None, length: int, temperature: float, seed: int, prompt: str
+) -> None:
+    """Sample text from the stored model of RECORD.
+
+    RECORD is the file of a record, or the beginning of its address, looked for in --results or
+    in every folder of results/runs. Temperature 0 takes the most probable token each time.
+    """
+    from lmgrid.stored import Sampling, sample
+
+    stored = load(record, results)
+    start = stored.encode(prompt)
+    drawn = sample(stored, start, Sampling(length, temperature, seed))
+    say(stored.vocabulary.decode([*start, *drawn]))

@@ -1,0 +1,83 @@
+"""``lmgrid plan``: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmgrid.commands.asking import JSON_OPTION, RUNS, grid_options, read, store_of
+from lmgrid.commands.screen import say, show_json, show_tables
+
+if TYPE_CHECKING:
+    from lmgrid.grid import Grid
+    from lmgrid.plan import Planned
+
+
+@click.command()
+@grid_options
+@JSON_OPTION
+def plan(**options: Any) -> None:
+    """Show GRID's cells: which are recorded, which are excluded and why, and how long it takes."""
+    from lmgrid.estimate import Estimator
+    from lmgrid.plan import plan as make_plan
+    from lmgrid.registry import Registry
+    from lmgrid.store import Store
+
+    registry = Registry.installed()
+    grid = read(options, registry)
+    store = store_of(options, grid.name)
+    planned = make_plan(grid, store, registry)
+    others = [Store(folder) for folder in sorted(RUNS.glob("*")) if folder != store.root]
+    estimator = Estimator([store, *others])
+    seconds = [None if p.recorded else estimator.seconds(p) for p in planned]
+    if options["as_json"]:
+        show_json(_as_json(grid, planned, seconds))
+        return
+    _show(grid, planned, seconds)
+    recorded = sum(p.recorded for p in planned)
+    say(f"{len(planned)} cells: {recorded} recorded in {store.root}, {len(planned) - recorded} to run")
+    say(_estimate(planned, seconds))
+
+
+def _as_json(
+    grid: Grid, planned: tuple[Planned, ...], seconds: list[float | None]
+) -> dict[str, Any]:
+    cells = [
+        {"address": p.address, "cell": p.cell.label, "recorded": p.recorded, "seconds": s}
+        for p, s in zip(planned, seconds, strict=True)
+    ]
+    excluded = [{"cell": e.cell.label, "because": e.because} for e in grid.excluded]
+    return {"grid": grid.name, "title": grid.title, "cells": cells, "excluded": excluded}
+
+
+def _show(grid: Grid, planned: tuple[Planned, ...], seconds: list[float | None]) -> None:
+    from lmgrid.summary import Table
+
+    rows = [
+        (p.cell.label, p.address[:12], "recorded" if p.recorded else "to run", _time(s))
+        for p, s in zip(planned, seconds, strict=True)
+    ]
+    rows += [(e.cell.label, "", f"excluded: {e.because}", "") for e in grid.excluded]
+    head = ("cell", "address", "state", "estimate")
+    show_tables([Table("plan", grid.title or grid.name, head, tuple(rows), 1)])
+
+
+def _estimate(planned: tuple[Planned, ...], seconds: list[float | None]) -> str:
+    left = [s for p, s in zip(planned, seconds, strict=True) if not p.recorded]
+    if not left:
+        return "nothing to run"
+    known = [s for s in left if s is not None]
+    if not known:
+        return "no estimate of the time: no record of this machine is like one of these cells"
+    unknown = len(left) - len(known)
+    rest = f", and {unknown} cells without a like record" if unknown else ""
+    return f"about {_time(sum(known))} by earlier records of this machine{rest}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,35 @@
+"""``lmgrid predict``: the most probable next tokens after a context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lmgrid.commands.asking import JSON_OPTION, results_option
+from lmgrid.commands.screen import show_json, show_tables
+from lmgrid.commands.stored import load
+
+
+@click.command()
+@click.argument("record")
+@click.option("--context", required=True, help="The text before; empty for a sentence start.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True)
+@results_option("The folder that holds RECORD.")
+@JSON_OPTION
+def predict(record: str, context: str, top: int, results: Path | None, as_json: bool) -> None:
+    """Show what the stored model of RECORD expects next after a context.
+
+    RECORD is the file of a record, or the beginning of its address, looked for in --results or
+    in every folder of results/runs.
+    """
+    from lmgrid.stored import predict as guess
+    from lmgrid.summary import Table
+
+    stored = load(record, results)
+    guesses = guess(stored, stored.encode(context), top)
+    if as_json:
+        show_json([{"token": g.token, "probability": g.probability} for g in guesses])
+        return
+    rows = tuple((g.token, f"{g.probability:.4f}") for g in guesses)
+    show_tables([Table("next", f"{context} …", ("token", "probability"), rows, 1)])

@@ -1,0 +1,107 @@
+"""How a run is going: bars on a terminal, a line a cell elsewhere. Goes to standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lmgrid.commands.screen import complain, console
+from lmgrid.execute import Listener
+from lmgrid.plan import Planned
+from lmgrid.printable import printable
+from lmgrid.record import Outcome, Point, Record
+from lmgrid.registry import Registry
+from lmgrid.training import Live
+
+
+class Reporting(Listener):
+    """Tells the plugins' life-cycle hooks, and counts the cells."""
+
+    def __init__(self, registry: Registry, count: int) -> None:
+        self._registry, self._count, self._done = registry, count, 0
+
+    def watching(self) -> AbstractContextManager[object]:
+        """Return what is open while cells run."""
+        return nullcontext()
+
+    def started(self, planned: Planned) -> None:
+        self._announce("lmgrid_cell_started", address=planned.address, label=planned.cell.label)
+
+    def point(self, planned: Planned, point: Point) -> None:
+        self._announce("lmgrid_point", address=planned.address, point=point)
+
+    def finished(self, planned: Planned, outcome: Outcome) -> None:
+        self._done += 1
+        self._announce("lmgrid_cell_finished", address=planned.address, outcome=outcome)
+
+    def _announce(self, hook: str, **arguments: object) -> None:
+        for problem in self._registry.announce(hook, **arguments):
+            complain(f"plugin {problem}")
+
+
+class Lines(Reporting):
+    """A line for each cell that ends."""
+
+    def finished(self, planned: Planned, outcome: Outcome) -> None:
+        super().finished(planned, outcome)
+        complain(f"[{self._done}/{self._count}] {planned.cell.label}: {_ending(outcome)}")
+
+
+class Bars(Reporting):
+    """A bar for the grid and one for each running cell."""
+
+    def __init__(self, registry: Registry, count: int) -> None:
+        super().__init__(registry, count)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}", markup=False),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console(stderr=True),
+            transient=True,
+        )
+        self._all = self._progress.add_task("cells", total=count, figures="")
+        self._tasks: dict[str, TaskID] = {}
+
+    def watching(self) -> AbstractContextManager[object]:
+        return self._progress
+
+    def started(self, planned: Planned) -> None:
+        super().started(planned)
+        label = printable(planned.cell.label)[:60]
+        self._tasks[planned.address] = self._progress.add_task(label, total=100, figures="")
+
+    def live(self, planned: Planned, live: Live) -> None:
+        figures = f"{live.tokens_per_second:,.0f} tokens/s, perplexity {live.perplexity:,.1f}"
+        task = self._tasks[planned.address]
+        self._progress.update(task, completed=int(100 * live.share), figures=figures)
+
+    def finished(self, planned: Planned, outcome: Outcome) -> None:
+        super().finished(planned, outcome)
+        self._progress.remove_task(self._tasks.pop(planned.address))
+        self._progress.advance(self._all)
+
+
+def _ending(outcome: Outcome) -> str:
+    if isinstance(outcome, Record):
+        kind = "perplexity" if outcome.normalised else "pseudo-perplexity"
+        seconds = outcome.training.seconds
+        return f"test {kind} {outcome.test.perplexity:.1f}, {seconds:.1f} s of training"
+    status = getattr(outcome, "status", "done")
+    return f"{status} {getattr(outcome, 'error', '')}".strip()
+
+
+def reporting(registry: Registry, count: int, *, quiet: bool) -> Reporting:
+    """Return who tells of a run of so many cells."""
+    kind = Reporting if quiet else Bars if sys.stderr.isatty() else Lines
+    return kind(registry, count)

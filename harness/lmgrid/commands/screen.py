@@ -1,0 +1,59 @@
+"""What commands print: tables, progress, and texts from outside made fit for a screen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmgrid.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lmgrid.summary import Table
+
+PIPE_WIDTH = 160
+
+
+def say(text: str) -> None:
+    click.echo(printable(text))
+
+
+def complain(text: str) -> None:
+    click.echo(printable(text), err=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that is as wide as the terminal; wide where there is none."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False)
+
+
+def show_tables(tables: Sequence[Table]) -> None:
+    from lmgrid.render import terminal
+
+    screen = console()
+    for table in tables:
+        screen.print(terminal(table))
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON; a number that JSON lacks becomes null."""
+    click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    is_odd = isinstance(value, float) and value - value != 0  # NaN or infinite
+    return None if is_odd else value

@@ -1,0 +1,41 @@
+"""What a run would do: each cell with its address, and whether it is recorded already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmgrid.environment import cache_folder
+from lmgrid.grid import AnyCell, Grid
+from lmgrid.record import Inputs
+from lmgrid.registry import Registry
+from lmgrid.run import inputs
+from lmgrid.spec import Place
+from lmgrid.store import Store
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, what decides its numbers, and whether the store holds them."""
+
+    cell: AnyCell
+    inputs: Inputs
+    recorded: bool
+
+    @property
+    def address(self) -> str:
+        return self.inputs.address
+
+
+def place_of(grid: Grid) -> Place:
+    return Place(grid.folder.resolve(), cache_folder())
+
+
+def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
+    """Return the grid's cells in order, each address once; it reads corpora and trains nothing."""
+    place = place_of(grid)
+    planned: dict[str, Planned] = {}
+    for cell in grid.cells:
+        went_in = inputs(cell, registry, place)
+        address = went_in.address
+        planned.setdefault(address, Planned(cell, went_in, store.has(address)))
+    return tuple(planned.values())

@@ -1,0 +1,196 @@
+"""From a cell to its record: owns the clock, the budget, validation, stopping and selection."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from lmgrid.clock import Stopwatch
+from lmgrid.environment import capture, load_average, now
+from lmgrid.grid import AnyCell, Budget, Cell
+from lmgrid.record import (
+    Circumstances,
+    CorpusSize,
+    Inputs,
+    KernelRecord,
+    Point,
+    Record,
+    Training,
+)
+from lmgrid.registry import Registry
+from lmgrid.score import BrokenLaw, check_distribution, measure
+from lmgrid.source import sources
+from lmgrid.spec import (
+    Context,
+    LanguageModel,
+    Place,
+    Recipe,
+    Sized,
+    Sizes,
+    Stored,
+    derive_seed,
+)
+from lmgrid.text import UNK, Text
+from lmgrid.stored import save_vocabulary
+from lmgrid.training import Best, Live, Meter, Spending
+
+POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a cell is run: its files, its neighbours, and who listens."""
+
+    place: Place
+    weights: Path | None = None  # an existing, empty folder for the best weights; None keeps none
+    jobs: int = 1
+    on_live: Callable[[Live], None] = field(default=lambda live: None)
+    on_point: Callable[[Point], None] = field(default=lambda point: None)
+
+
+def inputs(cell: AnyCell, registry: Registry, place: Place) -> Inputs:
+    """Return what decides the cell's numbers; its address is known without running it."""
+    if not isinstance(cell, Cell):
+        return Inputs.of(cell, "", sources([type(registry.kernel(cell.kernel))]))
+    corpus = registry.corpus(cell.corpus)
+    parts: list[object] = [corpus, registry.model(cell.model)]
+    parts += [registry.optimizer(cell.optimizer)] if cell.optimizer else []
+    parts += [registry.regularizer(part) for part in cell.regularizers]
+    return Inputs.of(cell, corpus.digest(place), sources(map(type, parts)))
+
+
+def run(cell: AnyCell, registry: Registry, desk: Desk) -> Record | KernelRecord:
+    """Run one cell in this process and return its record."""
+    circumstances = _circumstances(cell, registry, desk)
+    went_in = inputs(cell, registry, desk.place)
+    if isinstance(cell, Cell):
+        return _Session(cell, registry, desk).record(went_in, circumstances)
+    from lmgrid.kernel import compare
+
+    _set_threads(cell.threads, registry, {registry.kernel(cell.kernel).requires})
+    return compare(cell, registry, (went_in, circumstances))
+
+
+def _circumstances(cell: AnyCell, registry: Registry, desk: Desk) -> Circumstances:
+    environment = capture()
+    if cell.device != "cpu":
+        name = registry.device(cell.device).describe(cell.device)
+        environment = replace(environment, accelerator=name)
+    return Circumstances(environment, now(), desk.jobs, round(load_average(), 2))
+
+
+def _set_threads(threads: int, registry: Registry, requires: set[str]) -> None:
+    """Set the threads of every library that the cell uses, in this one place."""
+    for provided in registry.provided("device"):
+        if not provided.part.requires or provided.part.requires in requires:
+            provided.part().make().set_threads(threads)
+
+
+# ---------------------------------------------------------------- a model
+
+
+class _Session:
+    """One cell being run."""
+
+    def __init__(self, cell: Cell, registry: Registry, desk: Desk) -> None:
+        self._started = perf_counter()
+        self._cell, self._registry, self._desk = cell, registry, desk
+        self._part = registry.model(cell.model)
+        self._device = registry.device(cell.device)
+        _set_threads(cell.threads, registry, {self._part.requires})
+        self._text: Text = registry.corpus(cell.corpus).make(desk.place)
+        self._clock = Stopwatch(self._device, cell.device)
+        self._meter = Meter()
+        self._device.reset_peak_bytes(cell.device)
+        self._context = self._make_context()
+        self._model: LanguageModel = self._part.make(self._context)
+
+    def record(self, went_in: Inputs, circumstances: Circumstances) -> Record:
+        with tempfile.TemporaryDirectory(prefix="lmgrid-") as scratch:
+            weights = self._desk.weights or Path(scratch)
+            best = Best(self._model, weights)
+            points = tuple(self._curve(best))
+            training = self._training(points, best)
+            if self._desk.weights and isinstance(self._model, Stored):
+                save_vocabulary(self._desk.weights, self._text)
+        if self._part.normalised:
+            check_distribution(self._model, self._text.valid)
+        valid = measure(self._model, self._text.valid)
+        watch = Stopwatch(self._device, self._cell.device)
+        test = measure(self._model, self._text.test, watch)
+        sizes = self._model.sizes() if isinstance(self._model, Sized) else None
+        return Record(
+            went_in,
+            self._part.normalised,
+            self._corpus_size(),
+            points,
+            training,
+            valid,
+            test,
+            watch.seconds,
+            perf_counter() - self._started,
+            *_flat(sizes),
+            circumstances,
+        )
+
+    def _make_context(self) -> Context:
+        seed = derive_seed(self._cell.seed or 0, "cell")
+        cache = self._desk.place.cache
+        return Context(self._text.vocabulary, self._text.counts, seed, self._cell.device, cache)
+
+    def _recipe(self) -> Recipe:
+        cell, registry, context = self._cell, self._registry, self._context
+        optimizer = registry.optimizer(cell.optimizer).make(context) if cell.optimizer else None
+        regularizers = tuple(registry.regularizer(p).make(context) for p in cell.regularizers)
+        return Recipe(optimizer, regularizers, context.seed, cell.budget, POINT_INTERVAL)
+
+    def _curve(self, best: Best) -> Iterator[Point]:
+        """Train to the end of the budget; the clock stands still while a point is scored."""
+        train = self._text.train.tokens
+        budget = Spending(self._cell.budget or Budget(), len(train))
+        answer: float | None = None
+        with closing(self._model.fit(train, self._recipe())) as fitting:
+            while True:
+                try:
+                    with self._clock.running():
+                        progress = fitting.send(answer)
+                except StopIteration:
+                    return
+                self._meter.add(progress, self._clock)
+                self._desk.on_live(self._meter.live(budget.share(progress, self._clock)))
+                answer = None
+                if budget.due(progress, self._clock):
+                    point = self._meter.point(measure(self._model, self._text.valid))
+                    best.offer(point)
+                    self._desk.on_point(point)
+                    yield point
+                    answer = point.nats
+                if budget.spent(progress, self._clock):
+                    return
+
+    def _training(self, points: tuple[Point, ...], best: Best) -> Training:
+        if not points:
+            raise BrokenLaw("the model ended before it yielded once")
+        kept, tokens = best.keep(points[-1])
+        return Training(
+            points[-1].tokens,
+            self._clock.seconds - self._meter.compile_seconds,
+            self._clock.cpu_seconds,
+            self._meter.compile_seconds,
+            self._device.peak_bytes(self._cell.device),
+            kept,
+            tokens,
+        )
+
+    def _corpus_size(self) -> CorpusSize:
+        train = self._text.train.tokens
+        unknown = float(self._text.counts[UNK]) / len(train)
+        return CorpusSize(len(self._text.vocabulary), len(train), unknown)
+
+
+def _flat(sizes: Sizes | None) -> tuple[int | None, int | None]:
+    return (sizes.parameters, sizes.bytes) if sizes else (None, None)

@@ -1,0 +1,78 @@
+"""Perplexity's raw material: a model's scores of a split, every token once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lmgrid.clock import Stopwatch
+from lmgrid.record import Score
+from lmgrid.spec import LanguageModel, LogProbs, Predicts
+from lmgrid.text import UNK, Split
+from lmgrid.training import Diverged
+
+BLOCKS = 50
+CHECKED_CONTEXTS = 4
+CHECKED_TOKENS = 400
+SUM_TOLERANCE = 1e-3
+
+
+class BrokenLaw(Exception):
+    """A model's scores are not what the protocol says; its numbers would mean nothing."""
+
+
+def check_distribution(model: LanguageModel, split: Split) -> None:
+    """Hold a few predictions against the sum of one and against the scores."""
+    if not isinstance(model, Predicts):
+        return
+    tokens = split.tokens
+    for k in np.linspace(0, min(len(tokens), CHECKED_TOKENS) - 1, CHECKED_CONTEXTS).astype(int):
+        logs = model.next_log_probs(tokens[:k])
+        total = float(np.exp(logs).sum())
+        said, score = float(logs[tokens[k]]), float(model.score(tokens[: k + 1])[k])
+        if not (abs(total - 1) < SUM_TOLERANCE and _agree(said, score)):
+            raise BrokenLaw(
+                f"after {k} tokens of validation the probabilities sum to {total:.6f}, and the "
+                f"next token has {math.exp(said):.6g} there but {math.exp(score):.6g} when scored"
+            )
+
+
+def _agree(one: float, two: float) -> bool:
+    return one == two or abs(one - two) < SUM_TOLERANCE * max(1.0, abs(one))
+
+
+def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) -> Score:
+    """Score a split, every token once; BrokenLaw if the scores are not one number a token."""
+    tokens = split.tokens
+    if watch is None:
+        logs = model.score(tokens)
+    else:
+        with watch.running():
+            logs = model.score(tokens)
+    if logs.shape != tokens.shape:
+        raise BrokenLaw(f"score returned shape {logs.shape} for {len(tokens)} tokens")
+    if np.isnan(logs).any():
+        raise Diverged(f"score returned NaN at token {int(np.isnan(logs).argmax())}")
+    known = tokens != UNK
+    return Score(
+        len(tokens),
+        _total(logs),
+        int(len(tokens) - known.sum()),
+        _total(logs[known]),
+        int(np.isneginf(logs).sum()),
+        split.characters,
+        split.bytes,
+        _block_means(logs),
+    )
+
+
+def _total(logs: LogProbs) -> float | None:
+    total = -float(logs.sum(dtype=np.float64))
+    return total if math.isfinite(total) else None
+
+
+def _block_means(logs: LogProbs) -> tuple[float | None, ...]:
+    blocks = np.array_split(logs, min(BLOCKS, len(logs)))
+    means = (-float(block.mean()) for block in blocks)
+    return tuple(mean if math.isfinite(mean) else None for mean in means)

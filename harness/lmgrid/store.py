@@ -1,0 +1,212 @@
+"""A folder of outcomes: a record is written once, whole or not at all, and never changed.
+
+records/<address>.json     finished cells
+failures/<address>.json    other ends, replaced by the next attempt, gone when it succeeds
+models/<address>/          the kept weights, each file with its sha256 in manifest.json
+locks/<address>            held by whoever runs the cell
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from lmgrid.errors import Mistake
+from lmgrid.record import (
+    Failure,
+    Outcome,
+    RecordError,
+    faults,
+    seal,
+    unseal,
+)
+
+MANIFEST = "manifest.json"
+DRAFT = ".draft-"
+
+
+class StoreError(Mistake):
+    """The folder cannot be used; what was finished before is intact."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a store that cannot be trusted."""
+
+    path: Path
+    reason: str
+
+
+class Store:
+    """Outcomes by address. Opening a store creates nothing; writing does."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    # ------------------------------------------------------------ reading
+
+    def has(self, address: str) -> bool:
+        """Return whether the cell is finished; a failure is not."""
+        return self._file("records", address).exists()
+
+    def find(self, address: str) -> Outcome | None:
+        """Return the record of a cell, else its failure, else None."""
+        for folder in ("records", "failures"):
+            with suppress(FileNotFoundError):
+                return self._read(self._file(folder, address))
+        return None
+
+    def matching(self, prefix: str) -> list[str]:
+        """Return the addresses of records that start so."""
+        return [p.stem for p in self._files("records") if p.stem.startswith(prefix)]
+
+    def count(self) -> int:
+        """Return how many records and failures there are."""
+        return len(self._files("records")) + len(self._files("failures"))
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Yield every record, then every failure; RecordError names a file that is damaged."""
+        for folder in ("records", "failures"):
+            yield from map(self._read, self._files(folder))
+
+    def damages(self) -> Iterator[Damage]:
+        """Read every file and yield those that are torn, altered or out of place."""
+        for name in ("records", "failures"):
+            for path in self._files(name):
+                if reason := faults(path.read_bytes(), path.stem):
+                    yield Damage(path, reason)
+        for folder in sorted(self.root.glob("models/[!.]*")):
+            yield from self.damages_of(folder.name)
+
+    def damages_of(self, address: str) -> Iterator[Damage]:
+        """Yield the files of a kept model that are missing or altered."""
+        return _damaged_weights(self.model_folder(address))
+
+    def _read(self, path: Path) -> Outcome:
+        try:
+            return unseal(path.read_bytes())[0]
+        except RecordError as error:
+            raise RecordError(f"{path}: {error}") from None
+
+    def _files(self, folder: str) -> list[Path]:
+        return sorted((self.root / folder).glob("[!.]*.json"))
+
+    def _file(self, folder: str, address: str) -> Path:
+        return self.root / folder / f"{address}.json"
+
+    def model_folder(self, address: str) -> Path:
+        return self.root / "models" / address
+
+    # ------------------------------------------------------------ writing
+
+    @contextmanager
+    def lock(self, address: str) -> Iterator[None]:
+        """Hold the right to run a cell; waits for whoever has it."""
+        with FileLock(self._made("locks") / address):
+            yield
+
+    @contextmanager
+    def weights_draft(self, address: str) -> Iterator[Path]:
+        """Give a folder that becomes ``models/<address>`` if ``keep_weights`` is called."""
+        with self._explained():
+            draft = tempfile.mkdtemp(prefix=f"{DRAFT}{address}-", dir=self._made("models"))
+        try:
+            yield Path(draft)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def keep_weights(self, address: str, draft: Path) -> None:
+        """Move a draft with files into its place, with a manifest of their hashes."""
+        paths = sorted(draft.iterdir())
+        if not paths:
+            return
+        with self._explained():
+            hashes = {path.name: _sha256(path) for path in paths}
+            (draft / MANIFEST).write_bytes(msgspec.json.encode(hashes, order="sorted"))
+            target = self.model_folder(address)
+            if target.exists():  # left by a run that died before its record was written
+                shutil.rmtree(target)
+            draft.rename(target)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write an outcome; a record that is there already stays as it is."""
+        address = outcome.inputs.address
+        with self._explained():
+            if isinstance(outcome, Failure):
+                self._write("failures", address, seal(outcome), replace=True)
+                return
+            self._write("records", address, seal(outcome), replace=False)
+            self._file("failures", address).unlink(missing_ok=True)
+
+    def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
+        """Write by temporary file, fsync and link, so that a name never stands for half a file."""
+        parent = self._made(folder)
+        handle, draft = tempfile.mkstemp(prefix=DRAFT, dir=parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                os.replace(draft, self._file(folder, address))
+            else:
+                with suppress(FileExistsError):
+                    os.link(draft, self._file(folder, address))
+            _sync_folder(parent)
+        finally:
+            Path(draft).unlink(missing_ok=True)
+
+    def _made(self, folder: str) -> Path:
+        path = self.root / folder
+        with self._explained():
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(
+                f"{self.root}: cannot write results: {reason}; what was finished is intact, and "
+                "the same command goes on from there"
+            ) from None
+
+
+def _damaged_weights(folder: Path) -> Iterator[Damage]:
+    try:
+        hashes = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError) as error:
+        yield Damage(folder / MANIFEST, f"cannot be read: {error}")
+        return
+    for name, expected in hashes.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            yield Damage(path, "is missing")
+        elif _sha256(path) != expected:
+            yield Damage(path, "is altered: it does not have the sha256 in its manifest")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last; where folders cannot be opened, the system does it."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,309 @@
+"""A frame to the tables a reader sees: perplexity, time, sizes, speedup, and what went wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lmgrid.statistics import CONFIDENCE, holm, mean_interval, paired_p_value
+
+WHO = ("corpus", "model", "optimizer", "regularizers", "device", "threads", "budget")
+ALWAYS_SHOWN = ("model", "optimizer", "regularizers")
+TIED = "≈"
+SHARED = "~"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: a title, a head, rows, which rows are best, and notes below it.
+
+    ``numeric`` is how many columns, counted from the right, hold numbers.
+    """
+
+    name: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: int
+    best: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The rows of one table line: one comparison, all its seeds."""
+
+    who: tuple[str, ...]
+    rows: pd.DataFrame
+
+    def mean(self, column: str) -> float:
+        return float(self.rows[column].mean())
+
+    @property
+    def corpus(self) -> str:
+        return self.who[0]
+
+    @property
+    def nats(self) -> list[float]:
+        return [math.log(value) for value in self.rows["test_perplexity"]]
+
+    @property
+    def blocks(self) -> list[float]:
+        """Mean nats of each block of the test text, over seeds; NaN where one is infinite."""
+        blocks = np.array(self.rows["test_blocks"].tolist(), dtype=np.float64)
+        return [float(value) for value in blocks.mean(axis=0)]
+
+
+def newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame without rows that a later one of the same cell replaces.
+
+    A cell has a new address when a plugin's source or a corpus changed; the old record stays in
+    the store, and does not mix with the new one in a mean.
+    """
+    same = ["kernel", *WHO, "seed"]
+    return frame.sort_values("started", kind="stable").drop_duplicates(same, keep="last")
+
+
+def tables(frame: pd.DataFrame) -> tuple[Table, ...]:
+    """Return every table that the frame has rows for, the newest of each cell."""
+    frame = newest(frame)
+    made = (overview(frame), *details(frame), speedups(frame), failures(frame))
+    return tuple(table for table in made if table.rows)
+
+
+def overview(frame: pd.DataFrame) -> Table:
+    """Return the table that ``lmgrid run`` prints: perplexity, time and size in one."""
+    columns = (
+        _Column("test perplexity", _perplexity("test_perplexity")),
+        _Column("valid", lambda g: _number(g.mean("valid_perplexity"), ".1f")),
+        _Column("train s", lambda g: _shared(g) + _number(g.mean("train_seconds"), ".2f")),
+        _Column("train tokens/s", lambda g: _rate(g, "train_tokens_per_second")),
+        _Column("score tokens/s", lambda g: _rate(g, "score_tokens_per_second")),
+        _Column("parameters", lambda g: _count(g.mean("parameters"))),
+    )
+    return _models_table(frame, ("overview", "Perplexity, time and size"), columns)
+
+
+def details(frame: pd.DataFrame) -> tuple[Table, ...]:
+    """Return the tables of perplexity, of time and of sizes."""
+    perplexity = (
+        _Column("test", _perplexity("test_perplexity")),
+        _Column("valid", _perplexity("valid_perplexity")),
+        _Column("test without unknowns", _perplexity("test_perplexity_known")),
+        _Column("bits/character", lambda g: _bits(g, "bits_per_character")),
+        _Column("bits/byte", lambda g: _bits(g, "bits_per_byte")),
+        _Column("unknown %", lambda g: _number(100 * g.mean("unknown_rate"), ".2f")),
+    )
+    time = (
+        _Column("train s", lambda g: _shared(g) + _interval(g.rows["train_seconds"], ".2f")),
+        _Column("train CPU s", lambda g: _number(g.mean("train_cpu_seconds"), ".2f")),
+        _Column("tokens trained", lambda g: _count(g.mean("train_tokens"))),
+        _Column("train tokens/s", lambda g: _rate(g, "train_tokens_per_second")),
+        _Column("score tokens/s", lambda g: _rate(g, "score_tokens_per_second")),
+        _Column("compile s", lambda g: _number(g.mean("compile_seconds"), ".2f")),
+    )
+    sizes = (
+        _Column("parameters", lambda g: _count(g.mean("parameters"))),
+        _Column("MB", lambda g: _number(g.mean("bytes") / 1e6, ".2f")),
+        _Column("peak MB", lambda g: _number(g.mean("peak_bytes") / 1e6, ".0f")),
+    )
+    return (
+        _models_table(frame, ("perplexity", "Perplexity"), perplexity),
+        _models_table(frame, ("time", "Time"), time),
+        _models_table(frame, ("sizes", "Size"), sizes),
+    )
+
+
+# ---------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cell: Callable[[_Group], str]
+
+
+def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[_Column]) -> Table:
+    groups = _groups(frame)
+    shown = [i for i, key in enumerate(WHO) if key in ALWAYS_SHOWN or _varies(groups, i)]
+    if any(
+        "pseudo_perplexity" in g.rows and g.rows["pseudo_perplexity"].notna().any() for g in groups
+    ):
+        columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
+    best, tied = _verdicts(groups)
+    rows = []
+    for i, group in enumerate(groups):
+        who = tuple(group.who[j] or "–" for j in shown)
+        figures = [column.cell(group) for column in columns]
+        if i in tied and figures[0] != "–":
+            figures[0] += f" {TIED}"
+        rows.append((*who, str(len(group.rows)), *figures))
+    head = (*(WHO[j] for j in shown), "seeds", *(column.head for column in columns))
+    notes = _notes(frame, groups, tied)
+    return Table(*name, head, tuple(rows), len(columns) + 1, best, notes)
+
+
+def _groups(frame: pd.DataFrame) -> list[_Group]:
+    """Return the lines of the tables, by corpus and test perplexity; unnormalised models last."""
+    done = frame[(frame["status"] == "done") & frame["model"].notna()]
+    found = [
+        _Group(tuple(map(str, who)), rows) for who, rows in done.groupby(list(WHO), sort=False)
+    ]
+    return sorted(found, key=lambda g: (g.corpus, _rank(g.mean("test_perplexity")), g.who))
+
+
+def _rank(perplexity: float) -> tuple[bool, float]:
+    return math.isnan(perplexity), perplexity
+
+
+def _varies(groups: Sequence[_Group], index: int) -> bool:
+    """Whether a column tells lines apart; what a part cannot feel is empty and tells nothing."""
+    return len({group.who[index] for group in groups} - {""}) > 1
+
+
+def _verdicts(groups: Sequence[_Group]) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the best line of each corpus, and the lines that cannot be told apart from it."""
+    best: set[int] = set()
+    tied: set[int] = set()
+    for corpus in dict.fromkeys(group.corpus for group in groups):
+        ranked = [
+            i
+            for i, group in enumerate(groups)
+            if group.corpus == corpus and math.isfinite(group.mean("test_perplexity"))
+        ]
+        if not ranked:
+            continue
+        first, *others = ranked
+        p_values = holm([_p_value(groups[first], groups[i]) for i in others])
+        best.add(first)
+        tied |= {i for i, p in zip(others, p_values, strict=True) if not p < 1 - CONFIDENCE}
+    return frozenset(best), frozenset(tied)
+
+
+def _p_value(one: _Group, two: _Group) -> float:
+    """Return the larger p-value of two tests: over blocks of the test text, and over seeds."""
+    blocks = paired_p_value(one.blocks, two.blocks)
+    seeds = _seeds_p_value(one, two)
+    return blocks if math.isnan(seeds) else max(blocks, seeds)
+
+
+def _seeds_p_value(one: _Group, two: _Group) -> float:
+    """Pair by seed; a model without one stands beside each seed of the other."""
+    left, right = _by_seed(one), _by_seed(two)
+    if len(left) == 1 or len(right) == 1:
+        count = max(len(left), len(right))
+        values = [list(v.values()) * (count if len(v) == 1 else 1) for v in (left, right)]
+        return paired_p_value(*values)
+    shared = sorted(left.keys() & right.keys())
+    return paired_p_value([left[s] for s in shared], [right[s] for s in shared])
+
+
+def _by_seed(group: _Group) -> dict[float, float]:
+    return dict(zip(group.rows["seed"].astype(float), group.nats, strict=True))
+
+
+def _notes(frame: pd.DataFrame, groups: Sequence[_Group], tied: frozenset[int]) -> tuple[str, ...]:
+    notes = []
+    if any(len(group.rows) > 1 for group in groups):
+        notes.append("± is the half-width of a 95 % interval of the mean over seeds.")
+    if tied:
+        notes.append(
+            f"{TIED} cannot be told apart from the best of its corpus (paired t tests over blocks "
+            "of the test text and over seeds, Holm-corrected, 5 %)."
+        )
+    if any(_shared(group) for group in groups):
+        notes.append(f"{SHARED} the time was taken beside other cells on the same machine.")
+    machines = sorted(set(frame["machine"].dropna()))
+    notes += [f"Machine: {machine}." for machine in machines]
+    if len(machines) > 1:
+        notes.append("Times are from unlike machines and do not compare across them.")
+    return tuple(notes)
+
+
+# ---------------------------------------------------------------- kernels and failures
+
+
+def speedups(frame: pd.DataFrame) -> Table:
+    """Return loop against vectorised form; a pair that disagrees has no speedup."""
+    rows = frame[frame["kernel"].notna() & frame["status"].isin(["done", "unequal"])]
+    lines = tuple(
+        (
+            row["kernel"],
+            row["device"],
+            "yes" if row["equal"] else f"no: {row['message']}",
+            _seconds(row["loop_seconds"]),
+            _seconds(row["vector_seconds"]),
+            _number(row["speedup"], ".1f") + " ×",
+        )
+        for row in rows.sort_values(["kernel", "device"]).to_dict("records")
+    )
+    head = ("kernel", "device", "equal", "loop", "vectorised", "speedup")
+    return Table("speedup", "Loop against vectorised form", head, lines, 3)
+
+
+def failures(frame: pd.DataFrame) -> Table:
+    """Return the cells that ended otherwise, and why."""
+    rows = frame[~frame["status"].isin(["done", "unequal"])]
+    lines = tuple(
+        (_name(row), str(row.status), f"{row.error}: {row.message}"[:300], str(row.address)[:12])
+        for row in rows.itertuples()
+    )
+    return Table("failures", "Ended otherwise", ("cell", "status", "why", "address"), lines, 0)
+
+
+def _name(row: object) -> str:
+    parts = [getattr(row, key) for key in ("model", "kernel", "optimizer", "regularizers")]
+    seed = getattr(row, "seed", math.nan)
+    named = " + ".join(str(part) for part in parts if isinstance(part, str) and part)
+    return named if pd.isna(seed) else f"{named} seed {int(seed)}"
+
+
+# ---------------------------------------------------------------- figures as text
+
+
+def _number(value: float, form: str) -> str:
+    if math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else format(value, form)
+
+
+def _interval(values: Iterable[float], form: str) -> str:
+    interval = mean_interval(list(values))
+    text = _number(interval.mean, form)
+    return text if math.isnan(interval.half) else f"{text} ± {format(interval.half, form)}"
+
+
+def _perplexity(column: str) -> Callable[[_Group], str]:
+    return lambda group: _interval(group.rows[column], ".1f")
+
+
+def _count(value: float) -> str:
+    return "–" if math.isnan(value) else f"{round(value):,}"
+
+
+def _rate(group: _Group, column: str) -> str:
+    value = group.mean(column)
+    return "–" if math.isnan(value) else f"{_shared(group)}{float(f'{value:.3g}'):,.0f}"
+
+
+def _shared(group: _Group) -> str:
+    return SHARED if (group.rows["jobs"] > 1).any() else ""
+
+
+def _bits(group: _Group, column: str) -> str:
+    """An unknown token hides characters, so that its bits are only a lower bound."""
+    text = _number(group.mean(column), ".3f")
+    return f"≥ {text}" if group.mean("unknown_rate") > 0 and text != "–" else text
+
+
+def _seconds(value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
