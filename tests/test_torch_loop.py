@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmgrid.spec import Context, ModelPart, Optimizer, Progress, Recipe, Tokens
@@ -53,6 +53,7 @@ def points(part: ModelPart, train: Tokens, how: Recipe, count: int) -> list[Prog
 # ---------------------------------------------------------------- every token once
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(n=st.integers(1, 200), size=st.integers(1, 5), batch=st.integers(1, 50))
 def test_shuffled_windows_hold_every_token_once(n: int, size: int, batch: int) -> None:
     """Each window is met once, with the words that stand before it."""
@@ -65,6 +66,7 @@ def test_shuffled_windows_hold_every_token_once(n: int, size: int, batch: int) -
     assert torch.equal(before, contexts(tokens, size)[targets - 2])
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(n=st.integers(1, 300), batch=st.integers(1, 25), steps=st.integers(1, 40))
 def test_streams_hold_every_token_once_and_in_order(n: int, batch: int, steps: int) -> None:
     """Read stream after stream, the targets are the text and the inputs the text before it."""

@@ -21,6 +21,9 @@ class Rnn(NeuralPart):
     state is carried from chunk to chunk and begins anew each epoch. cell: the recurrence.
     embedding: length of a word vector. hidden: length of the state. learned_start: whether h(0)
     is learned or 0. batch: parallel streams. steps: words of a chunk, at most.
+
+    Output bias at the start: the log unigram distribution; other biases: 0. initialisation of
+    all other weights: ``xavier``, or ``uniform`` within ± uniform_range.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("input", "hidden")

@@ -76,7 +76,7 @@ def streams(tokens: Tensor, batch: int, steps: int) -> Iterator[Batch]:
     inputs = contexts(tokens, 1)[places, 0]
     targets = tokens[places].masked_fill(masked, MASKED)
     chunks = -(-length // steps)
-    parts = zip(*(x.tensor_split(chunks) for x in (inputs, targets)), strict=True)
-    counts = (int((~part).sum()) for part in masked.tensor_split(chunks))
-    for (words, following), count in zip(parts, counts, strict=True):
+    counts = [int((~part).sum()) for part in masked.cpu().tensor_split(chunks)]
+    parts = (x.tensor_split(chunks) for x in (inputs, targets))
+    for words, following, count in zip(*parts, counts, strict=True):
         yield Batch(words, following.flatten(), count)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimizer made would import it for a second, inside the clock
 
 from lmgrid_torch import parts
 

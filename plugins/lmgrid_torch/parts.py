@@ -36,15 +36,15 @@ Size: TypeAlias = Annotated[int, Meta(ge=1)]
 class NeuralPart(ModelPart):
     """What every neural model may be told; a model adds its sizes and gives its ``network``.
 
-    Output bias: the log unigram distribution of train, which is its best value while all other
-    weights are 0. Other biases: 0. All other weights: ``initialisation``.
+    The output bias starts at the log unigram distribution of train, which is its best value
+    while all other weights are 0; other biases start at 0.
     """
 
     requires: ClassVar[str] = "torch"
     by_gradient: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
-    initialisation: Literal["xavier", "uniform"] = "xavier"
+    initialisation: Literal["xavier", "uniform"] = "xavier"  # of the other weights
     uniform_range: Positive = 0.1  # r of Uniform(-r, r); "xavier" does not use it
 
     @abstractmethod

@@ -20,6 +20,9 @@ class Window(NeuralPart):
     after the other; the context crosses sentence ends. embedding: length of a word vector.
     hidden: units of the tanh layer. direct: whether there is W, straight from the word vectors
     to the output. batch: windows a step, at most.
+
+    Output bias at the start: the log unigram distribution; other biases: 0. initialisation of
+    all other weights: ``xavier``, or ``uniform`` within ± uniform_range.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
