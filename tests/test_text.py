@@ -275,8 +275,8 @@ def test_a_vocabulary_encodes_as_the_splits_were(text: str, unit: Unit) -> None:
 
 def test_a_prompt_gets_no_eos_at_its_end() -> None:
     """Only newlines are sentence ends; nothing is added."""
-    vocabulary = Vocabulary(("<unk>", "<eos>", "a"))
-    assert vocabulary.encode("A b\na", lowercase=True).tolist() == [2, UNK, EOS, 2]
+    vocabulary = Vocabulary(("<unk>", "<eos>", "a"), lowercase=True)
+    assert vocabulary.encode("A b\na").tolist() == [2, UNK, EOS, 2]
     assert vocabulary.encode("").tolist() == []
 
 
@@ -464,3 +464,10 @@ def test_the_room_is_light_to_enter() -> None:
     code = "import lmgrid.text, sys; sys.exit('numpy' in sys.modules)"
     paths = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | paths).returncode == 0
+
+
+def test_a_prompt_is_read_as_its_corpus_was() -> None:
+    """A vocabulary knows how its corpus was read, so that a prompt needs no care."""
+    raw = RawText("In the beginning, God.\n", "in\n", "in\n", pretokenize=True)
+    text = encode(raw, TextOptions(lowercase=True))
+    assert text.vocabulary.encode("IN the beginning, God.\n").tolist() == text.train.tokens.tolist()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lmgrid.environment import cache_folder
 from lmgrid.grid import AnyCell, Grid
+from lmgrid.identity import Identities
 from lmgrid.record import Inputs
 from lmgrid.registry import Registry
-from lmgrid.run import inputs
 from lmgrid.spec import Place
 from lmgrid.store import Store
 
@@ -32,10 +32,10 @@ def place_of(grid: Grid) -> Place:
 
 def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
     """Return the grid's cells in order, each address once; it reads corpora and trains nothing."""
-    place = place_of(grid)
+    identities = Identities(registry, place_of(grid))
     planned: dict[str, Planned] = {}
     for cell in grid.cells:
-        went_in = inputs(cell, registry, place)
+        went_in = identities.of(cell)
         address = went_in.address
         planned.setdefault(address, Planned(cell, went_in, store.has(address)))
     return tuple(planned.values())

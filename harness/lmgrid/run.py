@@ -12,6 +12,7 @@ from time import perf_counter
 from lmgrid.clock import Stopwatch
 from lmgrid.environment import capture, load_average, now
 from lmgrid.grid import AnyCell, Budget, Cell
+from lmgrid.identity import Identities
 from lmgrid.record import (
     Circumstances,
     CorpusSize,
@@ -23,7 +24,6 @@ from lmgrid.record import (
 )
 from lmgrid.registry import Registry
 from lmgrid.score import BrokenLaw, check_distribution, measure
-from lmgrid.source import sources
 from lmgrid.spec import (
     Context,
     LanguageModel,
@@ -34,8 +34,8 @@ from lmgrid.spec import (
     Stored,
     derive_seed,
 )
-from lmgrid.text import UNK, Text
 from lmgrid.stored import save_vocabulary
+from lmgrid.text import UNK, Text
 from lmgrid.training import Best, Live, Meter, Spending
 
 POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
@@ -52,21 +52,10 @@ class Desk:
     on_point: Callable[[Point], None] = field(default=lambda point: None)
 
 
-def inputs(cell: AnyCell, registry: Registry, place: Place) -> Inputs:
-    """Return what decides the cell's numbers; its address is known without running it."""
-    if not isinstance(cell, Cell):
-        return Inputs.of(cell, "", sources([type(registry.kernel(cell.kernel))]))
-    corpus = registry.corpus(cell.corpus)
-    parts: list[object] = [corpus, registry.model(cell.model)]
-    parts += [registry.optimizer(cell.optimizer)] if cell.optimizer else []
-    parts += [registry.regularizer(part) for part in cell.regularizers]
-    return Inputs.of(cell, corpus.digest(place), sources(map(type, parts)))
-
-
 def run(cell: AnyCell, registry: Registry, desk: Desk) -> Record | KernelRecord:
     """Run one cell in this process and return its record."""
     circumstances = _circumstances(cell, registry, desk)
-    went_in = inputs(cell, registry, desk.place)
+    went_in = Identities(registry, desk.place).of(cell)
     if isinstance(cell, Cell):
         return _Session(cell, registry, desk).record(went_in, circumstances)
     from lmgrid.kernel import compare

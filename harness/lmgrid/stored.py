@@ -8,29 +8,26 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from lmgrid.errors import Mistake
 from lmgrid.environment import cache_folder
+from lmgrid.errors import Mistake
 from lmgrid.record import Record
 from lmgrid.registry import Registry
 from lmgrid.spec import Context, LogProbs, Predicts, Stored, Tokens
 from lmgrid.store import Store
-from lmgrid.text import EOS, UNK, Text, Unit, Vocabulary
+from lmgrid.text import EOS, UNK, Text, Vocabulary
 
 VOCABULARY = "vocabulary.json"
 
 
 @dataclass(frozen=True)
 class _SavedVocabulary:
-    words: tuple[str, ...]
-    unit: Unit
+    vocabulary: Vocabulary
     counts: tuple[int, ...]
 
 
 def save_vocabulary(folder: Path, text: Text) -> None:
     """Write a corpus's vocabulary and train counts beside the weights."""
-    vocabulary = text.vocabulary
-    counts = tuple(int(count) for count in text.counts)
-    saved = _SavedVocabulary(vocabulary.words, vocabulary.unit, counts)
+    saved = _SavedVocabulary(text.vocabulary, tuple(map(int, text.counts)))
     (folder / VOCABULARY).write_bytes(msgspec.json.encode(saved))
 
 
@@ -40,10 +37,6 @@ class StoredModel:
 
     model: Predicts
     vocabulary: Vocabulary
-    lowercase: bool
-
-    def encode(self, prompt: str) -> Tokens:
-        return self.vocabulary.encode(prompt, lowercase=self.lowercase)
 
 
 def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
@@ -59,19 +52,17 @@ def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
         raise Mistake(f"{damage.path}: {damage.reason}")
     data = (folder / VOCABULARY).read_bytes()
     saved = msgspec.json.decode(data, type=_SavedVocabulary)
-    vocabulary = Vocabulary(saved.words, saved.unit)
     counts = np.array(saved.counts, dtype=np.int64)
-    model = part.make(Context(vocabulary, counts, 0, "cpu", cache_folder()))
+    model = part.make(Context(saved.vocabulary, counts, 0, "cpu", cache_folder()))
     if not (isinstance(model, Stored) and isinstance(model, Predicts)):
         raise Mistake(f"{record.cell.model.name!r} cannot say what comes next")
     model.load(folder)
-    lowercase = bool(dict(record.cell.corpus.options).get("lowercase", False))
-    return StoredModel(model, vocabulary, lowercase)
+    return StoredModel(model, saved.vocabulary)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw: ``temperature`` divides the logarithms; below 1 it sharpens, 0 takes the best."""
+    """How to draw: ``temperature`` divides the logarithms; 0 takes the most probable."""
 
     length: int
     temperature: float

@@ -14,7 +14,7 @@ import tempfile
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -59,10 +59,15 @@ def pretokenize(line: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token types of a corpus, by id. A byte is written as two hexadecimal digits."""
+    """The token types of a corpus, by id, and how a text is read to find them.
+
+    A byte is written as two hexadecimal digits.
+    """
 
     words: tuple[str, ...]
     unit: Unit = "word"
+    lowercase: bool = False
+    pretokenized: bool = False  # words are separated from punctuation by ``pretokenize``
 
     def __len__(self) -> int:
         return len(self.words)
@@ -76,12 +81,20 @@ class Vocabulary:
         numbers = {_symbol(word, self.unit): i for i, word in enumerate(self.words) if i > EOS}
         return numbers | {_NEWLINE[self.unit]: EOS}
 
-    def encode(self, text: str, *, lowercase: bool = False) -> Tokens:
+    def encode(self, text: str) -> Tokens:
         """Return the ids of a text, shape (n,); each newline is an ``<eos>``, none is added."""
+        return self.number(self.prepare(text.replace("\r\n", "\n")))
+
+    def prepare(self, text: str) -> str:
+        """Return a text in the form in which its tokens are read."""
+        text = text.lower() if self.lowercase else text
+        return "\n".join(map(pretokenize, text.split("\n"))) if self.pretokenized else text
+
+    def number(self, prepared: str) -> Tokens:
+        """Return the ids of a text that was prepared."""
         import numpy as np
 
-        text = text.replace("\r\n", "\n")
-        symbols = _symbols(text.lower() if lowercase else text, self.unit)
+        symbols = _symbols(prepared, self.unit)
         numbers = map(self._numbers.get, symbols, repeat(UNK))
         return np.fromiter(numbers, dtype=np.int32, count=len(symbols))
 
@@ -182,9 +195,11 @@ def encode(raw: RawText, options: TextOptions) -> Text:
     import numpy as np
 
     texts = [_ended(name, getattr(raw, name)) for name in SPLITS]
-    ready = [_prepared(text, raw, options) for text in texts]
-    vocabulary = _vocabulary(ready[0], options)
-    tokens = [vocabulary.encode(text) for text in ready]
+    pretokenized = raw.pretokenize and options.tokens == "word"
+    marks = Vocabulary((UNK_WORD, EOS_WORD), options.tokens, options.lowercase, pretokenized)
+    ready = [_checked(marks.prepare(text), marks) for text in texts]
+    vocabulary = replace(marks, words=(*marks.words, *_words(ready[0], options)))
+    tokens = [vocabulary.number(text) for text in ready]
     for ids in tokens:
         ids.flags.writeable = False  # as when they come from the cache
     sizes = [(len(text), len(text.encode())) for text in texts]
@@ -200,25 +215,21 @@ def _ended(name: str, text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-def _prepared(text: str, raw: RawText, options: TextOptions) -> str:
-    """Return a split as its tokens are to be read; TextError if a word is our own mark."""
-    text = text.lower() if options.lowercase else text
-    if options.tokens != "word":
-        return text
-    if raw.pretokenize:
-        return "\n".join(map(pretokenize, text.split("\n")))
-    if EOS_WORD in text and EOS_WORD.encode() in text.encode().split():
+def _checked(text: str, marks: Vocabulary) -> str:
+    """Return a split that holds no word which is our own mark; else TextError."""
+    if marks.unit == "word" and EOS_WORD in text and EOS_WORD.encode() in text.encode().split():
         raise TextError(f"the text holds the word {EOS_WORD}, which marks sentence ends; rename it")
     return text
 
 
-def _vocabulary(text: str, options: TextOptions) -> Vocabulary:
+def _words(text: str, options: TextOptions) -> Iterable[str]:
+    """Return the types of a text that are kept, in the order of their ids."""
     counts = Counter(_symbols(text, options.tokens))  # in order of first appearance
     counts.pop(_NEWLINE[options.tokens], None)
     counts.pop(UNK_WORD.encode(), None)
     kept = [symbol for symbol, count in counts.most_common() if count >= options.min_count]
     room = None if options.vocabulary is None else options.vocabulary - 2
-    return Vocabulary((UNK_WORD, EOS_WORD, *map(_word, kept[:room])), options.tokens)
+    return map(_word, kept[:room])
 
 
 def _symbols(text: str, unit: Unit) -> Sequence[Symbol]:
@@ -245,8 +256,7 @@ def _word(symbol: Symbol) -> str:
 
 @dataclass(frozen=True)
 class _Saved:
-    words: tuple[str, ...]
-    unit: Unit
+    vocabulary: Vocabulary
     sizes: tuple[tuple[int, int, int], ...]  # tokens, characters, bytes of each split
     sha256: str  # of the file of tokens
 
@@ -268,8 +278,7 @@ def _write_files(folder: Path, text: Text) -> None:
     splits: list[Split] = [getattr(text, name) for name in SPLITS]
     np.save(folder / "tokens.npy", np.concatenate([split.tokens for split in splits]))
     sizes = tuple((len(split.tokens), split.characters, split.bytes) for split in splits)
-    vocabulary = text.vocabulary
-    saved = _Saved(vocabulary.words, vocabulary.unit, sizes, _sha256(folder / "tokens.npy"))
+    saved = _Saved(text.vocabulary, sizes, _sha256(folder / "tokens.npy"))
     body = msgspec.json.encode(saved)
     (folder / "text.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
@@ -295,5 +304,5 @@ def _load(folder: Path) -> Text | None:
     tokens = np.load(folder / "tokens.npy", mmap_mode="r")
     parts = np.split(tokens, np.cumsum([size[0] for size in saved.sizes])[:-1])
     splits = [Split(part, *size[1:]) for part, size in zip(parts, saved.sizes, strict=True)]
-    counts = np.bincount(parts[0], minlength=len(saved.words)).astype(np.int64)
-    return Text(Vocabulary(saved.words, saved.unit), counts, *splits)
+    counts = np.bincount(parts[0], minlength=len(saved.vocabulary)).astype(np.int64)
+    return Text(saved.vocabulary, counts, *splits)

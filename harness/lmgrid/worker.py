@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from lmgrid.environment import capture, load_average, now
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell
+from lmgrid.identity import Identities
 from lmgrid.record import Circumstances, Failure, Inputs, Outcome, Point
 from lmgrid.registry import Registry
-from lmgrid.run import Desk, inputs, run
+from lmgrid.run import Desk, run
 from lmgrid.spec import Place
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Diverged, Live
@@ -82,7 +83,7 @@ def _found(store: Store, address: str) -> Outcome:
 
 def _record(job: Job, registry: Registry, ears: Ears) -> Outcome:
     store, address = Store(job.root), job.inputs.address
-    if inputs(job.cell, registry, job.place) != job.inputs:
+    if Identities(registry, job.place).of(job.cell) != job.inputs:
         raise Mistake("the corpus or a plugin's source was edited after the run began; run again")
     desk = Desk(job.place, None, job.jobs, ears.on_live, ears.on_point)
     if not (job.keep_weights and isinstance(job.cell, Cell)):

@@ -98,7 +98,9 @@ def find_grid(name: str) -> Path:
     if path.exists() or path.suffix == ".toml" or len(path.parts) > 1:
         return path
     if name not in installed_grids():
-        raise Mistake(f"{name}: no such file, and no grid of that name{near(name, installed_grids())}")
+        raise Mistake(
+            f"{name}: no such file, and no grid of that name{near(name, installed_grids())}"
+        )
     return Path(str(files("lmgrid_benchmarks"))) / f"{name}.toml"
 
 

@@ -26,8 +26,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _findings() -> dict[str, Any]:
-    from lmgrid.environment import capture, load_average
-    from lmgrid.plan import cache_folder
+    from lmgrid.environment import cache_folder, capture, load_average
     from lmgrid.registry import Registry
 
     registry, environment = Registry.installed(), capture()

@@ -29,6 +29,6 @@ def generate(
     from lmgrid.stored import Sampling, sample
 
     stored = load(record, results)
-    start = stored.encode(prompt)
+    start = stored.vocabulary.encode(prompt)
     drawn = sample(stored, start, Sampling(length, temperature, seed))
     say(stored.vocabulary.decode([*start, *drawn]))

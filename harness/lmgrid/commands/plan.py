@@ -35,8 +35,8 @@ def plan(**options: Any) -> None:
         show_json(_as_json(grid, planned, seconds))
         return
     _show(grid, planned, seconds)
-    recorded = sum(p.recorded for p in planned)
-    say(f"{len(planned)} cells: {recorded} recorded in {store.root}, {len(planned) - recorded} to run")
+    left = sum(not p.recorded for p in planned)
+    say(f"{len(planned)} cells: {len(planned) - left} recorded in {store.root}, {left} to run")
     say(_estimate(planned, seconds))
 
 

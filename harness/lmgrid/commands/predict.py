@@ -27,7 +27,7 @@ def predict(record: str, context: str, top: int, results: Path | None, as_json: 
     from lmgrid.summary import Table
 
     stored = load(record, results)
-    guesses = guess(stored, stored.encode(context), top)
+    guesses = guess(stored, stored.vocabulary.encode(context), top)
     if as_json:
         show_json([{"token": g.token, "probability": g.probability} for g in guesses])
         return

@@ -49,7 +49,9 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
     """Tell of broken plugins in a line each; with ``strict``, refuse to go on."""
     broken = [plugin for plugin in registry.plugins if plugin.problems]
     for plugin in broken:
-        complain(f"plugin {plugin.name} ({plugin.distribution}) is {plugin.status}: {plugin.reason}")
+        complain(
+            f"plugin {plugin.name} ({plugin.distribution}) is {plugin.status}: {plugin.reason}"
+        )
     if broken and strict:
         raise Mistake(f"--strict: {len(broken)} broken plugins; see lmgrid plugins")
 
