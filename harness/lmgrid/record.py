@@ -201,7 +201,7 @@ class Envelope(msgspec.Struct, frozen=True):
     kind: str
     schema: int
     address: str
-    sha256: str  # of the body's bytes
+    sha256: str  # of kind, schema and the body's bytes
     body: msgspec.Raw
 
 
@@ -214,7 +214,7 @@ def seal(outcome: Outcome) -> bytes:
     """Return an outcome as the bytes of its file."""
     kind = next(kind for kind, made in KINDS.items() if isinstance(outcome, made))
     body = _ENCODER.encode(outcome)
-    digest = hashlib.sha256(body).hexdigest()
+    digest = _content_hash(kind, SCHEMA, body)
     return _ENCODER.encode(
         Envelope(kind, SCHEMA, outcome.inputs.address, digest, msgspec.Raw(body))
     )
@@ -240,12 +240,17 @@ def faults(data: bytes, name: str) -> str:
         outcome, envelope = unseal(data)
     except RecordError as error:
         return str(error)
-    if hashlib.sha256(bytes(envelope.body)).hexdigest() != envelope.sha256:
-        return "is altered: its body does not have the sha256 that it states"
+    found = _content_hash(envelope.kind, envelope.schema, bytes(envelope.body))
+    if found != envelope.sha256:
+        return "is altered: it does not have the sha256 that it states"
     address = outcome.inputs.address
     if not address == envelope.address == name:
         return f"stands in the wrong place: its inputs have the address {address}"
     return ""
+
+
+def _content_hash(kind: str, schema: int, body: bytes) -> str:
+    return hashlib.sha256(f"{kind} {schema}\n".encode() + body).hexdigest()
 
 
 def _nameless(cell: AnyCell) -> AnyCell:

@@ -39,7 +39,12 @@ def _t(count: int) -> float:
 
 
 def paired_p_value(one: Sequence[float], two: Sequence[float]) -> float:
-    """Return the p-value of Student's paired t test that two means are equal; 1 if all are."""
+    """Return the p-value of Student's paired t test that two means are equal.
+
+    NaN where nothing can be said: unlike lengths, fewer than two pairs, a value not finite.
+    """
+    if len(one) != len(two):
+        return math.nan
     gaps: NDArray[np.float64] = np.asarray(one) - np.asarray(two)
     if len(gaps) < 2 or not np.isfinite(gaps).all():
         return math.nan

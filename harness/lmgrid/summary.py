@@ -237,7 +237,7 @@ def speedups(frame: pd.DataFrame) -> Table:
             "yes" if row["equal"] else f"no: {row['message']}",
             _seconds(row["loop_seconds"]),
             _seconds(row["vector_seconds"]),
-            _number(row["speedup"], ".1f") + " ×",
+            "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.1f} ×",
         )
         for row in rows.sort_values(["kernel", "device"]).to_dict("records")
     )

@@ -1,0 +1,154 @@
+"""A plugin of a third party for the tests: a tiny corpus, an honest model, and faults on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from lmgrid.spec import (
+    Context,
+    CorpusPart,
+    Kernel,
+    KernelPart,
+    ModelPart,
+    Place,
+    Progress,
+    Recipe,
+    Sizes,
+    hookimpl,
+)
+from lmgrid.text import RawText, Text, TextOptions, encode
+
+SENTENCES = "the students opened their books\nthe students opened their minds\n" * 20
+
+
+@dataclass(frozen=True)
+class Tiny(CorpusPart):
+    """Forty sentences. Licence: none needed. Size: 1 kB."""
+
+    text: str = SENTENCES
+
+    def digest(self, place: Place) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def make(self, place: Place) -> Text:
+        return encode(RawText(self.text, self.text, self.text), TextOptions())
+
+
+@dataclass(frozen=True)
+class Counts(ModelPart):
+    """A unigram model with a prior, that does what ``fault`` says while it is fitted.
+
+    steps: yields of fit, each after ``pause`` seconds; nats get better until step ``best``.
+    """
+
+    deterministic: ClassVar[bool] = True
+
+    fault: Literal["", "raise", "kill", "segfault", "sleep", "nan", "memory", "shape", "sum"] = ""
+    prior: float = 1.0
+    steps: int = 1
+    best: int = 0
+    pause: float = 0.0
+    unnormalised: bool = False
+
+    @property
+    def normalised(self) -> bool:
+        return not self.unnormalised
+
+    def make(self, context: Context) -> Any:
+        return Unigram(self, len(context.vocabulary))
+
+
+class Unigram:
+    def __init__(self, options: Counts, size: int) -> None:
+        import numpy as np
+
+        self._options, self._np = options, np
+        self._counts = np.full(size, options.prior)
+        self._flat = 0.0
+
+    def fit(self, train: Any, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        self._misbehave()
+        self._counts += self._np.bincount(train, minlength=len(self._counts))
+        for step in range(self._options.steps):
+            time.sleep(self._options.pause)
+            # The further from the best step, the flatter the distribution.
+            self._flat = abs(step - self._options.best)
+            nats = float("nan") if self._options.fault == "nan" else 1.0
+            yield Progress(len(train) * (step + 1), nats, events=(("step", 1),))
+
+    def _misbehave(self) -> None:
+        fault = self._options.fault
+        if fault == "raise":
+            raise RuntimeError("raised on purpose, with a \x1b[31mred\x1b[0m word")
+        if fault in ("kill", "segfault"):
+            os.kill(os.getpid(), signal.SIGKILL if fault == "kill" else signal.SIGSEGV)
+        if fault == "sleep":
+            time.sleep(60)
+        if fault == "memory":
+            raise MemoryError("no more, on purpose")
+
+    def _logs(self) -> Any:
+        counts = self._counts + self._flat * self._counts.sum()
+        with self._np.errstate(divide="ignore"):
+            return self._np.log(counts / counts.sum())
+
+    def score(self, tokens: Any) -> Any:
+        logs = self._logs()[tokens]
+        return logs[:-1] if self._options.fault == "shape" else logs
+
+    def next_log_probs(self, context: Any) -> Any:
+        return self._logs() + (0.5 if self._options.fault == "sum" else 0.0)
+
+    def save(self, folder: Path) -> None:
+        state = [float(self._flat), *map(float, self._counts)]
+        (folder / "counts.json").write_bytes(msgspec.json.encode(state))
+
+    def load(self, folder: Path) -> None:
+        self._flat, *counts = msgspec.json.decode((folder / "counts.json").read_bytes())
+        self._counts = self._np.array(counts)
+
+    def sizes(self) -> Sizes:
+        return Sizes(len(self._counts), self._counts.nbytes)
+
+
+@dataclass(frozen=True)
+class Sum(KernelPart):
+    """The sum of so many numbers; ``wrong`` makes the vectorised form compute something else."""
+
+    size: int = 100
+    wrong: bool = False
+
+    def make(self, device: str) -> Kernel:
+        import numpy as np
+
+        def sample(seed: int) -> tuple[Any, ...]:
+            return (np.random.default_rng(seed).integers(0, 9, self.size),)
+
+        def vector(numbers: Any) -> Any:
+            return numbers.sum() + self.wrong
+
+        return Kernel(lambda numbers: sum(int(n) for n in numbers), vector, sample)
+
+
+@hookimpl
+def lmgrid_corpora() -> dict[str, type[CorpusPart]]:
+    return {"tiny": Tiny}
+
+
+@hookimpl
+def lmgrid_language_models() -> dict[str, type[ModelPart]]:
+    return {"counts": Counts}
+
+
+@hookimpl
+def lmgrid_kernels() -> dict[str, type[KernelPart]]:
+    return {"sum": Sum}

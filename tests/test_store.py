@@ -1,0 +1,232 @@
+"""Laws of the store: a record is written once, whole or not at all, and damage is named."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmgrid.environment import Environment
+from lmgrid.errors import Mistake
+from lmgrid.grid import Cell, KernelCell, Part
+from lmgrid.record import (
+    Circumstances,
+    Failure,
+    Inputs,
+    KernelRecord,
+    RecordError,
+    seal,
+    unseal,
+)
+from lmgrid.source import Source
+from lmgrid.store import Store, StoreError
+
+ENVIRONMENT = Environment("3.11.7", "Linux x86_64", "a processor", 2, (("numpy", "2.0"),))
+CIRCUMSTANCES = Circumstances(ENVIRONMENT, "2025-01-01T00:00:00+00:00", 1, 0.5)
+CELL = Cell(
+    Part("file", (("tokens", "word"),), (("train", "a.txt"),), ("train",)),
+    Part("ngram", (("order", 3), ("delta", 0.5)), (), ("order",)),
+    None,
+    (),
+    None,
+    "cpu",
+    1,
+    None,
+)
+INPUTS = Inputs.of(CELL, "c0", (Source("lmgrid.text", "s0"),))
+KERNEL = KernelRecord(
+    Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ()),
+    True,
+    0.0,
+    0.0,
+    (1.0, 2.0, 3.0),
+    (0.5, 0.5, 0.5),
+    CIRCUMSTANCES,
+)
+FAILURE = Failure(INPUTS, "error", "ValueError", "no", "trace", 1.0, CIRCUMSTANCES)
+
+
+def test_an_address_never_moves() -> None:
+    """A golden value: if this changes, every stored record is orphaned; then count SCHEMA up."""
+    assert INPUTS.address == "031c55d995cfd71b4b2a1f9e399166ff"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"corpus": "c1"},
+        {"sources": (Source("lmgrid.text", "s1"),)},
+        {"cell": replace(CELL, seed=1)},
+        {"cell": replace(CELL, threads=2)},
+        {"cell": replace(CELL, model=Part("ngram", (("delta", 0.5), ("order", 4))))},
+    ],
+)
+def test_what_decides_a_number_moves_the_address(change: dict[str, object]) -> None:
+    """Corpus bytes, options, seed, threads and source are all part of the address."""
+    assert replace(INPUTS, **change).address != INPUTS.address  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_file_does_not_move_the_address() -> None:
+    """The bytes of a corpus count, not where they lie; nor which options were typed."""
+    moved = replace(CELL.corpus, files=(("train", "elsewhere/b.txt"),), changed=())
+    assert replace(INPUTS, cell=replace(CELL, corpus=moved)).address == INPUTS.address
+
+
+@pytest.mark.parametrize("outcome", [KERNEL, FAILURE])
+def test_an_outcome_survives_its_file(outcome: KernelRecord | Failure) -> None:
+    """What was sealed is what is unsealed."""
+    assert unseal(seal(outcome))[0] == outcome
+
+
+def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
+    """The first record of an address stays, whoever comes later."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    store.add(replace(KERNEL, difference=9.0))
+    assert store.find(KERNEL.inputs.address) == KERNEL
+
+
+def test_a_failure_is_replaced_and_goes_with_success(tmp_path: Path) -> None:
+    """A failure holds the last attempt's end, and is gone when a record is there."""
+    store = Store(tmp_path)
+    failure = replace(FAILURE, inputs=KERNEL.inputs)
+    store.add(failure)
+    store.add(replace(failure, message="again"))
+    found = store.find(KERNEL.inputs.address)
+    assert isinstance(found, Failure)
+    assert found.message == "again"
+    assert not store.has(KERNEL.inputs.address)
+    store.add(KERNEL)
+    assert list(store) == [KERNEL]
+
+
+def test_opening_a_store_writes_nothing(tmp_path: Path) -> None:
+    """Looking into a folder that is not there makes none."""
+    store = Store(tmp_path / "none")
+    assert not store.has("x")
+    assert list(store) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_no_draft_is_left_and_none_is_read(tmp_path: Path) -> None:
+    """A temporary file of a run that died is no record."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    (tmp_path / "records" / ".draft-x.json").write_text("torn")
+    assert list(store) == [KERNEL]
+    assert [p.name for p in (tmp_path / "records").glob("[!.]*")] == [
+        f"{KERNEL.inputs.address}.json"
+    ]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_torn_record_is_named(tmp_path: Path, cut: int) -> None:
+    """A truncated file is an error with its name, and ``damages`` finds it."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    path = next((tmp_path / "records").iterdir())
+    path.write_bytes(path.read_bytes()[:cut])
+    assert [damage.path for damage in store.damages()] == [path]
+    with pytest.raises(RecordError, match=path.name):
+        list(store)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """No single altered byte of a record goes unnoticed by ``damages``."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    path = next((tmp_path / "records").iterdir())
+    whole = path.read_bytes()
+    unnoticed = []
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        if not list(store.damages()):
+            unnoticed.append((i, whole[max(0, i - 20) : i + 5]))
+    assert unnoticed == []
+
+
+def test_a_record_in_another_place_is_found(tmp_path: Path) -> None:
+    """A record under another address is damage, so that no cell gets another's numbers."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    path = next((tmp_path / "records").iterdir())
+    path.rename(path.with_name(f"{'0' * 32}.json"))
+    (damage,) = store.damages()
+    assert KERNEL.inputs.address in damage.reason
+
+
+def test_a_newer_schema_is_refused_with_advice(tmp_path: Path) -> None:
+    """A record of a later lmgrid is not guessed at."""
+    data = seal(KERNEL).replace(b'"schema":1', b'"schema":99')
+    with pytest.raises(RecordError, match="schema 99, newer than 1.*install a newer lmgrid"):
+        unseal(data)
+
+
+def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
+    """A model's file that was altered or lost is damage."""
+    store = Store(tmp_path)
+    with store.weights_draft("a1") as draft:
+        (draft / "weights").write_bytes(b"1234")
+        store.keep_weights("a1", draft)
+    assert list(store.damages()) == []
+    weights = store.model_folder("a1") / "weights"
+    weights.write_bytes(b"1235")
+    (damage,) = store.damages()
+    assert damage.path == weights
+    weights.unlink()
+    (damage,) = store.damages()
+    assert "missing" in damage.reason
+
+
+def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
+    """A cell that raises while it trains leaves no half of a model."""
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError), store.weights_draft("a1") as draft:
+        (draft / "weights").write_bytes(b"1234")
+        raise RuntimeError
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
+    """What a manifest names is looked for inside the model's folder alone."""
+    (tmp_path / "secret").write_text("x")
+    folder = tmp_path / "store" / "models" / "a1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"../../../secret": "00"}')
+    (damage,) = Store(tmp_path / "store").damages()
+    assert damage.path == folder / "secret"
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC is told with the folder, leaves no draft, and what was finished is intact."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device.*intact"):
+        store.add(FAILURE)
+    assert list(store) == [KERNEL]
+    assert list((tmp_path / "failures").iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
+    """A results folder that cannot be made is told as such."""
+    (tmp_path / "results").write_text("")
+    with pytest.raises(Mistake, match="cannot write results"):
+        Store(tmp_path / "results").add(KERNEL)
+
+
+def test_a_beginning_of_an_address_finds_its_record(tmp_path: Path) -> None:
+    """Every record whose address starts so is found, failures are not."""
+    store = Store(tmp_path)
+    store.add(KERNEL)
+    store.add(FAILURE)
+    address = KERNEL.inputs.address
+    assert store.matching(address[:6]) == [address]
+    assert store.matching("") == [address]
+    assert store.count() == 2

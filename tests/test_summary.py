@@ -1,0 +1,239 @@
+"""Laws of the tables: they depend on records alone, rank fairly, and escape what is not theirs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmgrid.environment import Environment
+from lmgrid.grid import Cell, KernelCell, Part
+from lmgrid.printable import printable
+from lmgrid.record import (
+    Circumstances,
+    CorpusSize,
+    Failure,
+    Inputs,
+    KernelRecord,
+    Outcome,
+    Record,
+    Score,
+    Training,
+)
+from lmgrid.render import comma_separated, latex, markdown, terminal
+from lmgrid.summary import Table, details, failures, newest, overview, speedups, tables
+from lmgrid.table import COLUMNS, frame, plain_rows
+
+HERE = Circumstances(
+    Environment("3.11", "Linux x86_64", "one processor", 2, ()), "2025-01-01T00:00:00+00:00", 1, 0.0
+)
+TRAINING = Training(1000, 2.0, 1.9, 0.0, 10**8, "last point", 1000)
+EVIL = "a|b<b>[/x]\x1b]0;t\x07&_%$#{}~^\\"
+
+
+def score(nats: float, blocks: tuple[float | None, ...] = (), unknown: int = 0) -> Score:
+    total = None if math.isinf(nats) else 100 * nats
+    return Score(100, total, unknown, total, int(math.isinf(nats)), 500, 500, blocks)
+
+
+def record(model: str, nats: float, seed: int | None = 0, noise: float = 0.01) -> Record:
+    """A record whose test blocks lie around ``nats``, the same way for every model."""
+    rng = np.random.default_rng(0)
+    own = np.random.default_rng(sum(map(ord, model)))
+    scatter = own.normal(0, noise, 50)
+    blocks = nats + rng.normal(0, 0.5, 50) + scatter - scatter.mean()
+    cell = Cell(Part("c"), Part(model), None, (), seed, "cpu", 1, None)
+    kept = score(nats, tuple(map(float, blocks)))
+    size = CorpusSize(10, 1000, 0.0)
+    inputs = Inputs.of(cell, "d", ())
+    return Record(inputs, True, size, (), TRAINING, kept, kept, 0.5, 3.0, 7, 56, HERE)
+
+
+def rows(table: Table) -> list[str]:
+    return [row[0] for row in table.rows]
+
+
+def overview_of(*outcomes: Outcome) -> Table:
+    return overview(frame(outcomes))
+
+
+def test_rows_are_ranked_by_test_perplexity() -> None:
+    """The lowest comes first and is marked best."""
+    table = overview_of(record("worse", 5.0), record("better", 4.0))
+    assert rows(table) == ["better", "worse"]
+    assert table.best == {0}
+
+
+def test_a_close_second_is_marked_and_a_far_one_is_not() -> None:
+    """What a paired test over blocks cannot tell from the best gets the mark."""
+    best, near, far = record("a", 4.0, noise=0.2), record("b", 4.001, noise=0.2), record("c", 5.0)
+    table = overview_of(best, near, far)
+    marks = ["≈" in row[table.head.index("test perplexity")] for row in table.rows]
+    assert marks == [False, True, False]
+
+
+def test_seeds_are_a_mean_with_an_interval() -> None:
+    """Student's t with two degrees of freedom: 4.303 s / √3."""
+    seeds = [record("a", math.log(p), seed) for seed, p in enumerate((10.0, 11.0, 12.0))]
+    (row,) = overview_of(*seeds).rows
+    assert "11.0 ± 2.5" in row
+    assert "3" in row
+
+
+def test_seeds_that_scatter_do_not_part_two_models() -> None:
+    """A gap that blocks see is no verdict when the seeds do not agree on it."""
+    spread = [record("a", nats, seed) for seed, nats in enumerate((3.5, 4.0, 4.5))]
+    other = [record("b", nats, seed) for seed, nats in enumerate((4.6, 4.05, 3.6))]
+    table = overview_of(*spread, *other)
+    assert "≈" in table.rows[1][table.head.index("test perplexity")]
+
+
+def test_corpora_are_ranked_apart() -> None:
+    """Each corpus has its own best, and a column of its own."""
+    one = record("a", 4.0)
+    cell = replace(one.cell, corpus=Part("other"))
+    two = replace(record("a", 5.0), inputs=Inputs.of(cell, "e", ()))
+    table = overview_of(one, two)
+    assert table.best == {0, 1}
+    assert "corpus" in table.head
+
+
+def test_an_unnormalised_model_has_no_perplexity_and_no_rank() -> None:
+    """Its figure stands in a column of its own, below all ranked rows."""
+    table = overview_of(record("a", 5.0), replace(record("s", 1.0), normalised=False))
+    assert rows(table) == ["a", "s"]
+    assert table.best == {0}
+    assert table.rows[1][table.head.index("test perplexity")] == "–"
+    assert table.rows[1][table.head.index("pseudo-perplexity")] == "2.7"
+
+
+def test_a_probability_of_zero_is_infinite_and_counted() -> None:
+    """∞ in the table, a count in the frame, never best."""
+    zero = replace(record("z", 3.0), test=score(math.inf, (None, 1.0)))
+    table = overview_of(zero, record("a", 5.0))
+    assert rows(table) == ["a", "z"]
+    assert "∞" in table.rows[1]
+    assert frame([zero])["zero_probability_tokens"].tolist() == [1]
+
+
+def test_hidden_characters_make_bits_a_lower_bound() -> None:
+    """With unknown tokens, bits per character carry ≥ and the share is shown."""
+    known, hidden = record("a", 4.0), record("b", 5.0)
+    hidden = replace(hidden, test=score(5.0, unknown=2))
+    perplexity = details(frame([known, hidden]))[0]
+    bits = [row[perplexity.head.index("bits/character")] for row in perplexity.rows]
+    assert bits[0] == f"{4 * 100 / math.log(2) / 500:.3f}"
+    assert bits[1].startswith("≥ ")
+    assert perplexity.rows[1][-1] == "2.00"
+
+
+def test_a_time_beside_others_carries_a_mark() -> None:
+    """A row that shared the machine says so, with a note."""
+    table = overview_of(replace(record("a", 4.0), circumstances=replace(HERE, jobs=2)))
+    assert table.rows[0][table.head.index("train s")] == "~2.00"
+    assert any(note.startswith("~") for note in table.notes)
+
+
+def test_unlike_machines_are_said() -> None:
+    """Times of two processors in one table come with a warning."""
+    there = replace(HERE, environment=replace(HERE.environment, processor="another"))
+    table = overview_of(record("a", 4.0), replace(record("b", 5.0), circumstances=there))
+    assert "unlike machines" in " ".join(table.notes)
+
+
+def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
+    """Of one cell the newest record counts, not a mean over versions."""
+    old, new = record("a", 4.0), record("a", 5.0)
+    later = replace(HERE, started="2025-02-01T00:00:00+00:00")
+    new = replace(new, inputs=Inputs.of(new.cell, "edited", ()), circumstances=later)
+    kept = newest(frame([new, old]))
+    assert kept["test_perplexity"].tolist() == [pytest.approx(math.exp(5.0))]
+
+
+def test_a_pair_that_disagrees_has_no_speedup() -> None:
+    """An error stands where the ratio would be."""
+    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
+    good = KernelRecord(inputs, True, 0.0, 0.0, (4.0, 5.0, 6.0), (1.0, 2.0, 2.5), HERE)
+    bad = replace(good, equal=False, difference=1.0, loop_seconds=(), vector_seconds=())
+    assert speedups(frame([good])).rows[0][-1] == "2.5 ×"
+    (row,) = speedups(frame([bad])).rows
+    assert row[2] == "no: the twins differ by 1, over 0"
+    assert row[-1] == "–"
+
+
+def test_failures_have_their_own_table() -> None:
+    """What ended otherwise is named with its reason, and is in no mean."""
+    failed = Failure(record("a", 1.0).inputs, "timeout", "over 3 s", "", "", 3.0, HERE)
+    found = frame([failed, record("b", 4.0)])
+    assert rows(overview(found)) == ["b"]
+    assert failures(found).rows[0][:2] == ("a seed 0", "timeout")
+    assert [table.name for table in tables(found)] == [
+        "overview",
+        "perplexity",
+        "time",
+        "sizes",
+        "failures",
+    ]
+
+
+def test_the_frame_has_one_row_an_outcome() -> None:
+    """All promised columns, one row each, plain values for a program."""
+    found = frame([record("a", 4.0), record("b", 5.0)])
+    assert list(found.columns) == list(COLUMNS)
+    row = plain_rows(found)[0]
+    assert row["status"] == "done"
+    assert row["kernel"] is None
+    assert row["train_tokens_per_second"] == 500.0
+    assert row["score_tokens_per_second"] == 200.0
+
+
+def test_an_empty_store_has_no_tables() -> None:
+    """No records, no tables, no error."""
+    assert tables(frame([])) == ()
+
+
+TABLE = Table("t", "Title", ("name", "figure"), ((EVIL, "1.0 ± 0.1"), ("b", "∞")), 1, frozenset({0}))
+
+
+def test_markdown_cells_cannot_break_out() -> None:
+    """A name with pipes and tags stays one cell and is no markup."""
+    lines = markdown(TABLE).splitlines()
+    row = next(line for line in lines if "1.0" in line)
+    assert row.replace("\\|", "").count("|") == 3
+    assert "<b>" not in row.replace("\\<", "")
+    assert "\x1b" not in row
+    assert row.count("**") == 4
+
+
+def test_latex_cells_are_escaped() -> None:
+    """Every character that TeX reads as its own is escaped."""
+    body = latex(TABLE)
+    row = next(line for line in body.splitlines() if line.startswith(r"\textbf"))
+    name, figure = row.removesuffix(r" \\").split(" & ")
+    ours = r"\\text(asciitilde|asciicircum|backslash)\{\}|\\textbf|\\[&%$#_{}]"
+    assert re.sub(ours, "", name) == "{a|b<b>[/x]\ufffd]0;t\ufffd}"
+    assert figure == r"\textbf{1.0 $\pm$ 0.1}"
+    assert body.startswith("\\begin{tabular}{lr}")
+
+
+def test_csv_can_be_read_back() -> None:
+    """CSV holds each cell as it is shown, control characters apart."""
+    found = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+    assert found == [["name", "figure"], [printable(EVIL), "1.0 ± 0.1"], ["b", "∞"]]
+
+
+def test_a_terminal_shows_markup_as_text() -> None:
+    """rich's own tags in a name are shown, and escapes never reach the screen."""
+    from rich.console import Console
+
+    screen = Console(width=80, file=io.StringIO(), force_terminal=True)
+    screen.print(terminal(TABLE))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "[/x]" in shown
+    assert "\x1b]" not in shown
+    assert "\x07" not in shown
