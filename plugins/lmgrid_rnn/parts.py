@@ -22,6 +22,7 @@ class Rnn(NeuralPart):
     embedding: length of a word vector. hidden: length of the state. learned_start: whether h(0)
     is learned or 0. batch: parallel streams. steps: words of a chunk, at most.
 
+    Sites: ``input`` is e(t); ``hidden`` is h(t) on its way to the output, not to h(t+1).
     Output bias at the start: the log unigram distribution; other biases: 0. initialisation of
     all other weights: ``xavier``, or ``uniform`` within ± uniform_range.
     """

@@ -21,8 +21,9 @@ class Window(NeuralPart):
     hidden: units of the tanh layer. direct: whether there is W, straight from the word vectors
     to the output. batch: windows a step, at most.
 
-    Output bias at the start: the log unigram distribution; other biases: 0. initialisation of
-    all other weights: ``xavier``, or ``uniform`` within ± uniform_range.
+    Sites: ``input`` is x; ``hidden`` is the tanh layer. Output bias at the start: the log
+    unigram distribution; other biases: 0. initialisation of all other weights: ``xavier``, or
+    ``uniform`` within ± uniform_range.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
