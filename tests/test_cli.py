@@ -1,0 +1,305 @@
+"""Laws of the command line: what a user types, what he reads, and the exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lmgrid.cli import main
+
+FAULTS = Path(__file__).parent / "faults"
+GRID = """
+title = "A tiny grid"
+[[corpora]]
+name = "tiny"
+[[models]]
+name = "counts"
+prior = [1.0, 2.0]
+[[kernels]]
+name = "sum"
+"""
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def lmgrid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Type a command in an empty folder where the plugin with faults is installed."""
+    monkeypatch.syspath_prepend(str(FAULTS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LMGRID_CACHE", str(tmp_path / "cache"))
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(main, list(arguments))
+
+    return invoke
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text(GRID)
+    return path.name
+
+
+def test_run_shows_a_table_and_keeps_it(lmgrid: Invoke, grid: str, tmp_path: Path) -> None:
+    """A run prints perplexities and speedups, and writes every table in every format."""
+    result = lmgrid("run", grid)
+    assert result.exit_code == 0, result.output
+    assert "counts[prior=2]" in result.stdout
+    assert "sum" in result.stdout
+    written = {path.name for path in (tmp_path / "results/runs/tiny/tables").iterdir()}
+    names = ("overview", "perplexity", "time", "sizes", "speedup")
+    assert written == {f"{name}.{end}" for name in names for end in ("md", "csv", "tex")}
+
+
+def test_a_second_run_runs_nothing_and_says_so(lmgrid: Invoke, grid: str) -> None:
+    """What is recorded is shown again, to the byte."""
+    first, second = lmgrid("run", grid), lmgrid("run", grid)
+    assert "3 recorded" in second.stderr
+    assert "0 to run" in second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_an_override_makes_other_cells(lmgrid: Invoke, grid: str) -> None:
+    """--set and --only change what is run; the results folder is shared."""
+    lmgrid("run", grid)
+    result = lmgrid("run", grid, "--set", "counts.prior=3.0", "--only", "model=counts", "-q")
+    assert result.exit_code == 0, result.output
+    assert "counts[prior=3]" in result.stdout
+    assert "prior=2" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "quickstrat"), "did you mean 'quickstart'"),
+        (("run", "nowhere.toml"), "nowhere.toml: there is no such file"),
+        (("run", "tiny.toml", "--set", "counts.prio=1"), "did you mean 'prior'"),
+        (("run", "tiny.toml", "--only", "model=count"), "did you mean 'counts'"),
+        (("run", "tiny.toml", "--device", "cuda:7"), "not on this machine"),
+        (("run", "tiny.toml", "-j", "4000"), "at most -j"),
+        (("run", "tiny.toml", "--results", "tiny.toml/x"), "cannot write results"),
+        (("plan", "tiny.toml", "--set", "nonsense"), "expected KEY=VALUE"),
+        (("tables", "empty"), "no results here"),
+        (("verify", "empty"), "no results here"),
+        (("describe", "ngrm"), "did you mean 'ngram'"),
+        (("kernels", "sun"), "did you mean 'sum'"),
+        (("generate", "abc"), "no record"),
+        (("generate", "../../etc/passwd.json"), "is not the record of a model"),
+        (("predict", "abc", "--context", "x"), "no record"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(
+    lmgrid: Invoke, grid: str, arguments: tuple[str, ...], message: str
+) -> None:
+    """What was asked wrongly is said in one line that names it; nothing is run."""
+    result = lmgrid(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not Path("results").exists()
+
+
+def test_a_failed_cell_gives_status_1_and_its_reason(lmgrid: Invoke, tmp_path: Path) -> None:
+    """The table names the cell that ended otherwise; the rest is done; no escape gets through."""
+    (tmp_path / "g.toml").write_text(
+        '[[corpora]]\nname = "tiny"\n[[models]]\nname = "counts"\nfault = ["raise", ""]'
+    )
+    result = lmgrid("run", "g.toml")
+    assert result.exit_code == 1
+    assert "RuntimeError: raised on purpose" in result.stdout
+    assert "counts" in result.stdout
+    assert "\x1b" not in result.output
+
+
+def test_an_unequal_kernel_gives_status_1(lmgrid: Invoke, tmp_path: Path) -> None:
+    """A pair that disagrees is an end otherwise, with no speedup."""
+    (tmp_path / "g.toml").write_text('[[kernels]]\nname = "sum"\nwrong = true')
+    result = lmgrid("run", "g.toml")
+    assert result.exit_code == 1
+    assert "no: the twins differ by 1" in result.stdout
+
+
+def test_rows_are_csv_with_the_promised_columns(lmgrid: Invoke, grid: str) -> None:
+    """``tables --rows`` prints one row a record, for a program."""
+    lmgrid("run", grid)
+    result = lmgrid("tables", "results/runs/tiny", "--rows")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 3
+    promised = (
+        "address status corpus model optimizer regularizers seed device test_perplexity "
+        "valid_perplexity train_seconds train_tokens_per_second score_tokens_per_second "
+        "parameters bytes"
+    )
+    assert set(promised.split()) <= set(rows[0])
+    assert sorted(row["model"] for row in rows) == ["", "counts", "counts[prior=2]"]
+
+
+@pytest.mark.parametrize(
+    ("form", "mark"), [("markdown", "| --- |"), ("csv", "model,optimizer"), ("latex", r"\toprule")]
+)
+def test_each_format_is_written(lmgrid: Invoke, grid: str, form: str, mark: str) -> None:
+    """Tables come as markdown, CSV and LaTeX."""
+    lmgrid("run", grid)
+    assert mark in lmgrid("tables", "results/runs/tiny", "--format", form).stdout
+
+
+def test_json_is_json(lmgrid: Invoke, grid: str) -> None:
+    """What a program reads can be parsed."""
+    lmgrid("run", grid)
+    assert len(json.loads(lmgrid("run", grid, "--json", "-q").stdout)) == 3
+    assert len(json.loads(lmgrid("tables", "results/runs/tiny", "--json").stdout)) == 3
+    assert len(json.loads(lmgrid("plan", grid, "--json").stdout)["cells"]) == 3
+    assert json.loads(lmgrid("describe", "counts", "--json").stdout)[0]["kind"] == "model"
+    assert json.loads(lmgrid("doctor", "--json").stdout)["cores"] >= 1
+
+
+def test_plan_shows_state_reason_and_estimate(lmgrid: Invoke, tmp_path: Path) -> None:
+    """What is recorded, what is excluded and why; an estimate once a like record is there."""
+    (tmp_path / "g.toml").write_text(
+        GRID + '[[exclude]]\n"counts.prior" = 2.0\nbecause = "too large"\n'
+    )
+    before = lmgrid("plan", "g.toml").stdout
+    assert "excluded: too large" in before
+    assert "no estimate" in before
+    lmgrid("run", "g.toml", "--only", "model=counts")
+    after = lmgrid("plan", "g.toml", "--set", "tiny.text='a b c'").stdout
+    assert "to run" in after
+    again = lmgrid("plan", "g.toml").stdout
+    assert "1 recorded" in again
+
+
+def test_describe_names_options_types_and_defaults(lmgrid: Invoke) -> None:
+    """Every option stands there as one would write it in a grid."""
+    shown = lmgrid("describe", "counts").stdout
+    assert "prior" in shown
+    assert "number" in shown
+    assert "raise | kill | segfault" in shown
+
+
+def test_kernels_run_by_name(lmgrid: Invoke) -> None:
+    """One command proves a pair equal and times it."""
+    result = lmgrid("kernels", "sum", "-q")
+    assert result.exit_code == 0, result.output
+    assert "×" in result.stdout
+
+
+def test_a_stored_model_generates_and_predicts(lmgrid: Invoke, grid: str) -> None:
+    """Text from a record's own weights, the same for the same seed; the corpus is not needed."""
+    lmgrid("run", grid)
+    address = json.loads(lmgrid("plan", grid, "--json").stdout)["cells"][0]["address"]
+    one, two = (lmgrid("generate", address[:8], "--length", "12", "--seed", "3") for _ in "ab")
+    assert one.exit_code == 0, one.output
+    assert one.stdout == two.stdout
+    assert len(one.stdout.split()) >= 6
+    other = lmgrid("generate", address[:8], "--length", "12", "--seed", "4")
+    assert other.stdout != one.stdout
+    guesses = lmgrid("predict", address[:8], "--context", "the students", "--json", "--top", "8")
+    found = json.loads(guesses.stdout)
+    assert sum(guess["probability"] for guess in found) == pytest.approx(1)
+    by_file = f"results/runs/tiny/records/{address}.json"
+    assert lmgrid("generate", by_file, "--temperature", "0", "--length", "2").exit_code == 0
+
+
+def test_discarded_models_are_said_to_be(lmgrid: Invoke, grid: str) -> None:
+    """Without weights, generate says how to get them."""
+    lmgrid("run", grid, "--discard-models")
+    address = json.loads(lmgrid("plan", grid, "--json").stdout)["cells"][0]["address"]
+    result = lmgrid("generate", address)
+    assert result.exit_code == 2
+    assert "--discard-models" in result.stderr
+
+
+def test_verify_names_what_is_damaged(lmgrid: Invoke, grid: str, tmp_path: Path) -> None:
+    """Status 0 and a count for a sound folder; 1 and the file for a torn one."""
+    lmgrid("run", grid)
+    assert lmgrid("verify", "results/runs/tiny").exit_code == 0
+    path = next((tmp_path / "results/runs/tiny/records").iterdir())
+    path.write_bytes(path.read_bytes()[:-9])
+    result = lmgrid("verify", "results/runs/tiny")
+    assert result.exit_code == 1
+    assert path.name in result.stdout
+    tables = lmgrid("tables", "results/runs/tiny")
+    assert tables.exit_code == 2
+    assert path.name in tables.stderr
+
+
+def test_doctor_tells_what_a_report_needs(lmgrid: Invoke) -> None:
+    """Versions, machine, devices, plugins."""
+    shown = lmgrid("doctor").stdout
+    assert all(word in shown for word in ("lmgrid", "python", "processor", "cores", "plugin faults"))
+
+
+def test_every_command_has_help(lmgrid: Invoke) -> None:
+    """Each command explains itself."""
+    for name in main.commands:
+        result = lmgrid(name, "--help")
+        assert result.exit_code == 0
+        assert len(result.stdout.splitlines()) > 5
+
+
+# ---------------------------------------------------------------- the real command
+
+
+def _start(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(FAULTS), "LMGRID_CACHE": str(folder / "cache")}
+    return subprocess.Popen(
+        [sys.executable, "-c", "from lmgrid.cli import main; main()", *arguments],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+SLOW_GRID = """
+[[corpora]]
+name = "tiny"
+[[models]]
+name = "counts"
+pause = 2.0
+prior = [1.0, 2.0, 3.0, 4.0]
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_the_cell_finish_and_goes_on_later(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Asked once to stop, the running cell is recorded, and the command says how to go on."""
+    (tmp_path / "g.toml").write_text(SLOW_GRID)
+    process = _start(["run", "g.toml"], tmp_path)
+    locks = tmp_path / "results/runs/g/locks"
+    while process.poll() is None and not (locks.exists() and list(locks.iterdir())):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "the same command goes on from here" in told
+    assert len(list((tmp_path / "results/runs/g/records").iterdir())) == 1
+
+
+def test_two_runs_at_once_do_each_cell_once(tmp_path: Path) -> None:
+    """Both end well, and no cell is trained twice: each record has one start."""
+    (tmp_path / "g.toml").write_text(SLOW_GRID.replace("2.0\n", "0.3\n"))
+    both = [_start(["run", "g.toml"], tmp_path) for _ in range(2)]
+    told = [process.communicate(timeout=90) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    results = tmp_path / "results/runs/g"
+    assert len(list((results / "records").iterdir())) == 4
+    assert not list((results / "records").glob(".*"))
+    verified = _start(["verify", str(results)], tmp_path)
+    assert "0 damaged files" in verified.communicate(timeout=60)[0]
