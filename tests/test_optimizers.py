@@ -13,7 +13,9 @@ from lmgrid.spec import Context, OptimizerPart
 from lmgrid.testing import sample_vocabulary
 from lmgrid_torch.parts import Adagrad, Adam, AdamW, NAdamW, RmsProp, Sgd
 
-torch = pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+import torch
 
 GRADIENTS = (0.5, -1.5, 0.25)
 START = 2.0
@@ -133,7 +135,7 @@ def test_nadamw() -> None:
     product = 1.0
 
     def mu(t: int) -> float:
-        return 0.8 * (1 - 0.5 * 0.96 ** (t * 0.1))
+        return 0.8 * (1 - 0.5 * math.pow(0.96, t * 0.1))
 
     def update(w: float, g: float, t: int) -> float:
         nonlocal m, s, product

@@ -18,9 +18,11 @@ from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.parts import Adam, Cuda, Dropout, Mps, Sgd
 from lmgrid_window.parts import Window
 
-torch = pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
-from lmgrid_torch.model import BLOCK, NeuralModel  # noqa: E402
+import torch
+
+from lmgrid_torch.model import BLOCK, NeuralModel
 
 V = 40
 PARTS = [Window(embedding=4, hidden=6), Rnn(embedding=4, hidden=6, batch=5)]
