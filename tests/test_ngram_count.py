@@ -35,12 +35,12 @@ def test_loop_and_sort_count_the_same(stream: list[int], order: int) -> None:
         assert np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("part", [1, 7, 64])
-def test_the_parts_of_a_sort_do_not_show(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sorting in many small parts gives the trie that one sort gives."""
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_the_blocks_do_not_show(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Working in many small blocks gives the trie that one block gives."""
     sample = NGramCount(tokens=500, order=4, vocabulary=30).make("cpu").sample(0)
     whole = count_by_sort(*sample)
-    monkeypatch.setattr(counting, "PART", part)
+    monkeypatch.setattr(counting, "BLOCK", block)
     for one, two in zip(whole, count_by_sort(*sample), strict=True):
         assert np.array_equal(one, two)
 

@@ -1,28 +1,32 @@
-"""Counts the n-grams of a text with sorts and scatters, never with a loop over tokens.
+"""Counts the n-grams of a text with sorts alone, never with a loop over tokens.
 
-The k-gram that ends at a position is the pair (node of its context, its word). Sorting the pairs
-groups equal k-grams and numbers them in trie order. A context that occurs once has at most one
-child, so its pair needs no sorting: after the first orders that is most of a text.
+It is a radix sort over words, from the last word of an n-gram to its first. Rows, one for each
+place where an n-gram ends, stand in the order of their (k-1)-grams; a stable sort by the word one
+further to the left puts them in the order of their k-grams. Word and row fit in one integer, so
+each order costs one sort of plain values.
+
+Fresh memory costs more than arithmetic: two buffers of eight bytes a token serve all orders, and
+the rest is done in blocks that stay in the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.trie import BLOCK, EOS, Counts, Level, Nodes
+from lmgrid_ngram.trie import EOS, Counts, Level, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ids = NDArray[np.int32]
-    Keys = NDArray[np.uint64]
+    Pairs = NDArray[np.uint64]  # two numbers in one, the first in the high bits
 
-PART = 1 << 22  # pairs sorted at once, about
-LONE, NONE = -1, -2  # in place of a rank: a context that occurs once; no context of this length
+BLOCK = 1 << 15  # rows worked on at once
+HALF = np.uint64(32)
+LOW = np.uint64((1 << 32) - 1)
 
 
 def count(tokens: Ids, order: int, vocabulary: int) -> Counts:
@@ -30,153 +34,159 @@ def count(tokens: Ids, order: int, vocabulary: int) -> Counts:
 
     An n-gram may begin at an ``<eos>``, or before the text, and never reaches across one.
     """
-    stream = np.empty(len(tokens) + 1, np.int32)
-    stream[0] = EOS
-    stream[1:] = tokens
-    levels = [_unigrams(stream, vocabulary)]
-    occurrences = np.bincount(stream[:-1], minlength=vocabulary).astype(np.int32)
-    place = _Place(stream, stream, occurrences)
-    for _ in range(1, order):
-        level, ids = _Extension(place).run()
-        levels.append(level)
-        place = _Place(stream, ids, level.counts)
+    levels = [_unigrams(tokens, vocabulary)]
+    rows = _Rows(tokens, vocabulary) if order > 1 else None
+    while rows and len(levels) < order:
+        levels.append(rows.lengthen(levels[-1]))
     return Counts(tuple(levels))
 
 
-def _unigrams(stream: Ids, vocabulary: int) -> Level:
-    words = np.arange(vocabulary, dtype=np.int32)
-    counts = np.bincount(stream[1:], minlength=vocabulary).astype(np.int32)
-    root = np.array([0, vocabulary], np.int32)
-    return Level(Nodes(words, root), counts, np.zeros(vocabulary, np.int32))
+def _unigrams(tokens: Ids, vocabulary: int) -> Level:
+    nodes = Nodes(np.arange(vocabulary, dtype=np.int32), np.array([0, vocabulary], np.int32))
+    counts = np.bincount(tokens, minlength=vocabulary).astype(np.int32)
+    return Level(nodes, counts, np.zeros(vocabulary, np.int32))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the k-grams of one order are in the stream."""
+class _Rows:
+    """The places where n-grams of one length end, r of them, in the order of the n-grams."""
 
-    stream: Ids  # (n + 1,) <eos>, then the tokens
-    ids: Ids  # (n + 1,) the node of the k-gram that ends at each position, negative for none
-    occurrences: Ids  # (m,) how often each node is a context, at least
+    def __init__(self, tokens: Ids, vocabulary: int) -> None:
+        self.length = 1
+        self.stream = np.empty(len(tokens) + 1, np.int32)
+        self.stream[0] = EOS
+        self.stream[1:] = tokens
+        self.pairs = np.empty(len(tokens), np.uint64)  # (r,) node, position in the stream
+        self.parents = np.zeros(vocabulary, np.int32)  # (m,) the context of each node
+        self.opening = slice(0, 0)  # the nodes that begin a sentence: no word stands before them
+        self._spare = np.empty(len(tokens), np.uint64)
+        for block in _blocks(0, len(tokens)):
+            self.pairs[block] = tokens[block]
+            self.pairs[block] <<= HALF
+            self.pairs[block] |= np.arange(block.start + 1, block.stop + 1, dtype=np.uint64)
+        self.pairs.sort()
 
-    def contexts(self, block: slice) -> Ids:
-        """Return the context of each position of a block that starts at 1 or later."""
-        before = slice(block.start - 1, block.stop - 1)
-        if self.ids is self.stream:  # alone, <eos> is a context: it begins a sentence
-            return self.ids[before]
-        return np.where(self.stream[before] == EOS, np.int32(-1), self.ids[before])
+    def lengthen(self, lower: Level) -> Level:
+        """Return the n-grams of one word more than ``lower``; the rows become theirs."""
+        followed = self._followed(lower)
+        bits = np.uint64(len(self.pairs).bit_length())
+        keys = self._sort(bits)
+        groups = _Groups(len(keys), self.parents)
+        for block in _blocks(0, len(keys)):
+            self._group(keys[block], bits, groups)
+        level = groups.level(lower, followed)
+        above = self.opening if self.length > 1 else slice(EOS, EOS + 1)
+        self.opening = level.nodes.children(above)
+        self.parents = level.nodes.parents()
+        self.pairs, self._spare = keys, self.pairs
+        self.length += 1
+        return level
 
-    def blocks(self) -> Iterator[slice]:
-        n = len(self.stream)
-        return (slice(low, min(low + BLOCK, n)) for low in range(1, n, BLOCK))
+    def _followed(self, lower: Level) -> NDArray[np.bool_]:
+        """Return which nodes a word comes after: those that are the context of a longer n-gram."""
+        if self.length == 1:
+            return np.bincount(self.stream[:-1], minlength=len(lower)) > 0
+        followed = lower.nodes.words != EOS
+        if self.stream[-1] != EOS:  # the text breaks off; its last n-gram may stand elsewhere too
+            for block in _blocks(0, len(self.pairs)):
+                pairs = self.pairs[block]
+                last = pairs[pairs & LOW == len(self.stream) - 1] >> HALF
+                followed[last] = lower.counts[last] > 1
+        return followed
 
-
-@dataclass(frozen=True)
-class _Groups:
-    """The distinct n-grams under a range of shared contexts, g of them, in trie order."""
-
-    ranks: Ids  # (g,) of the context, counted from the first of the range
-    ids: Ids  # (g,)
-    words: Ids
-    counts: Ids
-    suffixes: Ids
-
-
-class _Extension:
-    """One level more: from where the (k-1)-grams are to the k-grams and where they are."""
-
-    def __init__(self, place: _Place) -> None:
-        self.place = place
-        often = place.occurrences > 1
-        self.shared = np.flatnonzero(often)  # (s,) contexts that occur more than once
-        self.fanout = np.zeros(len(often), np.int32)  # (c,) children of each context
-        self.ranks = self._rank(often)  # (n + 1,) of each position's context, LONE or NONE
-        self.ids = np.full(len(place.stream), -1, np.int32)  # (n + 1,) of the new level
-
-    def run(self) -> tuple[Level, Ids]:
-        """Return the new level, and which of its nodes ends at each position."""
-        lone_before = np.cumsum(self.fanout, dtype=np.int32)[self.shared]
-        groups: list[_Groups] = []
-        for part in self._parts():
-            done = sum(len(group.ids) for group in groups)
-            group = self._group(part, lone_before[part] + np.int32(done))
-            fanout = np.bincount(group.ranks, minlength=part.stop - part.start)
-            self.fanout[self.shared[part]] = fanout
-            groups.append(group)
-        return self._assemble(groups), self.ids
-
-    def _rank(self, often: NDArray[np.bool_]) -> Ids:
-        table = np.empty(len(often) + 1, np.int32)  # a context of -1 reads the last entry
-        table[:-1] = np.where(often, np.cumsum(often, dtype=np.int32) - 1, np.int32(LONE))
-        table[-1] = NONE
-        ranks = np.full(len(self.place.stream), NONE, np.int32)
-        for block in self.place.blocks():
-            contexts = self.place.contexts(block)
-            ranks[block] = rank = table[contexts]
-            self.fanout[contexts[rank == LONE]] = 1
-        return ranks
-
-    def _parts(self) -> Iterator[slice]:
-        """Yield ranges of shared contexts that occur about PART times together.
-
-        A key holds rank, word and index; the range is small enough for 64 bits.
-        """
-        bits = (65 - int(self.place.stream.max()).bit_length()) // 2
-        size = min(PART, 1 << bits)
-        before = np.zeros(len(self.shared) + 1, np.int64)
-        np.cumsum(self.place.occurrences[self.shared], out=before[1:])
-        low = 0
-        while low < len(self.shared):
-            end = int(np.searchsorted(before, before[low] + size, side="right")) - 1
-            high = max(end, low + 1)
-            yield slice(low, high)
-            low = high
-
-    def _group(self, part: slice, shift: Ids) -> _Groups:
-        """Sort the n-grams of a range of contexts; an id is an index in it plus a shift."""
-        ranks = self.ranks - np.int32(part.start)
-        where = np.flatnonzero(ranks.view(np.uint32) < part.stop - part.start)
-        word_bits = int(self.place.stream.max()).bit_length()
-        index_bits = len(where).bit_length()
-        keys = ranks[where].astype(np.uint64)
-        keys <<= np.uint64(word_bits)
-        keys |= self.place.stream[where].view(np.uint32)
-        keys <<= np.uint64(index_bits)
-        keys |= np.arange(len(where), dtype=np.uint64)
+    def _sort(self, bits: np.uint64) -> Pairs:
+        """Return (word, row) for each row with a word before it, by that word, then by row."""
+        openings = np.array([self.opening.start, self.opening.stop], np.uint64) << HALF
+        low, high = np.searchsorted(self.pairs, openings)
+        filled = 0
+        for block in (*_blocks(0, low), *_blocks(high, len(self.pairs))):
+            key = self._spare[filled : filled + block.stop - block.start]
+            position = (self.pairs[block] & LOW).view(np.int64)
+            position -= self.length
+            key[:] = self.stream.take(position)
+            key <<= bits
+            key |= np.arange(block.start, block.stop, dtype=np.uint64)
+            filled += len(key)
+        keys = self._spare[:filled]
         keys.sort()
-        where = where[(keys & np.uint64((1 << index_bits) - 1)).view(np.int64)]
-        keys >>= np.uint64(index_bits)
-        firsts = _run_starts(keys)
-        counts = np.diff(firsts, append=len(keys)).astype(np.int32)
-        keys = keys[firsts]
-        rank = (keys >> np.uint64(word_bits)).astype(np.int32)
-        words = (keys & np.uint64((1 << word_bits) - 1)).astype(np.int32)
-        ids = np.arange(len(keys), dtype=np.int32) + shift[rank]
-        self.ids[where] = np.repeat(ids, counts)
-        return _Groups(rank, ids, words, counts, self.place.ids[where[firsts]])
+        return keys
 
-    def _assemble(self, groups: list[_Groups]) -> Level:
-        starts = np.zeros(len(self.fanout) + 1, np.int32)
-        np.cumsum(self.fanout, out=starts[1:])
-        size = int(starts[-1])
-        words, suffixes = np.empty(size, np.int32), np.empty(size, np.int32)
-        counts = np.ones(size, np.int32)
-        for group in groups:
-            words[group.ids] = group.words
-            counts[group.ids] = group.counts
-            suffixes[group.ids] = group.suffixes
-        for block in self.place.blocks():
-            here = np.flatnonzero(self.ranks[block] == LONE)
-            ids = starts[self.place.contexts(block)[here]]
-            here += block.start
-            self.ids[here] = ids
-            words[ids] = self.place.stream[here]
-            suffixes[ids] = self.place.ids[here]
-        return Level(Nodes(words, starts), counts, suffixes)
+    def _group(self, keys: Pairs, bits: np.uint64, groups: _Groups) -> None:
+        """Find the n-grams in a block of sorted keys, and make its keys the rows of them."""
+        row = (keys & np.uint64((1 << int(bits)) - 1)).view(np.int64)
+        pairs = self.pairs.take(row)
+        ngrams = keys >> bits
+        ngrams <<= HALF
+        ngrams |= pairs >> HALF  # (first word, suffix)
+        before = np.uint64(groups.size)
+        np.cumsum(groups.add(ngrams), out=keys, dtype=np.uint64)
+        keys += before
+        keys -= np.uint64(1)
+        keys <<= HALF
+        pairs &= LOW
+        keys |= pairs
 
 
-def _run_starts(keys: Keys) -> NDArray[np.intp]:
-    """Return where each run of equal keys begins."""
-    new = np.empty(len(keys), np.bool_)
-    new[:1] = True
-    np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    return np.flatnonzero(new)
+class _Groups:
+    """The n-grams of the new length, m of them, as they come."""
+
+    def __init__(self, capacity: int, parents: Ids) -> None:
+        self.rows = self.size = 0
+        self._suffixes = np.empty(capacity, np.int32)
+        self._counts = np.empty(capacity, np.int32)
+        self._families: list[Ids] = []  # where the children of each context begin
+        self._parents = parents
+        self._last = self._last_family = np.uint64(LOW << HALF)  # no word is that large
+        self._begin = 0
+
+    def add(self, ngrams: Pairs) -> NDArray[np.bool_]:
+        """Append a block of (first word, suffix), which may go on with the last n-gram.
+
+        Return where a new one begins.
+        """
+        new = _changes(ngrams, self._last)
+        begins = np.flatnonzero(new)
+        if len(begins):
+            self._append(ngrams.take(begins), begins + self.rows)
+        self.rows += len(ngrams)
+        return new
+
+    def _append(self, ngrams: Pairs, begins: NDArray[np.intp]) -> None:
+        here = slice(self.size, self.size + len(ngrams))
+        suffixes = (ngrams & LOW).view(np.int64)
+        self._suffixes[here] = suffixes
+        if self.size:
+            self._counts[self.size - 1] = begins[0] - self._begin
+        np.subtract(begins[1:], begins[:-1], out=self._counts[here][:-1], casting="same_kind")
+        families = (ngrams >> HALF) << HALF
+        families |= self._parents.take(suffixes).view(np.uint32)  # (first word, its parent)
+        new = np.flatnonzero(_changes(families, self._last_family))
+        self._families.append((new + self.size).astype(np.int32))
+        self._last, self._last_family, self._begin = ngrams[-1], families[-1], int(begins[-1])
+        self.size = here.stop
+
+    def level(self, lower: Level, followed: NDArray[np.bool_]) -> Level:
+        """Return the new level; the contexts in it are those of ``lower`` that are followed."""
+        if self.size:
+            self._counts[self.size - 1] = self.rows - self._begin
+        families = np.concatenate([*self._families, [self.size]]).astype(np.int32)
+        starts = np.zeros(len(lower) + 1, np.int32)
+        np.cumsum(followed, out=starts[1:])
+        for block in _blocks(0, len(starts)):
+            starts[block] = families.take(starts[block])
+        suffixes = self._suffixes[: self.size]
+        words = np.empty(self.size, np.int32)
+        for block in _blocks(0, self.size):
+            words[block] = lower.nodes.words.take(suffixes[block])
+        return Level(Nodes(words, starts), self._counts[: self.size], suffixes)
+
+
+def _changes(values: Pairs, before: np.uint64) -> NDArray[np.bool_]:
+    """Return where a value differs from the one before it."""
+    new = np.empty(len(values), np.bool_)
+    new[0] = values[0] != before
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return new
+
+
+def _blocks(low: int, high: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK, high)) for i in range(low, high, BLOCK))

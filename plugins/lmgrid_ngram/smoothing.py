@@ -18,7 +18,7 @@ import numpy as np
 
 from lmgrid_ngram import discounts
 from lmgrid_ngram.backoff import BackoffModel, Layer
-from lmgrid_ngram.trie import Counts, Level
+from lmgrid_ngram.trie import BLOCK, Counts, Level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -207,7 +207,8 @@ def continuation_counts(counts: Counts) -> list[Ids]:
 def count_values(values: Ids, size: int) -> Ids:
     """Return how often each of 0 to ``size - 1`` is among the values."""
     total = np.zeros(size, np.int32)
-    np.add.at(total, values, 1)
+    for low in range(0, len(values), BLOCK):  # an int32 one: another type is 20 times slower
+        np.add.at(total, values[low : low + BLOCK].astype(np.intp), np.int32(1))
     return total
 
 

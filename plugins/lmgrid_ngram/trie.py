@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EOS = 1  # ends a sentence as a word, begins one as a context
-BLOCK = 1 << 18  # nodes or tokens worked on at once: temporaries stay in the cache
+BLOCK = 1 << 16  # nodes worked on at once: temporaries stay in the cache
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,15 @@ class Nodes:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def parents(self) -> NDArray[np.int32]:
+        """Return the context of each node, shape (m,)."""
+        parents = np.empty(len(self), np.int32)
+        for block in self.blocks():
+            fanout = np.diff(self.starts[block.start : block.stop + 1])
+            contexts = np.arange(block.start, block.stop, dtype=np.int32)
+            parents[self.children(block)] = np.repeat(contexts, fanout)
+        return parents
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -69,7 +78,8 @@ class Nodes:
         """Yield ranges of contexts that have about ``size`` children together."""
         contexts, low = len(self.starts) - 1, 0
         while low < contexts:
-            end = np.searchsorted(self.starts, int(self.starts[low]) + size, side="right")
+            full = self.starts[low] + np.int32(size)  # of the same type: nothing is converted
+            end = np.searchsorted(self.starts, full, side="right")
             high = min(max(int(end) - 1, low + 1), contexts)
             yield slice(low, high)
             low = high

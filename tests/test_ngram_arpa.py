@@ -1,0 +1,233 @@
+"""ARPA files: KenLM's, written and read; malformed ones refused with the line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmgrid_ngram.arpa_reader import read_arpa
+from lmgrid_ngram.arpa_writer import ArpaError, log10, number_chunks, write_arpa
+from lmgrid_ngram.model import NGramModel
+from lmgrid_ngram.parts import NGram
+
+DATA = Path(__file__).parent / "data" / "kenlm"
+Entries = dict[str, tuple[float, ...]]
+
+
+def encode(name: str, ids: dict[str, int] | None = None) -> tuple[np.ndarray, dict[str, int]]:
+    """Return a text of KenLM's data as ids; without a vocabulary, with that of the text."""
+    sentences = [line.split() for line in (DATA / name).read_text().splitlines()]
+    if ids is None:
+        words = dict.fromkeys(word for sentence in sentences for word in sentence)
+        ids = {word: i for i, word in enumerate(["<unk>", "<eos>", *words])}
+    tokens = [ids.get(word, 0) for sentence in sentences for word in [*sentence, "<eos>"]]
+    return np.array(tokens, np.int32), ids
+
+
+def learn(order: int) -> tuple[NGramModel, dict[str, int]]:
+    tokens, ids = encode("train.txt")
+    model = NGramModel(NGram(order=order), len(ids))
+    model.learn(tokens)
+    return model, ids
+
+
+def entries(text: str) -> Entries:
+    """Return the numbers of each n-gram of an ARPA file."""
+    fields = (line.split("\t") for line in text.splitlines() if "\t" in line)
+    return {ngram: (float(p), *map(float, rest)) for p, ngram, *rest in fields}
+
+
+def kenlm_scores(order: int) -> np.ndarray:
+    """Return the log10 probabilities that KenLM's query program printed."""
+    words = gzip.decompress((DATA / f"{order}.scores.gz").read_bytes()).decode().split()
+    columns = [words[i : i + 3] for i in range(0, len(words), 3) if "=" in words[i]]
+    return np.array([float(p) for _, _, p in columns])
+
+
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_every_entry_is_kenlms(order: int, tmp_path: Path) -> None:
+    """The ARPA file has the n-grams of KenLM's, each number within 1e-5."""
+    model, ids = learn(order)
+    write_arpa(model.fitted, tuple(ids), tmp_path / "ours.arpa")
+    ours = entries((tmp_path / "ours.arpa").read_text())
+    theirs = entries(gzip.decompress((DATA / f"{order}.arpa.gz").read_bytes()).decode())
+    assert ours.pop("<s>")[1:] == pytest.approx(theirs.pop("<s>")[1:], abs=1e-5)
+    assert ours.keys() == theirs.keys()
+    for ngram, numbers in theirs.items():
+        assert ours[ngram] == pytest.approx(numbers, abs=1e-5), ngram
+
+
+@pytest.mark.parametrize(
+    ("order", "perplexity", "known"),
+    [
+        (2, 20.1687, 18.6654),
+        (3, 22.3752, 20.6390),
+        (4, 22.7759, 21.0305),
+        (5, 22.7404, 20.9973),
+    ],
+)
+def test_every_score_is_kenlms(order: int, perplexity: float, known: float) -> None:
+    """Token by token, and as perplexities with and without unknowns."""
+    model, ids = learn(order)
+    tokens, _ = encode("test.txt", ids)
+    scores = model.score(tokens)
+    np.testing.assert_allclose(scores / np.log(10), kenlm_scores(order)[: len(tokens)], atol=1e-5)
+    assert np.exp(-scores.mean()) == pytest.approx(perplexity, rel=1e-5)
+    assert np.exp(-scores[tokens != 0].mean()) == pytest.approx(known, rel=1e-5)
+
+
+@pytest.mark.parametrize("order", [2, 3, 5])
+@pytest.mark.parametrize("name", ["m.arpa", "m.arpa.gz"])
+def test_the_kenlm_module_scores_our_file_as_we_do(
+    order: int, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Token by token within 1e-5, unknowns and sentence ends included."""
+    kenlm = pytest.importorskip("kenlm", reason="needs the extra lmgrid[test]")
+    model, ids = learn(order)
+    write_arpa(model.fitted, tuple(ids), tmp_path / name)
+    peer = kenlm.Model(str(tmp_path / name))
+    sentences = (DATA / "test.txt").read_text().splitlines()
+    theirs = [p for line in sentences for p, _, _ in peer.full_scores(line)]
+    scores = model.score(encode("test.txt", ids)[0]) / np.log(10)
+    np.testing.assert_allclose(scores, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [2, 5])
+def test_kenlms_file_scores_as_kenlm_says(order: int) -> None:
+    """What KenLM wrote is loaded, gzip and all, and scores what KenLM's query program printed."""
+    arpa = read_arpa(DATA / f"{order}.arpa.gz")
+    ids = {word: i for i, word in enumerate(arpa.words)}
+    tokens, _ = encode("test.txt", ids)
+    scores = arpa.model.score(tokens) / np.log(10)
+    np.testing.assert_allclose(scores, kenlm_scores(order)[: len(tokens)], atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 3, 7])
+def test_a_written_model_is_read_back(order: int, tmp_path: Path) -> None:
+    """Writing and reading keep words, n-grams and scores."""
+    model, ids = learn(order)
+    write_arpa(model.fitted, tuple(ids), tmp_path / "m.arpa")
+    arpa = read_arpa(tmp_path / "m.arpa")
+    assert arpa.words == tuple(ids)
+    tokens, _ = encode("test.txt", ids)
+    np.testing.assert_allclose(arpa.model.score(tokens), model.score(tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-9, -0.5, -9.99999994, -9.99999996, -42.1234567, -99, 3])
+def test_numbers_are_written_to_seven_digits(value: float) -> None:
+    """Each of them reads back within 5e-7, also where the digits before the point change."""
+    first, rest = number_chunks(np.array([float(value)]), "\n")
+    text = (first.tobytes() + rest.tobytes())[:11].decode()
+    assert len(text) == 11
+    assert text[-1] == "\n"
+    assert float(text) == pytest.approx(value, abs=5.1e-7)
+
+
+def test_zero_is_written_as_minus_99() -> None:
+    """The format has no infinity."""
+    assert log10(np.array([0.0, 0.1])).tolist() == pytest.approx([-99, -1])
+
+
+def test_long_words_survive(tmp_path: Path) -> None:
+    """Words of any length and script are written whole."""
+    words = ("<unk>", "<eos>", "x" * 8, "y" * 7, "z" * 100, "ы" * 9)
+    model = NGramModel(NGram(order=3), 6)
+    model.learn(np.array([2, 3, 4, 5, 1, 5, 4, 3, 2, 1], np.int32))
+    write_arpa(model.fitted, words, tmp_path / "m.arpa")
+    arpa = read_arpa(tmp_path / "m.arpa")
+    assert arpa.words == words
+    assert [len(a.nodes) for a in arpa.model.layers] == [len(a.nodes) for a in model.fitted.layers]
+
+
+# ---------------------------------------------------------------- bad input
+
+GOOD = r"""\data\
+ngram 1=4
+ngram 2=2
+
+\1-grams:
+-1 <unk>
+-99 <s> -0.5
+-0.5 </s>
+-0.4 a -0.3
+
+\2-grams:
+-0.2 <s> a
+-0.3 a </s>
+
+\end\
+"""
+
+
+def test_the_good_file_is_good(tmp_path: Path) -> None:
+    """The file that the bad ones are made from is read without complaint."""
+    (tmp_path / "m.arpa").write_text(GOOD)
+    model = read_arpa(tmp_path / "m.arpa").model
+    assert model.score(np.array([2, 1])) == pytest.approx(np.log(10) * np.array([-0.2, -0.3]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "why"),
+    [
+        ("ngram 2=2", "ngram 3=2", 3, "order 2 should stand here"),
+        ("ngram 1=4", "ngram 1=5", 11, "after 4 1-grams"),
+        ("ngram 1=4", "ngram 1=3", 9, "2-grams: should stand here"),
+        ("ngram 2=2", "ngram 2=1", 13, "end"),
+        ("-0.4 a -0.3", "-0.4x a -0.3", 9, "'-0.4x' is no number"),
+        ("-0.4 a -0.3", "nan a -0.3", 9, "'nan' is no logarithm"),
+        ("-0.4 a -0.3", "0.4 a -0.3", 9, "above 1"),
+        ("-0.4 a -0.3", "-0.4", 9, "a 1-gram has a number, 1 words"),
+        ("-0.4 a -0.3", "-0.4 <s> -0.3", 9, "'<s>' stands twice"),
+        ("-0.3 a </s>", "-0.3 <s> a", 13, "'<s> a' stands twice"),
+        ("-0.3 a </s>", "-0.3 b </s>", 13, "'b' is not among the unigrams"),
+        ("\\2-grams:", "\\3-grams:", 11, "2-grams: should stand here"),
+        ("\\end\\\n", "", 14, "cut off"),
+        ("ngram 2=2", "bigrams 2=2", 3, "should be 'ngram N=COUNT'"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_line(
+    old: str, new: str, line: int, why: str, tmp_path: Path
+) -> None:
+    """One error that says where and what."""
+    path = tmp_path / "m.arpa"
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(ArpaError) as error:
+        read_arpa(path)
+    assert f"line {line}: " in str(error.value)
+    assert why in str(error.value)
+
+
+def test_what_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    """The message names the byte."""
+    (tmp_path / "m.arpa").write_bytes(GOOD.replace(" a ", " é ").encode("latin-1"))
+    with pytest.raises(ArpaError, match="line 9: byte 0xe9 is not UTF-8"):
+        read_arpa(tmp_path / "m.arpa")
+
+
+def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
+    """Half a gzip stream is no model."""
+    whole = (DATA / "3.arpa.gz").read_bytes()
+    (tmp_path / "m.arpa.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArpaError, match=r"line \d+: the gzip stream is broken"):
+        read_arpa(tmp_path / "m.arpa.gz")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    """An error on the way leaves no file, neither half nor temporary, and keeps an old one."""
+    model, ids = learn(2)
+    (tmp_path / "m.arpa").write_text("old")
+    words = [*list(ids)[:-1], "two words"]
+    with pytest.raises(ArpaError, match="'two words' is empty or holds white space"):
+        write_arpa(model.fitted, words, tmp_path / "m.arpa")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_unnormalised_models_have_no_arpa_form(tmp_path: Path) -> None:
+    """Stupid backoff weighs unseen contexts, which the format cannot say."""
+    model = NGramModel(NGram(order=2, smoothing="stupid-backoff"), 4)
+    model.learn(np.array([2, 3, 1]))
+    with pytest.raises(ArpaError, match="choose another smoothing"):
+        write_arpa(model.fitted, ("<unk>", "<eos>", "a", "b"), tmp_path / "m.arpa")
