@@ -52,6 +52,7 @@ class RecurrentStep(KernelPart):
     """
 
     requires: ClassVar[str] = "torch"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
     steps: Size = 35
     batch: Size = 20

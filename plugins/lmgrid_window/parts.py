@@ -48,6 +48,7 @@ class WindowForward(KernelPart):
     """
 
     requires: ClassVar[str] = "torch"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
     examples: Size = 256
     context: Size = 4
