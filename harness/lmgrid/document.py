@@ -42,7 +42,7 @@ def normalise(document: Block) -> Block:
     for where, block in _training_blocks(document):
         for key in TRAINING:
             if key in block:
-                block[key] = _named_tables(block[key], f"{where}{key}")
+                block[key] = _named_tables(block[key], f"{where}{key}", key == "regularizers")
     return document
 
 
@@ -58,16 +58,16 @@ def _training_blocks(document: Block) -> Iterator[tuple[str, Block]]:
     yield from ((f"models[{i}].", block) for i, block in enumerate(document["models"]))
 
 
-def _named_tables(value: Any, where: str) -> list[Any]:
+def _named_tables(value: Any, where: str, lists: bool) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise GridError(f"{where}: expected a list that is not empty")
-    return [_named_table(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+    return [_named_table(entry, f"{where}[{i}]", lists) for i, entry in enumerate(value)]
 
 
-def _named_table(entry: Any, where: str) -> Any:
+def _named_table(entry: Any, where: str, lists: bool = False) -> Any:
     if isinstance(entry, str):
         return {"name": entry}
-    if isinstance(entry, list):
+    if lists and isinstance(entry, list):
         return [_named_table(inner, f"{where}[{i}]") for i, inner in enumerate(entry)]
     if not isinstance(entry, dict):
         raise GridError(f"{where}: expected a name or a table with a name")
@@ -141,6 +141,20 @@ def axis(value: Any, where: str) -> list[Any]:
     if not values:
         raise GridError(f"{where}: an empty list leaves nothing to run")
     return values
+
+
+def conditions(block: Block, where: str) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """Return a filter's keys, each with the values that satisfy it."""
+    return tuple((key, tuple(axis(value, f"{where}.{key}"))) for key, value in _flat(block))
+
+
+def _flat(block: Block) -> Iterator[tuple[str, Any]]:
+    """Yield keys and values; TOML reads ``rnn.hidden = 64`` as a table in a table."""
+    for key, value in block.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", found) for inner, found in _flat(value))
+        else:
+            yield key, value
 
 
 def table(value: Any, where: str) -> Block:

@@ -58,11 +58,13 @@ class Part:
 
 def show(value: Value) -> str:
     """Return an option's value as tables show it."""
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return f"({','.join(map(show, value))})"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "none" if value is None else str(value).removesuffix(".0")
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True)

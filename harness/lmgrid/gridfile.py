@@ -18,6 +18,7 @@ from lmgrid.document import (
     Block,
     alternatives,
     axis,
+    conditions,
     normalise,
     override,
     parse,
@@ -116,11 +117,11 @@ class _Reader:
         return Grid(path.stem, title, path.parent, tuple(kept), excluded)
 
     def _only(self, cells: list[AnyCell]) -> list[AnyCell]:
-        conditions: dict[str, list[Any]] = {}
+        wanted: dict[str, list[Any]] = {}
         for text in self._asked.only:
             key, value = parse_assignment(text, "--only")
-            conditions.setdefault(key, []).extend(axis(value, f"--only {key}"))
-        chosen = Filter(tuple((k, tuple(v)) for k, v in conditions.items()), "--only")
+            wanted.setdefault(key, []).extend(axis(value, f"--only {key}"))
+        chosen = Filter(conditions(wanted, "--only"), "--only")
         chosen.check(cells)
         kept = [cell for cell in cells if chosen.matches(cell)]
         if not kept:
@@ -133,12 +134,10 @@ class _Reader:
         because = block.get("because")
         if not isinstance(because, str) or not because:
             raise GridError(f'{where}: give the reason, because = "…"')
-        conditions = [
-            (k, tuple(axis(v, f"{where}.{k}"))) for k, v in block.items() if k != "because"
-        ]
-        if not conditions:
+        meant = conditions({k: v for k, v in block.items() if k != "because"}, where)
+        if not meant:
             raise GridError(f"{where}: names nothing to leave out")
-        return Filter(tuple(conditions), where), because
+        return Filter(meant, where), because
 
     # ------------------------------------------------------------ cells
 
@@ -151,9 +150,18 @@ class _Reader:
             where = f"models[{i}]"
             own = {key: block[key] for key in (*SETTINGS, *TRAINING) if key in block}
             options = {key: value for key, value in block.items() if key not in own}
+            self._check_keys(options, where)
             for model in self._expand("model", options, where):
                 for corpus in corpora:
                     yield from self._trained(corpus, model, self._training(model, own, where))
+
+    def _check_keys(self, options: Block, where: str) -> None:
+        """Raise GridError for a key that is neither the model's nor a block's."""
+        names = self._catalogue.option_names("model", str(options.get("name")))
+        known = ("name", *names, *SETTINGS, *TRAINING)
+        for key in options:
+            if names and key not in known:
+                raise GridError(f"{where}.{key}: unknown option{near(key, known)}")
 
     def _trained(self, corpus: Part, model: Part, how: _Training) -> Iterator[Cell]:
         axes = product(how.optimizers, how.regularizers, how.seeds, how.devices, how.threads)
@@ -220,7 +228,8 @@ class _Reader:
         return (key, self._document[key]) if key in self._document else (f"{where}.{key}", [])
 
     def _seeds(self, own: Block, where: str) -> tuple[int, ...]:
-        return self._asked.seeds or tuple(self._typed_axis("seeds", own, where, 0))
+        asked = tuple(_check_plain(seed, "--seed") for seed in self._asked.seeds)
+        return asked or tuple(self._typed_axis("seeds", own, where, 0))
 
     def _devices(self, own: Block, where: str, patterns: Sequence[str]) -> tuple[str, ...]:
         asked = self._asked.devices or tuple(self._typed_axis("devices", own, where, "cpu"))

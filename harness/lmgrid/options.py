@@ -31,6 +31,12 @@ def names_file(part: type[Any], option: str) -> bool:
     return Path in (hint, *get_args(hint))
 
 
+def check_types(part: type[Any]) -> None:
+    """Raise TypeError or NameError if options of such types cannot be read from a grid."""
+    _hints(cast(Hashable, part))
+    msgspec.json.Decoder(part)
+
+
 def default(field: Field[Any]) -> Any:
     """Return a field's default, or MISSING where it must be given."""
     return field.default if field.default_factory is MISSING else field.default_factory()
@@ -78,4 +84,6 @@ def _plain(value: Any, name: str) -> Any:
         return tuple(_plain(inner, name) for inner in value)
     if isinstance(value, float) and not math.isfinite(value):
         raise PartError(f"{value} is not a finite number", name)
+    if not (value is None or isinstance(value, (bool, int, float, str))):
+        raise PartError(f"holds a {type(value).__name__}, which has no place in a grid", name)
     return value

@@ -52,8 +52,9 @@ def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) 
             logs = model.score(tokens)
     if logs.shape != tokens.shape:
         raise BrokenLaw(f"score returned shape {logs.shape} for {len(tokens)} tokens")
-    if np.isnan(logs).any():
-        raise Diverged(f"score returned NaN at token {int(np.isnan(logs).argmax())}")
+    if not (logs < np.inf).all():  # NaN or infinity
+        first = int((~(logs < np.inf)).argmax())
+        raise Diverged(f"score returned {logs[first]} at token {first}")
     known = tokens != UNK
     return Score(
         len(tokens),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lmgrid.grid import AnyCell, Cell, GridError, KernelCell, Part, Value, near, show
+from lmgrid.grid import AnyCell, Cell, GridError, KernelCell, Options, Part, Value, near, show
 
 KINDS = ("corpus", "model", "optimizer", "regularizer", "kernel")
 PLAIN = ("seed", "device", "threads")
@@ -28,25 +28,40 @@ class Filter:
 
     def check(self, cells: Sequence[AnyCell]) -> None:
         """Raise GridError if a key or a name occurs nowhere in the grid."""
-        names = {kind: {n for c in cells for n in _names(c, kind)} for kind in KINDS}
+        options = _options_by_head(cells)
         for key, values in self.conditions:
-            self._check_key(key, names)
             if key in KINDS:
-                self._check_names(key, values, names[key])
+                self._check_names(key, values, {n for c in cells for n in _names(c, key)})
+            elif key not in PLAIN:
+                self._check_option(key, options)
 
-    def _check_key(self, key: str, names: dict[str, set[str]]) -> None:
+    def _check_names(self, kind: str, values: Iterable[Value], names: set[str]) -> None:
+        for name in map(show, values):
+            if name not in names:
+                hint = near(name, names)
+                raise GridError(f"{self.where}: no {kind} {name!r} in this grid{hint}")
+
+    def _check_option(self, key: str, options: dict[str, set[str]]) -> None:
         head, dot, option = key.partition(".")
-        if not dot and key in (*KINDS, *PLAIN):
-            return
-        known = {*KINDS, *(name for kind in names.values() for name in kind)}
-        if not dot or head not in known or not option:
-            raise GridError(f"{self.where}: unknown key {key!r}{near(head, known | set(PLAIN))}")
+        if not dot or head not in options:
+            hint = near(head, options if dot else (*KINDS, *PLAIN))
+            raise GridError(f"{self.where}: unknown key {key!r}{hint}")
+        if option not in options[head]:
+            hint = near(option, options[head])
+            raise GridError(f"{self.where}: {head} has no option {option!r}{hint}")
 
-    def _check_names(self, key: str, values: Iterable[Value], names: set[str]) -> None:
-        for value in values:
-            if value not in names:
-                hint = near(str(value), names)
-                raise GridError(f"{self.where}: no {key} {value!r} in this grid{hint}")
+
+def _options_by_head(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
+    """Return the options that a key may name after a kind or a part's name."""
+    options: dict[str, set[str]] = {}
+    for kind, part in {(k, part) for cell in cells for k in KINDS for part in _parts(cell, k)}:
+        for head in (kind, part.name):
+            options.setdefault(head, set()).update(name for name, _ in _options(part))
+    return options
+
+
+def _options(part: Part) -> Options:
+    return (*part.options, *part.files)
 
 
 def _parts(cell: AnyCell, kind: str) -> Iterator[Part]:
@@ -75,6 +90,4 @@ def _satisfies(cell: AnyCell, key: str, values: tuple[Value, ...]) -> bool:
     parts = [part for kind in kinds for part in _parts(cell, kind)]
     named = [part for part in parts if head in KINDS or part.name == head]
     shown = {show(value) for value in values}
-    return any(
-        show(dict(part.options)[option]) in shown for part in named if option in dict(part.options)
-    )
+    return any(name == option and show(v) in shown for part in named for name, v in _options(part))

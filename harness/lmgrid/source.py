@@ -68,11 +68,11 @@ def _files(name: str) -> tuple[Path, ...]:
     """Return the source files of a module or package that was or can be imported."""
     module = sys.modules.get(name)
     spec = module.__spec__ if module else find_spec(name)
+    if spec and spec.submodule_search_locations:
+        folders = map(Path, spec.submodule_search_locations)
+        return tuple(sorted(path for folder in folders for path in folder.rglob("*.py")))
     origin = spec.origin if spec else getattr(module, "__file__", None)
-    if not origin or not origin.endswith(".py"):
-        return ()
-    path = Path(origin)
-    return tuple(sorted(path.parent.rglob("*.py"))) if path.name == "__init__.py" else (path,)
+    return (Path(origin),) if origin and origin.endswith(".py") else ()
 
 
 @cache
