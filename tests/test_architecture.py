@@ -1,0 +1,177 @@
+"""The house stands as docs/architecture.md draws it: imports point one way."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lmgrid import spec
+
+ROOT = Path(__file__).parent.parent
+CORE, PLUGINS = ROOT / "harness" / "lmgrid", ROOT / "plugins"
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
+CHECK_HEAVY = f"assert not {{*{HEAVY!r}}} & {{*sys.modules}}, {{*{HEAVY!r}}} & {{*sys.modules}}"
+
+
+class Import(NamedTuple):
+    """One name that a module imports; ``typing`` if only a type checker sees it."""
+
+    name: str
+    typing: bool
+
+
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
+    return tuple(_walk(ast.parse(path.read_text(encoding="utf-8")), typing=False))
+
+
+def _walk(node: ast.AST, typing: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, typing) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert not child.level, "relative imports hide what is imported"
+            names = (alias.name for alias in child.names)
+            yield Import(str(child.module), typing)
+            yield from (Import(f"{child.module}.{name}", typing) for name in names)
+        only_typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        yield from _walk(child, typing or only_typing)
+
+
+def rooms() -> dict[str, Path]:
+    """Return the core's modules by their names inside it; the commands are one room."""
+    found = {path.stem: path for path in CORE.glob("*.py") if path.stem != "__init__"}
+    return found | {f"commands/{path.stem}": path for path in (CORE / "commands").glob("*.py")}
+
+
+@cache
+def floors() -> dict[str, int]:
+    """Return the line of each room in the table of docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+    return {
+        name.strip("/"): i for i, row in enumerate(rows) for name in re.findall(r"`([^`]+)`", row)
+    }
+
+
+def room_of(name: str) -> str:
+    return name.split("/")[0]
+
+
+def needs(path: Path) -> set[str]:
+    """Return the rooms that a module imports when it runs, at the top or inside a function."""
+    names = {i.name for i in imports(path) if i.name.startswith("lmgrid.") and not i.typing}
+    return {name.split(".")[1] for name in names} & set(floors())
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(PLUGINS).parts[0]
+
+
+PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
+CORE_FILES = sorted(CORE.rglob("*.py"))
+
+
+def name_path(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_walk_sees_every_import(tmp_path: Path) -> None:
+    """At the top, in a function, by name or by module; what only a type checker sees is marked."""
+    path = tmp_path / "room.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import torch\n"
+        "def late():\n    from lmgrid import cli\n    import lmgrid.store as s\n"
+    )
+    assert needs(path) == {"cli", "store"}
+    assert [found.name for found in imports(path) if found.typing] == ["torch"]
+
+
+def test_every_room_is_on_the_plan() -> None:
+    """The table names each module of the core, and none that is not there."""
+    assert {room_of(name) for name in rooms()} == set(floors())
+
+
+@pytest.mark.parametrize("name", sorted(rooms()))
+def test_a_room_imports_no_later_room(name: str) -> None:
+    """A module imports from its own line of the table or from one above it."""
+    floor = floors()[room_of(name)]
+    assert {other for other in needs(rooms()[name]) if floors()[other] > floor} == set()
+
+
+def test_rooms_import_in_no_circle() -> None:
+    """Not even inside one line of the table."""
+    graph: dict[str, set[str]] = {}
+    for name, path in rooms().items():
+        graph.setdefault(room_of(name), set()).update(needs(path) - {room_of(name)})
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("path", CORE_FILES, ids=name_path)
+def test_the_core_imports_no_torch_and_no_plugin(path: Path) -> None:
+    """What the core needs of a plugin comes through the registry."""
+    names = {found.name.split(".")[0] for found in imports(path) if not found.typing}
+    assert {name for name in names if name == "torch" or name.startswith("lmgrid_")} == set()
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_path)
+def test_a_plugin_imports_no_other_plugin(path: Path) -> None:
+    """Only the one for torch is shared, as it would be by a third party's plugin."""
+    names = {found.name.split(".")[0] for found in imports(path)}
+    ours = {name for name in names if name.startswith("lmgrid_")}
+    assert ours <= {package_of(path), "lmgrid_torch"}
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_path)
+def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
+    """Of the core it sees the contract, the grid's nouns and the text."""
+    names = {i.name for i in imports(path) if i.name.startswith("lmgrid.")}
+    assert {name.split(".")[1] for name in names} <= {
+        "spec", "grid", "text", "testing", "errors", "hookimpl",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*CORE_FILES, *PLUGIN_FILES], ids=name_path)
+def test_no_module_is_named_for_nothing(path: Path) -> None:
+    """A module is named for what is in it."""
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "base", "misc"}
+
+
+@pytest.mark.parametrize("path", [*CORE_FILES, *PLUGIN_FILES], ids=name_path)
+def test_a_module_opens_with_a_sentence(path: Path) -> None:
+    """It says what it is before it does anything."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert docstring.split("\n\n")[0].rstrip().endswith((".", ":", "?"))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lmgrid",
+        "from lmgrid.cli import main; main(['--help'], standalone_mode=False)",
+        "from lmgrid.cli import main; main(['run', '--help'], standalone_mode=False)",
+        "import lmgrid.registry; lmgrid.registry.Registry.installed()",
+    ],
+)
+def test_nothing_heavy_is_imported_early(code: str) -> None:
+    """To ask for help, or what plugins there are, needs no array and no network."""
+    code = f"import sys; sys.path[:0] = {sys.path!r}; {code}; {CHECK_HEAVY}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("hook", sorted(n for n in vars(spec) if n.startswith("lmgrid_")))
+def test_every_hook_is_documented(hook: str) -> None:
+    """A plugin's author finds each hook in docs/plugins.md."""
+    assert f"`{hook}`" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
