@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from lmgrid.grid import Grid
 from lmgrid.gridfile import Asked, read_grid
 from lmgrid.registry import Registry
 from lmgrid.spec import Place
+
+# One thread, set before torch is imported: bits repeat, and a busy machine slows nothing.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FAULTS = Path(__file__).parent / "faults"
 

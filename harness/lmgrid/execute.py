@@ -111,10 +111,8 @@ def execute(run: Run, listener: Listener) -> Iterator[tuple[Planned, Outcome]]:
 
 def _preload(remaining: Sequence[Planned]) -> None:
     """Let the server that workers are forked from import what all of them need, once."""
-    modules = ["lmgrid.worker", "lmgrid.kernel", "numpy"]
-    if any(isinstance(p.cell, Cell) and p.cell.optimizer for p in remaining):
-        modules.append("torch")
-    CONTEXT.set_forkserver_preload(modules)
+    modules = dict.fromkeys(name for planned in remaining for name in planned.modules)
+    CONTEXT.set_forkserver_preload(["lmgrid.worker", "lmgrid.kernel", "numpy", *modules])
 
 
 def supervise(run: Run, planned: Planned, listener: Listener) -> Outcome | None:

@@ -22,10 +22,5 @@ class Identities:
         return self._registry.corpus(corpus).digest(self._place)
 
     def of(self, cell: AnyCell) -> Inputs:
-        registry = self._registry
-        if not isinstance(cell, Cell):
-            return Inputs.of(cell, "", sources([type(registry.kernel(cell.kernel))]))
-        parts: list[object] = [registry.corpus(cell.corpus), registry.model(cell.model)]
-        parts += [registry.optimizer(cell.optimizer)] if cell.optimizer else []
-        parts += [registry.regularizer(part) for part in cell.regularizers]
-        return Inputs.of(cell, self._digest(cell.corpus), sources(map(type, parts)))
+        found = sources(map(type, self._registry.parts(cell)))
+        return Inputs.of(cell, self._digest(cell.corpus) if isinstance(cell, Cell) else "", found)

@@ -15,11 +15,12 @@ from lmgrid.store import Store
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, what decides its numbers, and whether the store holds them."""
+    """A cell, what decides its numbers, whether the store holds them, and what it imports."""
 
     cell: AnyCell
     inputs: Inputs
     recorded: bool
+    modules: tuple[str, ...] = ()  # slow to import
 
     @property
     def address(self) -> str:
@@ -37,5 +38,6 @@ def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
     for cell in grid.cells:
         went_in = identities.of(cell)
         address = went_in.address
-        planned.setdefault(address, Planned(cell, went_in, store.has(address)))
+        modules = tuple(name for part in registry.parts(cell) for name in part.preload)
+        planned.setdefault(address, Planned(cell, went_in, store.has(address), modules))
     return tuple(planned.values())

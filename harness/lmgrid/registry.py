@@ -18,11 +18,13 @@ import pluggy
 from lmgrid import spec
 from lmgrid.cpu import Cpu
 from lmgrid.document import BLOCKS, SETTINGS, TRAINING
-from lmgrid.grid import GridError, Part, PartError, near
-from lmgrid.options import describe_part, make_part, option_names
+from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, near
+from lmgrid.options import check_types, describe_part, make_part, option_names
+from lmgrid.selection import KINDS, PLAIN
 
 T = TypeVar("T")
 CORE = "lmgrid"
+UNKNOWN = ("unknown", "")  # distribution and version
 
 HOOKS: dict[str, tuple[str, type[Any]]] = {
     "corpus": ("lmgrid_corpora", spec.CorpusPart),
@@ -33,8 +35,8 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
     "device": ("lmgrid_devices", spec.DevicePart),
 }
 RESERVED = ("name", *SETTINGS, *TRAINING, *BLOCKS, "because", "none")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9._*:-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: a key of --set is NAME.OPTION
+_DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_*:-]{0,63}")
 
 
 class PluginError(Exception):
@@ -91,7 +93,7 @@ class Plugin:
 def _importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):
+    except Exception:  # looking for a submodule imports what it is in
         return False
 
 
@@ -158,6 +160,14 @@ class Registry:
     def kernel(self, part: Part) -> spec.KernelPart:
         return cast(spec.KernelPart, self._instance("kernel", part))
 
+    def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
+        """Return every part of a cell."""
+        if not isinstance(cell, Cell):
+            return (self.kernel(cell.kernel),)
+        optimizer = (self.optimizer(cell.optimizer),) if cell.optimizer else ()
+        regularizers = (self.regularizer(part) for part in cell.regularizers)
+        return (self.corpus(cell.corpus), self.model(cell.model), *optimizer, *regularizers)
+
     def _instance(self, kind: str, part: Part) -> Any:
         if (kind, part) not in self._instances:
             options = dict((*part.options, *part.files))
@@ -167,8 +177,8 @@ class Registry:
     # ------------------------------------------------------------ devices
 
     def device(self, name: str) -> spec.Device:
-        """Return the provider of a resolved device name."""
-        for provided in self.provided("device"):
+        """Return the provider of a resolved device name, a built-in one first."""
+        for provided in sorted(self.provided("device"), key=lambda p: p.distribution != CORE):
             if fnmatchcase(name, provided.name):
                 return cast(spec.Device, self.find("device", provided.name).part().make())
         raise GridError(f"unknown device {name!r}{near(name, self.device_names())}")
@@ -214,12 +224,21 @@ class Registry:
 
 def _entries() -> list[EntryPoint]:
     """Return the group's entry points, our own first, each once."""
-    found = {(e.name, e.value): e for e in entry_points(group=spec.GROUP)}
-    return sorted(found.values(), key=lambda e: (_distribution(e)[0] != CORE, e.name, e.value))
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for entry in sorted(entry_points(group=spec.GROUP), key=_order):
+        found.setdefault((entry.name, entry.value), entry)
+    return list(found.values())
+
+
+def _order(entry: EntryPoint) -> tuple[bool, str, str]:
+    return _distribution(entry)[0] != CORE, entry.name, entry.value
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
+    try:
+        return (entry.dist.name or "unknown", entry.dist.version or "") if entry.dist else UNKNOWN
+    except Exception:  # importlib's own, where a package was removed by half
+        return UNKNOWN
 
 
 def _load(entry: EntryPoint) -> tuple[Plugin, object | None]:
@@ -245,8 +264,8 @@ def inspect_plugin(
     problems = list(_unmarked(plugin))
     for kind, (hook, contract) in HOOKS.items():
         try:
-            tables = getattr(manager.hook, hook)()
-            parts = [_items(table, hook) for table in tables]
+            found = getattr(manager.hook, hook).get_hookimpls()
+            parts = [_items(implementation.function()) for implementation in found]
         except (Exception, SystemExit) as error:
             problems.append(f"{hook}: {_say(error)}")
             continue
@@ -276,7 +295,7 @@ def _unmarked(plugin: object) -> Iterable[str]:
                 yield f"{name} is not marked with @hookimpl"
 
 
-def _items(table: object, hook: str) -> list[tuple[Any, Any]]:
+def _items(table: object) -> list[tuple[Any, Any]]:
     if not isinstance(table, Mapping):
         raise PluginError(f"returned {type(table).__name__}, not a mapping from name to part")
     return list(table.items())
@@ -284,19 +303,30 @@ def _items(table: object, hook: str) -> list[tuple[Any, Any]]:
 
 def _check(kind: str, name: object, part: object, contract: type[Any]) -> None:
     pattern = _DEVICE_NAME if kind == "device" else _NAME
-    if not isinstance(name, str) or not pattern.fullmatch(name) or name in RESERVED:
-        raise PluginError("a name is lower-case letters, digits, '.', '_' or '-', 64 at most")
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        raise PluginError("a name is lower-case letters, digits, '_' or '-', 64 at most")
+    if name in (*RESERVED, *KINDS, *PLAIN):
+        raise PluginError("a grid uses this name itself")
     if not isinstance(part, type) or not issubclass(part, contract) or inspect.isabstract(part):
         raise PluginError(
             f"is not a subclass of lmgrid.spec.{contract.__name__} with all its methods"
         )
-    if not is_dataclass(part) or not part.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not is_dataclass(part) or not _is_frozen(part):
         raise PluginError("is not a frozen dataclass")
+    if not isinstance(part.requires, str):  # type: ignore[attr-defined]
+        raise PluginError("'requires' is not the name of a module")
     if not (part.__dict__.get("__doc__") or "").strip() or _generated_docstring(part):
         raise PluginError("has no docstring")
     for option in (field.name for field in fields(part)):
         if option in RESERVED:
             raise PluginError(f"has an option named {option!r}, which a grid uses itself")
+    check_types(part)
+
+
+def _is_frozen(part: type[Any]) -> bool:
+    """Whether it is decorated itself, as its own options would be passed over otherwise."""
+    parameters = part.__dict__.get("__dataclass_params__")
+    return parameters is not None and bool(parameters.frozen)
 
 
 def _generated_docstring(part: type[Any]) -> bool:

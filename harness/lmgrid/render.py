@@ -96,7 +96,8 @@ def terminal(table: Table) -> rich.table.Table:
     first = len(table.head) - table.numeric
     for i, name in enumerate(table.head):
         right = i >= first
-        drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+        side = "right" if right else "left"
+        drawn.add_column(Text(name), justify=side, overflow="fold", no_wrap=right)
     for i, row in enumerate(table.rows):
         style = "bold" if i in table.best else ""
         drawn.add_row(*(Text(printable(cell), style=style) for cell in row))

@@ -93,7 +93,7 @@ class _Session:
         _set_threads(cell.threads, registry, {self._part.requires})
         self._text: Text = registry.corpus(cell.corpus).make(desk.place)
         self._clock = Stopwatch(self._device, cell.device)
-        self._meter = Meter()
+        self._meter = Meter(self._clock)
         self._device.reset_peak_bytes(cell.device)
         self._context = self._make_context()
         self._model: LanguageModel = self._part.make(self._context)
@@ -149,16 +149,17 @@ class _Session:
                         progress = fitting.send(answer)
                 except StopIteration:
                     return
-                self._meter.add(progress, self._clock)
-                self._desk.on_live(self._meter.live(budget.share(progress, self._clock)))
+                self._meter.add(progress)
+                spent = self._meter.tokens, self._meter.seconds
+                self._desk.on_live(self._meter.live(budget.share(*spent)))
                 answer = None
-                if budget.due(progress, self._clock):
+                if budget.due(*spent):
                     point = self._meter.point(measure(self._model, self._text.valid))
                     best.offer(point)
                     self._desk.on_point(point)
                     yield point
                     answer = point.nats
-                if budget.spent(progress, self._clock):
+                if budget.spent(*spent):
                     return
 
     def _training(self, points: tuple[Point, ...], best: Best) -> Training:
@@ -167,7 +168,7 @@ class _Session:
         kept, tokens = best.keep(points[-1])
         return Training(
             points[-1].tokens,
-            self._clock.seconds - self._meter.compile_seconds,
+            self._meter.seconds,
             self._clock.cpu_seconds,
             self._meter.compile_seconds,
             self._device.peak_bytes(self._cell.device),

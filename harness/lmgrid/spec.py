@@ -218,10 +218,17 @@ class Device(Protocol):
 # ---------------------------------------------------------------- parts
 
 
-class CorpusPart(ABC):
-    """Options of a corpus. The docstring of a subclass names its licence and size."""
+class AnyPart(ABC):
+    """What every part may say of the modules behind it, without importing them."""
 
     requires: ClassVar[str] = ""  # an importable module, in the extra of the same name
+    # Modules that ``make`` imports and that are slow to import: the server that the processes of
+    # all cells are forked from imports them once.
+    preload: ClassVar[tuple[str, ...]] = ()
+
+
+class CorpusPart(AnyPart):
+    """Options of a corpus. The docstring of a subclass names its licence and size."""
 
     @abstractmethod
     def digest(self, place: Place) -> str:
@@ -231,10 +238,9 @@ class CorpusPart(ABC):
     def make(self, place: Place) -> Text: ...
 
 
-class ModelPart(ABC):
+class ModelPart(AnyPart):
     """Options of a language model."""
 
-    requires: ClassVar[str] = ""
     by_gradient: ClassVar[bool] = False  # takes an optimizer, regularizers and a budget
     deterministic: ClassVar[bool] = False  # the seed changes nothing
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
@@ -249,39 +255,33 @@ class ModelPart(ABC):
     def make(self, context: Context) -> LanguageModel: ...
 
 
-class OptimizerPart(ABC):
+class OptimizerPart(AnyPart):
     """Options of an optimizer."""
-
-    requires: ClassVar[str] = ""
 
     @abstractmethod
     def make(self, context: Context) -> Optimizer: ...
 
 
-class RegularizerPart(ABC):
+class RegularizerPart(AnyPart):
     """Options of a regularizer. ``sites``: it needs at least one of them; none means no need."""
 
-    requires: ClassVar[str] = ""
     sites: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def make(self, context: Context) -> Regularizer: ...
 
 
-class KernelPart(ABC):
+class KernelPart(AnyPart):
     """Options of a kernel; sizes are options, so that a list of them is an axis of a grid."""
 
-    requires: ClassVar[str] = ""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
 
     @abstractmethod
     def make(self, device: str) -> Kernel: ...
 
 
-class DevicePart(ABC):
+class DevicePart(AnyPart):
     """A device provider; the name it is registered under is a pattern such as ``cuda*``."""
-
-    requires: ClassVar[str] = ""
 
     @abstractmethod
     def make(self) -> Device: ...

@@ -37,18 +37,18 @@ class Spending:
         self._train_tokens = train_tokens
         self._last = (0, 0)
 
-    def share(self, progress: Progress, clock: Stopwatch) -> float:
-        spent = max(progress.tokens / self._limit, clock.seconds / self._seconds)
+    def share(self, tokens: int, seconds: float) -> float:
+        spent = max(tokens / self._limit, seconds / self._seconds)
         return spent if spent > 0 else 1.0  # no budget: a counting model, done at its one yield
 
-    def spent(self, progress: Progress, clock: Stopwatch) -> bool:
-        return progress.tokens >= self._limit or clock.seconds >= self._seconds
+    def spent(self, tokens: int, seconds: float) -> bool:
+        return tokens >= self._limit or seconds >= self._seconds
 
-    def due(self, progress: Progress, clock: Stopwatch) -> bool:
+    def due(self, tokens: int, seconds: float) -> bool:
         """Return whether an epoch or a tenth of the budget ended since this was last true."""
-        epoch = progress.tokens // self._train_tokens
-        tenth = int(self.share(progress, clock) * POINTS_A_BUDGET) if self._by_share else 0
-        if (epoch, tenth) == self._last and not self.spent(progress, clock):
+        epoch = tokens // self._train_tokens
+        tenth = int(self.share(tokens, seconds) * POINTS_A_BUDGET) if self._by_share else 0
+        if (epoch, tenth) == self._last and not self.spent(tokens, seconds):
             return False
         self._last = (epoch, tenth)
         return True
@@ -57,41 +57,39 @@ class Spending:
 class Meter:
     """Adds up what training said between two points."""
 
-    def __init__(self) -> None:
-        self._clock: Stopwatch | None = None
-        self._tokens = 0
+    def __init__(self, clock: Stopwatch) -> None:
+        self._clock = clock
         self._since: list[tuple[int, Progress]] = []
-        self._window = (0, 0.0)
         self._rate = 0.0
+        self.tokens = 0
+        self.seconds = 0.0  # of training, compilation apart
         self.compile_seconds = 0.0
 
-    def add(self, progress: Progress, clock: Stopwatch) -> None:
+    def add(self, progress: Progress) -> None:
         if not math.isfinite(progress.train_nats):
             raise Diverged(f"the training loss is {progress.train_nats} at token {progress.tokens}")
         self.compile_seconds += progress.compile_seconds
-        seconds = clock.seconds - self._window[1]
-        self._rate = (progress.tokens - self._window[0]) / seconds if seconds else 0.0
-        self._window = (progress.tokens, clock.seconds)
-        self._since.append((progress.tokens - self._tokens, progress))
-        self._tokens, self._clock = progress.tokens, clock
+        before, self.seconds = self.seconds, self._clock.seconds - self.compile_seconds
+        new = progress.tokens - self.tokens
+        self._rate = new / (self.seconds - before) if self.seconds > before else 0.0
+        self._since.append((new, progress))
+        self.tokens = progress.tokens
 
     def live(self, share: float) -> Live:
         loss = self._since[-1][1].train_nats
         return Live(min(share, 1.0), self._rate, math.exp(min(loss, 700.0)))
 
     def point(self, valid: Score) -> Point:
-        clock, since = self._clock, self._since
-        assert clock is not None
-        self._since = []
+        since, self._since = self._since, []
         tokens = sum(n for n, _ in since) or 1
         events: dict[str, int] = {}
         for _, progress in since:
             for name, count in progress.events:
                 events[name] = events.get(name, 0) + count
         return Point(
-            self._tokens,
-            clock.seconds,
-            clock.cpu_seconds,
+            self.tokens,
+            self.seconds,
+            self._clock.cpu_seconds,
             sum(n * p.train_nats for n, p in since) / tokens,
             sum(n * p.penalty for n, p in since) / tokens,
             None if valid.nats is None else valid.mean_nats,

@@ -52,6 +52,7 @@ class RecurrentStep(KernelPart):
     """
 
     requires: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_rnn.kernel",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
     steps: Size = 35

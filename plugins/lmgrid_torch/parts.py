@@ -41,6 +41,7 @@ class NeuralPart(ModelPart):
     """
 
     requires: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.model",)
     by_gradient: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
@@ -63,15 +64,20 @@ class NeuralPart(ModelPart):
 # ---------------------------------------------------------------- optimizers
 
 
+class TorchOptimizerPart(OptimizerPart):
+    """What is made by torch."""
+
+    requires: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers",)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Sgd(OptimizerPart):
+class Sgd(TorchOptimizerPart):
     """Stochastic gradient descent, with momentum (Polyak 1964; Nesterov 1983) if asked.
 
     lr: learning rate. momentum: share of the last step that is kept. nesterov: look ahead along
     it. halve_every: halve the learning rate after every so many epochs; 0 is never.
     """
-
-    requires: ClassVar[str] = "torch"
 
     lr: Positive = 1.0
     momentum: Fraction = 0.0
@@ -89,13 +95,11 @@ class Sgd(OptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adagrad(OptimizerPart):
+class Adagrad(TorchOptimizerPart):
     """Adagrad (Duchi, Hazan and Singer 2011): a rate for each weight, falling with its gradients.
 
     lr: learning rate. eps: added to the root, against division by zero.
     """
-
-    requires: ClassVar[str] = "torch"
 
     lr: Positive = 0.05
     eps: Positive = 1e-10
@@ -107,14 +111,12 @@ class Adagrad(OptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RmsProp(OptimizerPart):
+class RmsProp(TorchOptimizerPart):
     """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients.
 
     lr: learning rate. alpha: share of the running mean that is kept. eps: added to the root.
     momentum: share of the last step that is kept.
     """
-
-    requires: ClassVar[str] = "torch"
 
     lr: Positive = 0.002
     alpha: Fraction = 0.99
@@ -128,14 +130,12 @@ class RmsProp(OptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam(OptimizerPart):
+class Adam(TorchOptimizerPart):
     """Adam (Kingma and Ba 2015): running means of gradients and of their squares, unbiased.
 
     lr: learning rate. beta1, beta2: shares of the two running means that are kept. eps: added to
     the root.
     """
-
-    requires: ClassVar[str] = "torch"
 
     lr: Positive = 0.003
     beta1: Fraction = 0.9

@@ -48,6 +48,7 @@ class WindowForward(KernelPart):
     """
 
     requires: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_window.kernel",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
     examples: Size = 256
