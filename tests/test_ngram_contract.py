@@ -21,6 +21,26 @@ class TestAbsolute(LanguageModelContract):
     part = NGram(order=3, smoothing="absolute")
 
 
+class TestKatz(LanguageModelContract):
+    part = NGram(order=3, smoothing="katz")
+
+
+class TestWittenBell(LanguageModelContract):
+    part = NGram(order=4, smoothing="witten-bell")
+
+
+class TestKneserNey(LanguageModelContract):
+    part = NGram(order=3, smoothing="kneser-ney")
+
+
+class TestJelinekMercer(LanguageModelContract):
+    part = NGram(order=3, smoothing="jelinek-mercer")
+
+
+class TestCutOffAndPruned(LanguageModelContract):
+    part = NGram(order=4, min_counts=(1, 2), prune=1e-6)
+
+
 class TestAddDelta(LanguageModelContract):
     part = NGram(order=2, smoothing="add-delta", delta=0.1)
 

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import NGram, Smoothing
 
-PROPER: tuple[Smoothing, ...] = ("add-delta", "absolute", "modified-kneser-ney")
+PROPER: tuple[Smoothing, ...] = (
+    "add-delta",
+    "katz",
+    "absolute",
+    "witten-bell",
+    "kneser-ney",
+    "modified-kneser-ney",
+    "jelinek-mercer",
+)
 A, B, C = 2, 3, 4  # words; 0 is <unk>, 1 is <eos>
 
 

@@ -72,9 +72,10 @@ class _Lines:
             self.fail(f"the gzip stream is broken ({error}); get the file anew")
 
     def next(self) -> str:
-        for line in self._lines:
-            return line
-        self.fail("the file ends here, before \\end\\; it was cut off")
+        line = next(self._lines, None)
+        if line is None:
+            self.fail("the file ends here, before \\end\\; it was cut off")
+        return line
 
     def fail(self, why: str, number: int | None = None) -> NoReturn:
         raise ArpaError(f"{self.path}, line {number or self.number}: {why}") from None

@@ -75,7 +75,7 @@ def _spelled(words: Sequence[str], size: int) -> list[bytes]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file that takes its place only when all was written."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:

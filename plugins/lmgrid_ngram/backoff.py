@@ -71,9 +71,9 @@ class BackoffModel:
             before = np.flatnonzero(nodes[:-1] >= 0)
             contexts, where = nodes[before], before + 1
             found = layer.nodes.find(contexts, stream[where])
-            hit = found >= 0
-            backed = p[where] * lower.backoffs[contexts]
-            p[where] = np.where(hit, layer.probabilities[found], backed)
+            p[where] *= lower.backoffs.take(contexts)
+            hit = np.flatnonzero(found >= 0)
+            p[where.take(hit)] = layer.probabilities.take(found.take(hit))
             if missed is not None:
                 missed[where] -= 1
             nodes = np.full(len(stream), -1, np.int32)

@@ -84,8 +84,8 @@ class _Rows:
     def _followed(self, lower: Level) -> NDArray[np.bool_]:
         """Return which nodes a word comes after: those that are the context of a longer n-gram."""
         if self.length == 1:
-            return np.bincount(self.stream[:-1], minlength=len(lower)) > 0
-        followed = lower.nodes.words != EOS
+            return np.greater(np.bincount(self.stream[:-1], minlength=len(lower)), 0)
+        followed = np.not_equal(lower.nodes.words, EOS)
         if self.stream[-1] != EOS:  # the text breaks off; its last n-gram may stand elsewhere too
             for block in _blocks(0, len(self.pairs)):
                 pairs = self.pairs[block]

@@ -1,4 +1,4 @@
-"""How much each count gives up for what was not seen."""
+"""How much each count gives up for what was not seen, from counts of counts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FALLBACK = (0.5, 1.0, 1.5)  # KenLM's, where the text is too small or too even to tell
+RELIABLE = 5  # counts above it are not discounted by Katz
+BLOCK = 1 << 16
 
 
-def counts_of_counts(counts: NDArray[np.int32], top: int) -> Floats:
-    """Return n[r], how many n-grams have the count r, for r from 0 to ``top``."""
-    n = np.zeros(top + 1)
-    for low in range(0, len(counts), 1 << 18):
-        part = np.minimum(counts[low : low + (1 << 18)], top + 1)
-        n += np.bincount(part, minlength=top + 2)[:-1]
-    return n
+def counts_of_counts(counts: NDArray[np.int32]) -> Floats:
+    """Return n[r], how many n-grams have the count r, for r from 0 to RELIABLE + 1."""
+    top = RELIABLE + 1
+    n = np.zeros(top + 2)
+    for low in range(0, len(counts), BLOCK):
+        n += np.bincount(np.minimum(counts[low : low + BLOCK], top + 1), minlength=top + 2)
+    return n[:-1]
 
 
 def modified(n: Floats) -> Floats:
-    """Return D(0), D(1), D(2), D(3 and more) from counts of counts up to 4.
+    """Return D(0), D(1), D(2), D(3 and more).
 
     Chen and Goodman 1998, equation 26. Where n1, n2 or n3 is zero, or a discount D(c) lies outside
     0 to c, all three are KenLM's fallback. Like KenLM, D(3) = 3 is taken where n4 is zero.
@@ -39,8 +41,28 @@ def modified(n: Floats) -> Floats:
     return np.array([0.0, *d])
 
 
-def single(n: Floats) -> float:
-    """Return the one discount of Ney, Essen and Kneser 1994: n1 / (n1 + 2 n2), else 0.5."""
-    if n[1] == 0 or n[2] == 0:
-        return FALLBACK[0]
-    return float(n[1] / (n[1] + 2 * n[2]))
+def absolute(n: Floats) -> Floats:
+    """Return what a count of 0 and a higher one lose: d = n1 / (n1 + 2 n2), else 1/2.
+
+    Ney, Essen and Kneser 1994.
+    """
+    d = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else FALLBACK[0]
+    return np.array([0.0, d])
+
+
+def good_turing(n: Floats) -> Floats | None:
+    """Return what counts of 0 to 5, and above, lose under Katz 1987; None where n does not allow.
+
+    With r* = (r + 1) n[r + 1] / n[r] and A = 6 n[6] / n[1], a count r keeps
+    r (r* / r - A) / (1 - A).
+    """
+    r = np.arange(1, RELIABLE + 1)
+    if (n[1:] == 0).any():
+        return None
+    a = (RELIABLE + 1) * n[RELIABLE + 1] / n[1]
+    if a >= 1:
+        return None
+    ratio = ((r + 1) * n[2:] / n[1:-1] / r - a) / (1 - a)
+    if (ratio <= 0).any() or (ratio >= 1).any():
+        return None
+    return np.array([0.0, *(r - ratio * r), 0.0])

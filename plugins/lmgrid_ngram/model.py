@@ -11,7 +11,7 @@ import numpy as np
 from lmgrid.spec import Progress, Recipe, Sizes
 from lmgrid_ngram import storage
 from lmgrid_ngram.count import count
-from lmgrid_ngram.smoothing import estimate
+from lmgrid_ngram.smoothing import Evidence, estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class NGramModel:
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
         """Count and estimate, then yield once, with the loss on the last of the text."""
         self.learn(train)
-        yield Progress(tokens=len(train), train_nats=-float(self.score(train[-GLANCE:]).mean()))
+        yield Progress(tokens=len(train), train_nats=-float(self.score(train[:GLANCE]).mean()))
 
     def learn(self, train: Tokens) -> None:
         """Count and estimate."""
@@ -56,7 +56,8 @@ class NGramModel:
                 f"the training text has {len(tokens)} tokens, too few to count; "
                 "give at least one sentence"
             )
-        self._fitted = estimate(count(tokens, self.options.order, self.vocabulary), self.options)
+        counts = count(tokens, self.options.order, self.vocabulary)
+        self._fitted = estimate(Evidence(tokens, counts), self.options)
 
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""

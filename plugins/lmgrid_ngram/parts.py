@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
@@ -16,9 +17,14 @@ Smoothing = Literal[
     "mle",
     "add-delta",
     "stupid-backoff",
+    "katz",
     "absolute",
+    "witten-bell",
+    "kneser-ney",
     "modified-kneser-ney",
+    "jelinek-mercer",
 ]
+WHOLE = ("mle", "add-delta", "stupid-backoff")  # smoothings that need every n-gram they counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +37,19 @@ class NGram(ModelPart):
     - ``add-delta``: ``delta`` added to every count (Lidstone);
     - ``stupid-backoff``: relative frequencies, ``backoff`` times the shorter context's where
       unseen (Brants et al. 2007); not normalised, so it has no perplexity;
+    - ``katz``: backoff with Good-Turing discounts (Katz 1987);
     - ``absolute``: backoff with absolute discounting (Ney, Essen and Kneser 1994);
-    - ``modified-kneser-ney``: interpolated, three discounts per order (Chen and Goodman 1998,
-      section 4.1.6), with the conventions of KenLM's estimator.
+    - ``witten-bell``: interpolated (Witten and Bell 1991, method C);
+    - ``kneser-ney``: interpolated, one discount per order (Chen and Goodman 1998, section 4.1.6);
+    - ``modified-kneser-ney``: interpolated, three discounts per order (there too), with the
+      conventions of KenLM's estimator;
+    - ``jelinek-mercer``: interpolated, with weights learned by EM on ``held_out`` of the text.
+
+    ``min_counts`` is how often n-grams must occur to be kept, from bigrams up; the last number is
+    for all higher orders. ``prune`` leaves out n-grams that change the perplexity by less than
+    this share (Stolcke 1998). ``kenlm_quirk`` repeats how KenLM books the last n-gram of each
+    order, which moves unigrams in the fourth digit. ``memory`` is how many megabytes counting may
+    take before it sorts on disk; by default a quarter of the machine's.
     """
 
     deterministic: ClassVar[bool] = True
@@ -42,6 +58,33 @@ class NGram(ModelPart):
     smoothing: Smoothing = "modified-kneser-ney"
     delta: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # of add-delta
     backoff: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.4  # of stupid-backoff
+    held_out: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1  # of jelinek-mercer
+    min_counts: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    prune: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    kenlm_quirk: bool = False
+    memory: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.order <= 7:
+            raise ValueError(f"order is {self.order}; an n-gram has 1 to 7 words")
+        if self.delta <= 0:
+            raise ValueError(f"delta is {self.delta}; what is added to each count is above 0")
+        if (self.min_counts or self.prune) and self.smoothing in WHOLE:
+            raise ValueError(
+                f"{self.smoothing} has nowhere to put the probability of n-grams left out; "
+                "leave out min_counts and prune, or choose another smoothing"
+            )
+        if any(low > high for low, high in pairwise(self.min_counts)):
+            raise ValueError(
+                f"min_counts are {self.min_counts}; a longer n-gram is never more frequent, "
+                "so let no number be below the one before it"
+            )
+
+    def min_count(self, k: int) -> int:
+        """Return how often a k-gram must occur to be kept."""
+        if k == 1 or not self.min_counts:
+            return 1
+        return self.min_counts[min(k - 2, len(self.min_counts) - 1)]
 
     @property
     def normalised(self) -> bool:

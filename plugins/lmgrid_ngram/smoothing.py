@@ -1,23 +1,21 @@
-"""From counts to probabilities: each smoothing as the equation of its paper.
+"""From counts to a model: which counts each smoothing takes, and how it combines the orders.
 
-For one order, c is the count of an n-gram hw, summed over w it is the total of the context h.
-A smoothing says which share of the probability after h each seen word keeps, and which share is
-freed for the lower order. The shares of the seen words and the freed one sum to 1. Below the
-unigrams stands the uniform distribution over the vocabulary.
+Below the unigrams stands the uniform distribution over the vocabulary. The equations themselves
+are in ``lmgrid_ngram.shares``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram import discounts
+from lmgrid_ngram import discounts, held_out, pruning, quirk, shares
 from lmgrid_ngram.backoff import BackoffModel, Layer
+from lmgrid_ngram.shares import Families, Shares
 from lmgrid_ngram.trie import BLOCK, Counts, Level
 
 if TYPE_CHECKING:
@@ -26,167 +24,162 @@ if TYPE_CHECKING:
     from lmgrid_ngram.parts import NGram
 
     Ids = NDArray[np.int32]
-    Floats = NDArray[np.float64]
-    Weights = NDArray[np.float32]
+    Weights = NDArray[np.floating]
+
+Smoother = Callable[[Families], Shares]  # one order's p of each n-gram, and its backoff weights
 
 
 @dataclass(frozen=True)
-class Families:
-    """Counts of n-grams (children, j of them) grouped by context (parents, i of them)."""
+class Evidence:
+    """What a model is estimated from."""
 
-    c: NDArray[np.int32]  # (j,)
-    starts: Ids  # (i + 1,)
+    tokens: Ids  # (n,)
+    counts: Counts
 
-    def sum(self, values: NDArray[np.generic]) -> Floats:
-        """Return the sum over the words after each context, shape (i,)."""
-        sums = np.zeros(len(self.starts) - 1)
-        parents = np.flatnonzero(self.starts[1:] > self.starts[:-1])
-        if len(parents):
-            sums[parents] = np.add.reduceat(values, self.starts[parents], dtype=np.float64)
-        return sums
+    @property
+    def raw(self) -> list[Ids]:
+        return [level.counts for level in self.counts.levels]
 
-    def spread(self, values: Floats) -> Floats:
-        """Return each context's value for each word after it, shape (j,)."""
-        return np.repeat(values, np.diff(self.starts))
+    @property
+    def vocabulary(self) -> int:
+        return len(self.counts.levels[0])
 
 
-@dataclass(frozen=True)
-class Shares:
-    """How the probability after each context is divided."""
-
-    kept: Floats  # (j,) by each seen word
-    freed: Floats  # (i,) for the lower order
-
-
-Smoother = Callable[[Families, "Floats"], Shares]  # the families, and p of the lower order
-
-
-# ---------------------------------------------------------------- shares: the papers' equations
+def estimate(evidence: Evidence, options: NGram) -> BackoffModel:
+    """Return the model that the options make of the evidence."""
+    model = _ESTIMATORS[options.smoothing](evidence, options)
+    if options.min_counts:
+        keep = [
+            level.counts >= options.min_count(k) if k > 1 else np.ones(len(level), np.bool_)
+            for k, level in enumerate(evidence.counts.levels, start=1)
+        ]
+        model = pruning.restrict(model, keep)
+    return pruning.prune(model, options.prune) if options.prune else model
 
 
-def discounted(families: Families, d: Floats) -> Shares:
-    """Free d(c) of each count c. ``d[r]`` is for count r, the last entry for all above."""
-    lost = d[np.minimum(families.c, len(d) - 1)]
-    total = np.maximum(families.sum(families.c), 1)
-    return Shares((families.c - lost) / families.spread(total), families.sum(lost) / total)
+# ---------------------------------------------------------------- interpolated
 
 
-def added(families: Families, delta: float, vocabulary: int) -> Shares:
-    """Add ``delta`` to every count (Lidstone); with 0, relative frequencies."""
-    total = np.maximum(families.sum(families.c) + delta * vocabulary, np.finfo(float).tiny)
-    return Shares((families.c + delta) / families.spread(total), delta * vocabulary / total)
+def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
+    """D1, D2 and D3+ for each order; lower orders from continuation counts."""
+    adjusted = continuation_counts(evidence.counts)
+    n = [discounts.counts_of_counts(c) for c in adjusted]
+    if options.kenlm_quirk:
+        quirk.rebook(n, evidence, adjusted)
+    lost = (discounts.modified(one) for one in n)
+    return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
 
 
-# ---------------------------------------------------------------- two orders become one
+def kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
+    """One discount for each order; lower orders from continuation counts."""
+    adjusted = continuation_counts(evidence.counts)
+    lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in adjusted)
+    return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
 
 
-def interpolate(families: Families, shares: Shares, lower: Floats) -> Shares:
-    """p(w | h) = kept(hw) + freed(h) p(w | h'), for seen and unseen words alike."""
-    return Shares(shares.kept + families.spread(shares.freed) * lower, shares.freed)
+def _interpolated(lost: NDArray[np.float64]) -> Smoother:
+    return lambda families: shares.interpolate(families, shares.discounted(families, lost))
 
 
-def back_off(families: Families, shares: Shares, lower: Floats) -> Shares:
-    """p(w | h) = kept(hw) for seen words, alpha(h) p(w | h') for the others (Katz 1987).
+def witten_bell(evidence: Evidence, options: NGram) -> BackoffModel:
+    """More is freed after contexts that many different words were seen after."""
 
-    Where the lower order leaves nothing to words unseen after h, the seen ones take all.
-    """
-    seen = families.c > 0
-    room = 1 - families.sum(np.where(seen, lower, 0.0))
-    closed = room < 1e-9
-    alpha = np.where(closed, 0.0, shares.freed / np.where(closed, 1.0, room))
-    whole = families.spread(np.where(closed, 1 - shares.freed, 1.0))
-    return Shares(np.where(seen, shares.kept / whole, families.spread(alpha) * lower), alpha)
+    def smoother(families: Families) -> Shares:
+        return shares.interpolate(families, shares.witten_bell(families))
+
+    return _stack(evidence, options, evidence.raw, [smoother] * options.order)
 
 
-# ---------------------------------------------------------------- whole models
+def jelinek_mercer(evidence: Evidence, options: NGram) -> BackoffModel:
+    """Relative frequencies, mixed with weights that fit a held-out share of the text best."""
+    learned = held_out.learn_weights(evidence.tokens, evidence.vocabulary, options)
+    return _stack(evidence, options, evidence.raw, (_mixed(weights) for weights in learned))
 
 
-def estimate(counts: Counts, options: NGram) -> BackoffModel:
-    """Return the model that ``options.smoothing`` makes of some counts."""
-    return _ESTIMATORS[options.smoothing](counts, options)
+def _mixed(weights: NDArray[np.float64]) -> Smoother:
+    return lambda families: shares.interpolate(families, shares.weighted(families, weights))
 
 
-def modified_kneser_ney(counts: Counts, options: NGram) -> BackoffModel:
-    """Interpolated, D1, D2, D3+ for each order, lower orders from continuation counts."""
-    adjusted = continuation_counts(counts)
-    smoothers = [
-        partial(_interpolated, d=discounts.modified(discounts.counts_of_counts(c, 4)))
-        for c in adjusted
-    ]
-    return _stack(counts, adjusted, smoothers)
+# ---------------------------------------------------------------- backoff
 
 
-def _interpolated(families: Families, lower: Floats, d: Floats) -> Shares:
-    return interpolate(families, discounted(families, d), lower)
+def absolute(evidence: Evidence, options: NGram) -> BackoffModel:
+    """One discount for each order."""
+    lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in evidence.raw)
+    return _stack(evidence, options, evidence.raw, (_backed_off(d) for d in lost))
 
 
-def absolute(counts: Counts, options: NGram) -> BackoffModel:
-    """Backoff, one discount for each order (Ney, Essen and Kneser 1994)."""
-    raw = [level.counts for level in counts.levels]
-    d = [discounts.single(discounts.counts_of_counts(c, 2)) for c in raw]
-    smoothers = [partial(_backed, d=np.array([0.0, one])) for one in d]
-    return _stack(counts, raw, smoothers, np.float64)
+def _backed_off(lost: NDArray[np.float64]) -> Smoother:
+    return lambda families: shares.back_off(families, shares.discounted(families, lost))
 
 
-def _backed(families: Families, lower: Floats, d: Floats) -> Shares:
-    return back_off(families, discounted(families, d), lower)
+def katz(evidence: Evidence, options: NGram) -> BackoffModel:
+    """Good-Turing discounts; absolute ones where the counts of an order do not allow them."""
+    n = [discounts.counts_of_counts(c) for c in evidence.raw]
+    pairs = [(discounts.good_turing(one), discounts.absolute(one)) for one in n]
+    smoothers = [_backed_off(d) if gt is None else _good_turing(gt, d) for gt, d in pairs]
+    return _stack(evidence, options, evidence.raw, smoothers)
 
 
-def stupid_backoff(counts: Counts, options: NGram) -> BackoffModel:
+def _good_turing(lost: NDArray[np.float64], fallback: NDArray[np.float64]) -> Smoother:
+    return lambda families: shares.back_off(families, shares.good_turing(families, lost, fallback))
+
+
+# ---------------------------------------------------------------- one context only
+
+
+def stupid_backoff(evidence: Evidence, options: NGram) -> BackoffModel:
     """S(w | h) = c(hw) / c(h), else ``backoff`` times S(w | h') (Brants et al. 2007)."""
-    return _constant(counts, options.backoff)
+    return _constant(evidence, options, options.backoff)
 
 
-def mle(counts: Counts, options: NGram) -> BackoffModel:
+def mle(evidence: Evidence, options: NGram) -> BackoffModel:
     """p(w | h) = c(hw) / c(h): nothing is left for what was not seen."""
-    return _constant(counts, 0.0)
+    return _constant(evidence, options, 0.0)
 
 
-def _constant(counts: Counts, backoff: float) -> BackoffModel:
-    raw = [level.counts for level in counts.levels]
-    model = _stack(counts, raw, [_relative] * counts.order)
+def _constant(evidence: Evidence, options: NGram, backoff: float) -> BackoffModel:
+    model = _stack(evidence, options, evidence.raw, [shares.relative] * options.order)
     for layer in model.layers:
         layer.backoffs.fill(backoff)
     return BackoffModel(model.layers, unseen=backoff)
 
 
-def _relative(families: Families, lower: Floats) -> Shares:
-    return added(families, 0.0, 1)
-
-
-def add_delta(counts: Counts, options: NGram) -> BackoffModel:
+def add_delta(evidence: Evidence, options: NGram) -> BackoffModel:
     """p(w | h) = (c(hw) + delta) / (c(h) + delta V), uniform after a context never seen.
 
     Shorter contexts count only where a sentence begins. In backoff form: every other n-gram
     below the highest order has the uniform probability and hands on all it has.
     """
-    vocabulary = len(counts.levels[0])
-    raw = [level.counts for level in counts.levels]
-    smoother = partial(_lidstone, delta=options.delta, vocabulary=vocabulary)
-    model = _stack(counts, raw, [smoother] * counts.order)
+
+    def smoother(families: Families) -> Shares:
+        return shares.lidstone(families, options.delta, evidence.vocabulary)
+
+    model = _stack(evidence, options, evidence.raw, [smoother] * options.order)
     for k, layer in enumerate(model.layers[:-1], start=1):
         outside = np.ones(len(layer.nodes), np.bool_)
-        outside[counts.opening(k)] = False
-        layer.probabilities[outside | (k == 1)] = 1 / vocabulary
-        if k < counts.order - 1:
+        outside[evidence.counts.opening(k)] = False
+        layer.probabilities[outside | (k == 1)] = 1 / evidence.vocabulary
+        if k < options.order - 1:
             layer.backoffs[outside] = 1.0
     return model
 
 
-def _lidstone(families: Families, lower: Floats, delta: float, vocabulary: int) -> Shares:
-    return added(families, delta, vocabulary)
-
-
-_ESTIMATORS: dict[str, Callable[[Counts, NGram], BackoffModel]] = {
+_ESTIMATORS: dict[str, Callable[[Evidence, NGram], BackoffModel]] = {
     "mle": mle,
     "add-delta": add_delta,
     "stupid-backoff": stupid_backoff,
+    "katz": katz,
     "absolute": absolute,
+    "witten-bell": witten_bell,
+    "kneser-ney": kneser_ney,
     "modified-kneser-ney": modified_kneser_ney,
+    "jelinek-mercer": jelinek_mercer,
 }
+BACKOFF = ("katz", "absolute")
 
 
-# ---------------------------------------------------------------- level by level
+# ---------------------------------------------------------------- order by order
 
 
 def continuation_counts(counts: Counts) -> list[Ids]:
@@ -197,14 +190,14 @@ def continuation_counts(counts: Counts) -> list[Ids]:
     """
     adjusted = []
     for k, (level, above) in enumerate(pairwise(counts.levels), start=1):
-        different = count_values(above.suffixes, len(level))
+        different = _occurrences(above.suffixes, len(level))
         if k > 1:
             different[counts.opening(k)] = level.counts[counts.opening(k)]
         adjusted.append(different)
     return [*adjusted, counts.levels[-1].counts]
 
 
-def count_values(values: Ids, size: int) -> Ids:
+def _occurrences(values: Ids, size: int) -> Ids:
     """Return how often each of 0 to ``size - 1`` is among the values."""
     total = np.zeros(size, np.int32)
     for low in range(0, len(values), BLOCK):  # an int32 one: another type is 20 times slower
@@ -213,38 +206,43 @@ def count_values(values: Ids, size: int) -> Ids:
 
 
 def _stack(
-    counts: Counts,
-    adjusted: list[Ids],
-    smoothers: Sequence[Smoother],
-    precision: type[np.floating] = np.float32,
+    evidence: Evidence, options: NGram, c: list[Ids], smoothers: Iterable[Smoother]
 ) -> BackoffModel:
     """Estimate each order upon the one below.
 
     Backoff weights divide by what the lower order leaves over, which may be tiny: they ask for
     double precision here. What is kept is single.
     """
-    lower = np.full(1, 1 / len(counts.levels[0]), precision)
+    levels = evidence.counts.levels
+    precision = np.float64 if options.smoothing in BACKOFF else np.float32
+    lower: Weights = np.full(1, 1 / evidence.vocabulary, precision)
     probabilities, backoffs = [], []
-    for level, c, smoother in zip(counts.levels, adjusted, smoothers, strict=True):
-        lower, freed = _weigh(level, c, lower, smoother)
+    for k, smoother in enumerate(smoothers):
+        minimum = options.min_count(k + 1)
+        lower, freed = _weigh(levels[k], (c[k], minimum), lower, smoother)
         probabilities.append(lower.astype(np.float32, copy=False))
         backoffs.append(freed)
     backoffs = [*backoffs[1:], np.zeros(0, np.float32)]
-    nodes = (level.nodes for level in counts.levels)
+    nodes = (level.nodes for level in levels)
     return BackoffModel(tuple(map(Layer, nodes, probabilities, backoffs)))
 
 
 def _weigh(
-    level: Level, c: Ids, lower: NDArray[np.floating], smoother: Smoother
-) -> tuple[NDArray[np.floating], Weights]:
-    """Return p of each n-gram of a level, and the backoff weight of each of its contexts."""
-    starts = level.nodes.starts
+    level: Level, c: tuple[Ids, int], lower: Weights, smoother: Smoother
+) -> tuple[Weights, NDArray[np.float32]]:
+    """Return p of each n-gram of a level, and the backoff weight of each of its contexts.
+
+    ``c`` is the count of each n-gram, and how often it must occur to be kept.
+    """
+    starts, (adjusted, minimum) = level.nodes.starts, c
     probabilities = np.empty(len(level), lower.dtype)
     backoffs = np.empty(len(starts) - 1, np.float32)
     for block in level.nodes.blocks():
         kids = level.nodes.children(block)
-        families = Families(c[kids], starts[block.start : block.stop + 1] - starts[block.start])
-        shares = smoother(families, lower[level.suffixes[kids]].astype(np.float64, copy=False))
-        probabilities[kids] = shares.kept
-        backoffs[block] = np.where(np.diff(families.starts) > 0, shares.freed, 1.0)
+        local = starts[block.start : block.stop + 1] - starts[block.start]
+        below = lower.take(level.suffixes[kids]).astype(np.float64, copy=False)
+        dropped = level.counts[kids] < minimum if minimum > 1 else None
+        result = smoother(Families(adjusted[kids], local, below, dropped))
+        probabilities[kids] = result.kept
+        backoffs[block] = np.where(local[1:] > local[:-1], result.freed, 1.0)
     return probabilities, backoffs
