@@ -95,9 +95,10 @@ def terminal(table: Table) -> rich.table.Table:
     drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
     first = len(table.head) - table.numeric
     for i, name in enumerate(table.head):
-        right = i >= first
-        side = "right" if right else "left"
-        drawn.add_column(Text(name), justify=side, overflow="fold", no_wrap=right)
+        if i < first:
+            drawn.add_column(Text(name), overflow="fold")
+        else:
+            drawn.add_column(Text(name), justify="right", no_wrap=True)
     for i, row in enumerate(table.rows):
         style = "bold" if i in table.best else ""
         drawn.add_row(*(Text(printable(cell), style=style) for cell in row))
