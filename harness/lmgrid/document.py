@@ -125,7 +125,10 @@ def parse_assignment(text: str, flag: str) -> tuple[str, Any]:
     if not equals or not key.strip() or not value.strip():
         raise GridError(f"{flag} {text}: expected KEY=VALUE")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        document = tomllib.loads(f"value = {value}")
+        if len(document) > 1:
+            raise GridError(f"{flag} {text}: more than one value")
+        return key.strip(), document["value"]
     except tomllib.TOMLDecodeError:
         if "\n" in value or any(mark in value for mark in "\"'[]{}="):
             raise GridError(f"{flag} {text}: {value!r} is not a TOML value") from None
