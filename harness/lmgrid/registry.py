@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeVar, cast
@@ -24,7 +24,7 @@ from lmgrid.selection import KINDS, PLAIN
 
 T = TypeVar("T")
 CORE = "lmgrid"
-UNKNOWN = ("unknown", "")  # distribution and version
+UNKNOWN = "unknown"
 
 HOOKS: dict[str, tuple[str, type[Any]]] = {
     "corpus": ("lmgrid_corpora", spec.CorpusPart),
@@ -110,9 +110,10 @@ class Registry:
     @classmethod
     def installed(cls) -> Registry:
         """Return what the entry points of this environment bring; nothing they do raises."""
-        loaded = [_load(entry) for entry in _entries()]
+        entries, damaged = _scan()
+        loaded = [_load(entry) for entry in entries]
         return cls(
-            [_CORE_PLUGIN, *(plugin for plugin, _ in loaded)],
+            [_CORE_PLUGIN, *(plugin for plugin, _ in loaded), *damaged],
             [module for plugin, module in loaded if module is not None and not plugin.problems],
         )
 
@@ -222,28 +223,43 @@ class Registry:
 # ---------------------------------------------------------------- loading
 
 
-def _entries() -> list[EntryPoint]:
-    """Return the group's entry points, our own first, each once."""
-    found: dict[tuple[str, str], EntryPoint] = {}
-    for entry in sorted(entry_points(group=spec.GROUP), key=_order):
-        found.setdefault((entry.name, entry.value), entry)
-    return list(found.values())
+def _scan() -> tuple[list[EntryPoint], list[Plugin]]:
+    """Return the group's entry points, our own first, each once; and rows of what is damaged."""
+    entries: dict[str, list[EntryPoint]] = {}
+    damaged: list[Plugin] = []
+    for distribution in distributions():
+        try:
+            found = list(distribution.entry_points.select(group=spec.GROUP))
+        except Exception as error:
+            problem = f"its entry points cannot be read: {_say(error)}"
+            name, version = _identify(distribution)
+            damaged.append(Plugin(name, name, version, problems=(problem,)))
+            continue
+        if found:  # what comes first on the path is what is imported
+            entries.setdefault(_identify(distribution)[0], found)
+    return _each_once(entries), damaged
 
 
-def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    return _distribution(entry)[0] != CORE, entry.name, entry.value
+def _each_once(entries: Mapping[str, list[EntryPoint]]) -> list[EntryPoint]:
+    once: dict[tuple[str, str], EntryPoint] = {}
+    for name in sorted(entries, key=lambda name: (name != CORE, name)):
+        for entry in sorted(entries[name], key=lambda entry: (entry.name, entry.value)):
+            once.setdefault((entry.name, entry.value), entry)
+    return list(once.values())
 
 
-def _distribution(entry: EntryPoint) -> tuple[str, str]:
+def _identify(distribution: Distribution) -> tuple[str, str]:
+    """Return a distribution's name and version, as far as its metadata can be read."""
     try:
-        return (entry.dist.name or "unknown", entry.dist.version or "") if entry.dist else UNKNOWN
-    except Exception:  # importlib's own, where a package was removed by half
-        return UNKNOWN
+        metadata = distribution.metadata
+        return metadata["Name"] or UNKNOWN, metadata["Version"] or ""
+    except Exception:  # a package that was removed by half
+        return UNKNOWN, ""
 
 
 def _load(entry: EntryPoint) -> tuple[Plugin, object | None]:
     """Return a plugin's row and what its entry point names, None where that failed."""
-    row = Plugin(entry.name, *_distribution(entry))
+    row = Plugin(entry.name, *_identify(cast(Distribution, entry.dist)))
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:
