@@ -11,14 +11,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOMS = (
-    "text",
-    "run",
-    "training",
-    "score",
-    "kernel",
-    "clock",
-)  # of the core; the others decide what is run, not what comes out
+# The core's rooms that decide what comes out; the others decide what is run.
+ROOMS = ("text", "run", "training", "score", "kernel", "clock", "seeds")
 OURS = "lmgrid_"
 
 

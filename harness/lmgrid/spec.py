@@ -7,7 +7,6 @@ and planning never import torch.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import pluggy
+
+from lmgrid.seeds import derive_seed as derive_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,16 +31,6 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 Tokens: TypeAlias = "NDArray[np.int32]"  # shape (n,), ids into the vocabulary
 LogProbs: TypeAlias = "NDArray[np.float64]"  # natural logarithms
-
-
-def derive_seed(seed: int, *axes: str) -> int:
-    """Return a seed for one use (``"initialisation"``, ``"order"``, …) of a cell's seed.
-
-    Cells that differ in other axes than the named ones share it, so that a comparison shares
-    its data order. Range 0 to 2**63 - 1.
-    """
-    text = "\x00".join((str(seed), *axes))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 # ---------------------------------------------------------------- what is handed to a part
