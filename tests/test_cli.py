@@ -175,8 +175,8 @@ def test_plan_shows_state_reason_and_estimate(lmgrid: Invoke, tmp_path: Path) ->
     assert "excluded: too large" in before
     assert "no estimate" in before
     lmgrid("run", "g.toml", "--only", "model=counts")
-    after = lmgrid("plan", "g.toml", "--set", "tiny.text='a b c'").stdout
-    assert "to run" in after
+    assert "about" in lmgrid("plan", "g.toml", "--set", "counts.prior=3.0").stdout
+    assert "no estimate" in lmgrid("plan", "g.toml", "--set", "tiny.text='a b c'").stdout
     again = lmgrid("plan", "g.toml").stdout
     assert "1 recorded" in again
 
@@ -239,7 +239,8 @@ def test_verify_names_what_is_damaged(lmgrid: Invoke, grid: str, tmp_path: Path)
 def test_doctor_tells_what_a_report_needs(lmgrid: Invoke) -> None:
     """Versions, machine, devices, plugins."""
     shown = lmgrid("doctor").stdout
-    assert all(word in shown for word in ("lmgrid", "python", "processor", "cores", "plugin faults"))
+    words = ("lmgrid", "python", "processor", "cores", "plugin faults")
+    assert all(word in shown for word in words)
 
 
 def test_every_command_has_help(lmgrid: Invoke) -> None:

@@ -23,7 +23,7 @@ FAULTS = '[[models]]\nname = "counts"\nfault = ["raise", "kill", "segfault", "na
 def outcomes(run: Run, listener: Listener | None = None) -> dict[str, Outcome]:
     """Execute, and return what came of each cell by the fault it has."""
     return {
-        dict(p.inputs.what.model.options)["fault"]: outcome  # type: ignore[union-attr,misc]
+        dict(p.inputs.what.model.options)["fault"]: outcome  # type: ignore[union-attr]
         for p, outcome in execute(run, listener or Listener())
     }
 

@@ -160,7 +160,7 @@ def test_a_record_in_another_place_is_found(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_advice(tmp_path: Path) -> None:
     """A record of a later lmgrid is not guessed at."""
     data = seal(KERNEL).replace(b'"schema":1', b'"schema":99')
-    with pytest.raises(RecordError, match="schema 99, newer than 1.*install a newer lmgrid"):
+    with pytest.raises(RecordError, match=r"schema 99, newer than 1.*install a newer lmgrid"):
         unseal(data)
 
 
@@ -181,11 +181,10 @@ def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
-    """A cell that raises while it trains leaves no half of a model."""
+    """A draft that nobody asked to keep, as when training raised, is gone."""
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError), store.weights_draft("a1") as draft:
+    with store.weights_draft("a1") as draft:
         (draft / "weights").write_bytes(b"1234")
-        raise RuntimeError
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -208,7 +207,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left on device.*intact"):
+    with pytest.raises(StoreError, match=r"No space left on device.*intact"):
         store.add(FAILURE)
     assert list(store) == [KERNEL]
     assert list((tmp_path / "failures").iterdir()) == []

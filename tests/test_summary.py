@@ -197,7 +197,8 @@ def test_an_empty_store_has_no_tables() -> None:
     assert tables(frame([])) == ()
 
 
-TABLE = Table("t", "Title", ("name", "figure"), ((EVIL, "1.0 ± 0.1"), ("b", "∞")), 1, frozenset({0}))
+EVIL_ROWS = ((EVIL, "1.0 ± 0.1"), ("b", "∞"))
+TABLE = Table("t", "Title", ("name", "figure"), EVIL_ROWS, 1, frozenset({0}))
 
 
 def test_markdown_cells_cannot_break_out() -> None:

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from threading import Event
 from time import monotonic
 
-from lmgrid.grid import AnyCell, Cell, Grid, GridError
+from lmgrid.grid import AnyCell, Grid, GridError
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Outcome, Point
 from lmgrid.registry import Registry

@@ -209,7 +209,7 @@ class Device(Protocol):
 # ---------------------------------------------------------------- parts
 
 
-class AnyPart(ABC):
+class AnyPart:
     """What every part may say of the modules behind it, without importing them."""
 
     requires: ClassVar[str] = ""  # an importable module, in the extra of the same name
@@ -218,7 +218,7 @@ class AnyPart(ABC):
     preload: ClassVar[tuple[str, ...]] = ()
 
 
-class CorpusPart(AnyPart):
+class CorpusPart(AnyPart, ABC):
     """Options of a corpus. The docstring of a subclass names its licence and size."""
 
     @abstractmethod
@@ -229,7 +229,7 @@ class CorpusPart(AnyPart):
     def make(self, place: Place) -> Text: ...
 
 
-class ModelPart(AnyPart):
+class ModelPart(AnyPart, ABC):
     """Options of a language model."""
 
     by_gradient: ClassVar[bool] = False  # takes an optimizer, regularizers and a budget
@@ -246,14 +246,14 @@ class ModelPart(AnyPart):
     def make(self, context: Context) -> LanguageModel: ...
 
 
-class OptimizerPart(AnyPart):
+class OptimizerPart(AnyPart, ABC):
     """Options of an optimizer."""
 
     @abstractmethod
     def make(self, context: Context) -> Optimizer: ...
 
 
-class RegularizerPart(AnyPart):
+class RegularizerPart(AnyPart, ABC):
     """Options of a regularizer. ``sites``: it needs at least one of them; none means no need."""
 
     sites: ClassVar[tuple[str, ...]] = ()
@@ -262,7 +262,7 @@ class RegularizerPart(AnyPart):
     def make(self, context: Context) -> Regularizer: ...
 
 
-class KernelPart(AnyPart):
+class KernelPart(AnyPart, ABC):
     """Options of a kernel; sizes are options, so that a list of them is an axis of a grid."""
 
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
@@ -271,7 +271,7 @@ class KernelPart(AnyPart):
     def make(self, device: str) -> Kernel: ...
 
 
-class DevicePart(AnyPart):
+class DevicePart(AnyPart, ABC):
     """A device provider; the name it is registered under is a pattern such as ``cuda*``."""
 
     @abstractmethod

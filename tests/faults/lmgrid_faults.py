@@ -1,4 +1,4 @@
-"""A plugin of a third party for the tests: a tiny corpus, an honest model, and faults on purpose."""
+"""A third party's plugin for the tests: a tiny corpus, an honest model, faults on purpose."""
 
 from __future__ import annotations
 
