@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,35 +52,49 @@ class BackoffModel:
 
     def score(self, tokens: Ids) -> LogProbs:
         """Return ln p of each token given those before it in its sentence, shape (n,)."""
-        reach = self.order - 1
+        reach = max(self.order - 1, 1)
         stream = np.full(len(tokens) + reach, EOS, np.int32)
         stream[reach:] = tokens
         scores = np.empty(len(tokens))
         for low in range(0, len(tokens), BLOCK):
             block = stream[low : low + BLOCK + reach]
-            scores[low : low + BLOCK] = self._probabilities(block)[reach:]
+            scores[low : low + BLOCK] = self._probabilities(block)[-(len(block) - reach) :]
         with np.errstate(divide="ignore"):
             return np.log(scores, out=scores)
 
     def _probabilities(self, stream: Ids) -> NDArray[np.float64]:
-        """Return p of each token given those before it in the stream: one pass an order."""
-        p = self.layers[0].probabilities[stream].astype(np.float64)
-        missed = context_lengths(stream, self.order - 1) if self.unseen != 1 else None
-        ends = np.flatnonzero(stream == EOS)
-        nodes = stream  # of the (k - 1)-gram that ends at each position, -1 for none
-        for lower, layer in zip(self.layers, self.layers[1:], strict=False):
-            before = np.flatnonzero(nodes[:-1] >= 0)
-            contexts, where = nodes[before], before + 1
-            found = layer.nodes.find(contexts, stream[where])
-            p[where] *= lower.backoffs.take(contexts)
-            hit = np.flatnonzero(found >= 0)
-            p[where.take(hit)] = layer.probabilities.take(found.take(hit))
+        """Return p of each token of a stream but the first, given those before it.
+
+        One pass an order. An n-gram that was found is the context of the token after it.
+        """
+        words = stream[1:]
+        p = self.layers[0].probabilities.take(words).astype(np.float64)
+        at, contexts = np.arange(len(words)), stream[:-1]  # tokens whose context the model has
+        missed = context_lengths(stream, self.order - 1)[1:] if self.unseen != 1 else None
+        for lower, layer in pairwise(self.layers):
+            here = words.take(at)
+            found, hit = layer.nodes.locate(contexts, here)
+            q = p.take(at)
+            q *= lower.backoffs.take(contexts)
+            right = np.flatnonzero(hit)
+            found = found.take(right)
+            q[right] = layer.probabilities.take(found)
+            p[at] = q
             if missed is not None:
-                missed[where] -= 1
-            nodes = np.full(len(stream), -1, np.int32)
-            nodes[where] = found
-            nodes[ends] = -1  # no context reaches across a sentence end
+                missed[at] -= 1
+            goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
+            at, contexts = at.take(right.take(goes_on)) + 1, found.take(goes_on)
+            if len(at) and at[-1] == len(words):
+                at, contexts = at[:-1], contexts[:-1]
         return p if missed is None else p * self.unseen**missed
+
+    def index(self) -> None:
+        """Make hash tables of the n-grams: scoring is then faster, also what was loaded.
+
+        It takes about as long as scoring as many tokens as there are n-grams.
+        """
+        for layer in self.layers[1:]:
+            _ = layer.nodes.table
 
     def next_probabilities(self, contexts: Sequence[Ids]) -> NDArray[np.float64]:
         """Return p of each word after each context, shape (len(contexts), V)."""

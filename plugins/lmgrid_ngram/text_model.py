@@ -1,0 +1,65 @@
+"""An n-gram model that takes text: a vocabulary and a backoff model, without a grid around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmgrid_ngram import storage
+from lmgrid_ngram.arpa_reader import read_arpa
+from lmgrid_ngram.arpa_writer import write_arpa
+from lmgrid_ngram.backoff import BackoffModel
+from lmgrid_ngram.encoder import Encoder, by_frequency
+from lmgrid_ngram.model import NGramModel
+
+if TYPE_CHECKING:
+    from lmgrid.spec import LogProbs
+    from lmgrid_ngram.parts import NGram
+
+WORDS = "words.txt"
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model and the word of each of its ids."""
+
+    words: tuple[bytes, ...]
+    model: BackoffModel
+
+    @classmethod
+    def learn(cls, text: bytes, options: NGram) -> TextModel:
+        """Estimate a model from UTF-8 text, a sentence a line, words separated by white space."""
+        encoder = Encoder()
+        tokens = encoder.learn(text)
+        words, tokens = by_frequency(encoder.words(), tokens)
+        del encoder
+        model = NGramModel(options, len(words))
+        model.learn(tokens)
+        return cls(tuple(words), model.fitted)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return Encoder(self.words)
+
+    def score(self, text: bytes) -> LogProbs:
+        """Return ln p of each word and each line's end, in the order of the text."""
+        return self.model.score(self.encoder.encode(text))
+
+    def save(self, folder: Path) -> None:
+        """Write the model into an existing folder."""
+        (folder / WORDS).write_bytes(b"\n".join(self.words))
+        storage.save(self.model, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> TextModel:
+        return cls(tuple((folder / WORDS).read_bytes().split(b"\n")), storage.load(folder))
+
+    def write_arpa(self, path: Path) -> None:
+        write_arpa(self.model, [word.decode() for word in self.words], path)
+
+    @classmethod
+    def read_arpa(cls, path: Path) -> TextModel:
+        arpa = read_arpa(path)
+        return cls(tuple(word.encode() for word in arpa.words), arpa.model)

@@ -1,0 +1,83 @@
+"""Text to ids to scores: the array encoder against the core's, and models of text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmgrid.text import RawText, TextOptions, encode
+from lmgrid_ngram import encoder as encoding
+from lmgrid_ngram.encoder import Encoder, EncodingError, by_frequency
+from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.text_model import TextModel
+
+LETTERS = st.text(alphabet="ab\x00\x1f\té \n", min_size=1, max_size=80)
+TEXT = "the students opened their books\nthe students opened their minds\n" * 20
+
+
+@given(LETTERS, st.integers(1, 5))
+def test_the_encoder_agrees_with_the_core(text: str, times: int) -> None:
+    """Vocabulary, order of ids and tokens are those of ``lmgrid.text``, for words of any bytes."""
+    text = (text * times).rstrip("\n") + "\n"
+    core = encode(RawText(text, "a\n", "a\n"), TextOptions())
+    learner = Encoder()
+    tokens = learner.learn(text.encode())
+    words, tokens = by_frequency(learner.words(), tokens)
+    assert tuple(word.decode() for word in words) == core.vocabulary.words
+    assert np.array_equal(tokens, core.train.tokens)
+    assert np.array_equal(Encoder(words).encode(text.encode()), core.train.tokens)
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text read line by line gives the ids of one read at once."""
+    text = TEXT.encode()
+    whole = Encoder().learn(text)
+    monkeypatch.setattr(encoding, "BLOCK", 1)
+    assert np.array_equal(Encoder().learn(text), whole)
+
+
+def test_words_with_one_key_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long words whose keys collide have ids of their own, and are found again."""
+    monkeypatch.setattr(encoding, "_MIX", np.uint64(0))  # words of one length have one key
+    text = b"aaaaaaaa1 bbbbbbbb1 cccccccc1 aaaaaaaa1\n"
+    assert Encoder().learn(text).tolist() == [2, 3, 4, 2, 1]
+
+
+def test_unknown_words_are_unk() -> None:
+    """A word outside the vocabulary has id 0, long or short."""
+    known = Encoder([b"<unk>", b"<eos>", b"books"])
+    text = b"books bookshelf book books-and-bookshelves\n\nbooks"
+    assert known.encode(text).tolist() == [2, 0, 0, 0, 1, 1, 2, 1]
+
+
+def test_the_mark_of_sentence_ends_is_refused_in_a_text() -> None:
+    """A literal ``<eos>`` would be taken for a line's end."""
+    with pytest.raises(EncodingError, match="holds the word <eos>"):
+        Encoder().learn(b"a <eos> b\n")
+
+
+def test_a_large_vocabulary_grows() -> None:
+    """Tables are made anew as words come, and lose none."""
+    text = " ".join(f"word-{i}" for i in range(30_000)).encode()
+    learner = Encoder()
+    assert np.array_equal(learner.learn(text), [*range(2, 30_002), 1])
+    assert learner.words()[2:] == text.split()
+
+
+@pytest.mark.parametrize("form", ["folder", "arpa"])
+def test_a_text_model_is_kept(form: str, tmp_path: Path) -> None:
+    """From text to a model, to disk and back, to the scores of a text."""
+    model = TextModel.learn(TEXT.encode(), NGram(order=3))
+    if form == "folder":
+        model.save(tmp_path)
+        again = TextModel.load(tmp_path)
+    else:
+        model.write_arpa(tmp_path / "m.arpa.gz")
+        again = TextModel.read_arpa(tmp_path / "m.arpa.gz")
+    text = b"the students opened their exams\n"
+    assert model.score(text).shape == (6,)
+    np.testing.assert_allclose(again.score(text), model.score(text), atol=1e-5)
