@@ -56,8 +56,8 @@ class Words:
 
     def take(self, which: Places) -> Words:
         """Return some of the words."""
-        parts = (self.begins, self.lengths, self.keys)
-        return Words(self.chunks, *(part.take(which) for part in parts), self.line_ends)
+        begins, lengths = self.begins.take(which), self.lengths.take(which)
+        return Words(self.chunks, begins, lengths, self.keys.take(which), self.line_ends)
 
 
 def blocks(data: bytes) -> Iterator[Words]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from lmgrid.spec import Progress, Recipe, Sizes
 from lmgrid_ngram import storage
 from lmgrid_ngram.count import count
+from lmgrid_ngram.merge import Runs, count_in_runs
+from lmgrid_ngram.room import Disk, Memory
 from lmgrid_ngram.smoothing import Evidence, estimate
 
 if TYPE_CHECKING:
@@ -31,9 +35,11 @@ class NGramError(ValueError):
 class NGramModel:
     """An n-gram language model over ids 0 to ``vocabulary - 1``."""
 
-    def __init__(self, options: NGram, vocabulary: int) -> None:
+    def __init__(self, options: NGram, vocabulary: int, folder: Path | None = None) -> None:
         self.options = options
         self.vocabulary = vocabulary
+        self.folder = folder or Path(tempfile.gettempdir())  # for counts that memory cannot hold
+        self._room: Disk | None = None  # its files hold the arrays of a model made on disk
         self._fitted: BackoffModel | None = None
 
     @property
@@ -49,15 +55,35 @@ class NGramModel:
         yield Progress(tokens=len(train), train_nats=-float(self.score(train[:GLANCE]).mean()))
 
     def learn(self, train: Tokens) -> None:
-        """Count and estimate."""
+        """Count and estimate; on disk, where memory would not do."""
         tokens = check_tokens(train, self.vocabulary)
         if len(tokens) < 2:
             raise NGramError(
                 f"the training text has {len(tokens)} tokens, too few to count; "
                 "give at least one sentence"
             )
-        counts = count(tokens, self.options.order, self.vocabulary)
-        self._fitted = estimate(Evidence(tokens, counts), self.options)
+        budget = memory_budget(self.options.memory)
+        if len(tokens) * bytes_per_token(self.options.order) <= budget:
+            counts = count(tokens, self.options.order, self.vocabulary)
+            self._fitted = estimate(Evidence(tokens, counts, Memory()), self.options)
+        else:
+            self._learn_on_disk(tokens, budget)
+
+    def _learn_on_disk(self, tokens: Tokens, budget: int) -> None:
+        options = self.options
+        try:
+            self._room = Disk(self.folder)
+            runs = Runs(max(budget // bytes_per_token(options.order), 2), self._room)
+            counts = count_in_runs(tokens, options.order, self.vocabulary, runs)
+            self._fitted = estimate(Evidence(tokens, counts, self._room), options)
+        except OSError as error:
+            if self._room:
+                self._room.close()
+            raise NGramError(
+                f"counting in {self.folder} failed: {error.strerror}; it needs about "
+                f"{len(tokens) * bytes_per_token(options.order) >> 20} MB there, or the option "
+                "memory set higher"
+            ) from error
 
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
@@ -74,6 +100,12 @@ class NGramModel:
         """Return how many n-grams, with what they weigh on disk and in memory."""
         arrays = storage.arrays(self.fitted).values()
         return Sizes(sum(map(len, arrays)), sum(array.nbytes for array in arrays))
+
+    def close(self) -> None:
+        """Forget the model, and remove the files of one made on disk."""
+        self._fitted = None
+        if self._room:
+            self._room.close()
 
     def save(self, folder: Path) -> None:
         storage.save(self.fitted, folder)
@@ -94,3 +126,17 @@ def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:
             "encode the text with the vocabulary of this model"
         )
     return ids
+
+
+def memory_budget(megabytes: int | None) -> int:
+    """Return how many bytes counting may take; by default a quarter of the machine's."""
+    return psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
+
+
+def bytes_per_token(order: int) -> int:
+    """Return what counting and estimating take for each token, about, where few n-grams repeat.
+
+    Sorting: the text and two buffers of eight bytes. Each order: word, count, suffix, first child,
+    probability and backoff weight, four bytes each.
+    """
+    return 24 + 20 * order

@@ -93,7 +93,7 @@ class NGram(ModelPart):
     def make(self, context: Context) -> NGramModel:
         from lmgrid_ngram.model import NGramModel
 
-        return NGramModel(self, len(context.vocabulary))
+        return NGramModel(self, len(context.vocabulary), context.cache)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,8 @@ class _Family:
         left, room = self.left(self.p)[self.parents], self.left(self.below)[self.parents]
         new = np.log((left + self.p) / (room + self.below))
         seen = self.p * (np.log(self.p) - np.log(np.maximum(self.below, TINY)) - new)
-        return histories[self.parents] * (seen + left * (np.log(left / room) - new))
+        loss: Floats = histories[self.parents] * (seen + left * (np.log(left / room) - new))
+        return loss
 
     def backoffs(self, keep: Bools) -> Floats:
         """Return the backoff weights with which the kept n-grams and the others sum to one."""

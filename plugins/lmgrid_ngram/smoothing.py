@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.room import Room
 
     Ids = NDArray[np.int32]
     Weights = NDArray[np.floating]
@@ -35,6 +36,7 @@ class Evidence:
 
     tokens: Ids  # (n,)
     counts: Counts
+    room: Room  # for what is as large as the counts
 
     @property
     def raw(self) -> list[Ids]:
@@ -62,7 +64,7 @@ def estimate(evidence: Evidence, options: NGram) -> BackoffModel:
 
 def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
     """D1, D2 and D3+ for each order; lower orders from continuation counts."""
-    adjusted = continuation_counts(evidence.counts)
+    adjusted = continuation_counts(evidence)
     n = [discounts.counts_of_counts(c) for c in adjusted]
     if options.kenlm_quirk:
         quirk.rebook(n, evidence, adjusted)
@@ -72,7 +74,7 @@ def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
 
 def kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
     """One discount for each order; lower orders from continuation counts."""
-    adjusted = continuation_counts(evidence.counts)
+    adjusted = continuation_counts(evidence)
     lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in adjusted)
     return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
 
@@ -182,27 +184,22 @@ BACKOFF = ("katz", "absolute")
 # ---------------------------------------------------------------- order by order
 
 
-def continuation_counts(counts: Counts) -> list[Ids]:
+def continuation_counts(evidence: Evidence) -> list[Ids]:
     """Return the counts that Kneser-Ney smoothing uses, order by order.
 
     Below the highest order it is the number of different words before an n-gram (Kneser and Ney
     1995). Nothing can stand before an n-gram that begins a sentence: it keeps its own count.
     """
-    adjusted = []
+    counts, adjusted = evidence.counts, []
     for k, (level, above) in enumerate(pairwise(counts.levels), start=1):
-        different = _occurrences(above.suffixes, len(level))
+        different = evidence.room.zeros(len(level), np.int32)
+        for low in range(0, len(above), BLOCK):  # an int32 one: another type is 20 times slower
+            suffixes = above.suffixes[low : low + BLOCK].astype(np.intp)
+            np.add.at(different, suffixes, np.int32(1))
         if k > 1:
             different[counts.opening(k)] = level.counts[counts.opening(k)]
         adjusted.append(different)
     return [*adjusted, counts.levels[-1].counts]
-
-
-def _occurrences(values: Ids, size: int) -> Ids:
-    """Return how often each of 0 to ``size - 1`` is among the values."""
-    total = np.zeros(size, np.int32)
-    for low in range(0, len(values), BLOCK):  # an int32 one: another type is 20 times slower
-        np.add.at(total, values[low : low + BLOCK].astype(np.intp), np.int32(1))
-    return total
 
 
 def _stack(
@@ -218,8 +215,12 @@ def _stack(
     lower: Weights = np.full(1, 1 / evidence.vocabulary, precision)
     probabilities, backoffs = [], []
     for k, smoother in enumerate(smoothers):
-        minimum = options.min_count(k + 1)
-        lower, freed = _weigh(levels[k], (c[k], minimum), lower, smoother)
+        made = (
+            evidence.room.zeros(len(levels[k]), precision),
+            evidence.room.zeros(len(levels[k].nodes.starts) - 1, np.float32),
+        )
+        _weigh(levels[k], (c[k], options.min_count(k + 1), lower), smoother, made)
+        lower, freed = made
         probabilities.append(lower.astype(np.float32, copy=False))
         backoffs.append(freed)
     backoffs = [*backoffs[1:], np.zeros(0, np.float32)]
@@ -228,21 +229,21 @@ def _stack(
 
 
 def _weigh(
-    level: Level, c: tuple[Ids, int], lower: Weights, smoother: Smoother
-) -> tuple[Weights, NDArray[np.float32]]:
-    """Return p of each n-gram of a level, and the backoff weight of each of its contexts.
+    level: Level,
+    given: tuple[Ids, int, Weights],
+    smoother: Smoother,
+    made: tuple[Weights, Weights],
+) -> None:
+    """Fill in p of each n-gram of a level, and the backoff weight of each of its contexts.
 
-    ``c`` is the count of each n-gram, and how often it must occur to be kept.
+    Given are the counts, how often an n-gram must occur to be kept, and p of the order below.
     """
-    starts, (adjusted, minimum) = level.nodes.starts, c
-    probabilities = np.empty(len(level), lower.dtype)
-    backoffs = np.empty(len(starts) - 1, np.float32)
+    starts, (counts, minimum, lower), (probabilities, backoffs) = level.nodes.starts, given, made
     for block in level.nodes.blocks():
         kids = level.nodes.children(block)
         local = starts[block.start : block.stop + 1] - starts[block.start]
         below = lower.take(level.suffixes[kids]).astype(np.float64, copy=False)
         dropped = level.counts[kids] < minimum if minimum > 1 else None
-        result = smoother(Families(adjusted[kids], local, below, dropped))
+        result = smoother(Families(counts[kids], local, below, dropped))
         probabilities[kids] = result.kept
         backoffs[block] = np.where(local[1:] > local[:-1], result.freed, 1.0)
-    return probabilities, backoffs

@@ -18,9 +18,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Ids = NDArray[np.int32]
     Integers = NDArray[np.integer]
     Bools = NDArray[np.bool_]
-    Answer = tuple[Integers, Bools, Integers]  # nodes, whether they are right, which to look at
+    Answer = tuple[Ids, Bools, Integers]  # nodes, whether they are right, which to look at
 
 EOS = 1  # ends a sentence as a word, begins one as a context
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
@@ -46,12 +47,12 @@ class Nodes:
             parents[self.children(block)] = np.repeat(contexts, fanout)
         return parents
 
-    def find(self, contexts: Integers, words: Integers) -> Integers:
+    def find(self, contexts: Integers, words: Integers) -> Ids:
         """Return the node of each word after each context, -1 where there is none; shape (n,)."""
         found, hit = self.locate(contexts, words)
-        return np.where(hit, found, np.int32(-1))
+        return np.where(hit, found, np.int32(-1)).astype(np.int32, copy=False)
 
-    def locate(self, contexts: Integers, words: Integers) -> tuple[Integers, Bools]:
+    def locate(self, contexts: Integers, words: Integers) -> tuple[Ids, Bools]:
         """Return a node for each word after each context, and whether it is the right one."""
         if not (len(self) and len(words)):
             return np.zeros(len(words), np.int32), np.zeros(len(words), np.bool_)
@@ -69,7 +70,7 @@ class Nodes:
         self.table.probe(slots.take(wrong), query.take(wrong), (found, hit, wrong))
         return found, hit
 
-    def _search(self, contexts: Integers, words: Integers, which: Integers) -> Integers:
+    def _search(self, contexts: Integers, words: Integers, which: Integers) -> Ids:
         """Return where each of the words that it is asked for would stand."""
         query = contexts.take(which).astype(np.uint64)
         query <<= np.uint64(32)

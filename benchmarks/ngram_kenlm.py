@@ -1,0 +1,46 @@
+"""Holds modified Kneser-Ney against KenLM's perplexities on WikiText-2.
+
+    python -m lmgrid_benchmarks.ngram_kenlm wikitext-2.zip
+
+The zip file holds train.txt and test.txt. Every line is a sentence, blank ones too; the literal
+``<unk>`` is an ordinary word, written ``[unk]``. Exits 1 where an order is off by more than 2e-4.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.text_model import TextModel
+
+KENLM = {2: 263.960, 3: 226.051, 4: 221.344, 5: 220.139}  # lmplz -o N, no pruning
+TOLERANCE = 2e-4
+
+
+def main() -> int:
+    """Print the perplexity of each order, with and without KenLM's quirk, beside KenLM's."""
+    with zipfile.ZipFile(Path(sys.argv[1])) as archive:
+        train, test = (
+            archive.read(f"{split}.txt").replace(b"<unk>", b"[unk]") for split in ("train", "test")
+        )
+    worst = 0.0
+    print("order      KenLM      ours   relative   with quirk   relative")
+    for order, expected in KENLM.items():
+        ours, quirky = (perplexity(train, test, order, quirk) for quirk in (False, True))
+        off, quirk_off = ours / expected - 1, quirky / expected - 1
+        print(f"{order:5}{expected:11.3f}{ours:10.3f}{off:11.1e}{quirky:13.3f}{quirk_off:11.1e}")
+        worst = max(worst, abs(off))
+    return int(worst > TOLERANCE)
+
+
+def perplexity(train: bytes, test: bytes, order: int, quirk: bool) -> float:
+    model = TextModel.learn(train, NGram(order=order, kenlm_quirk=quirk))
+    return float(np.exp(-model.score(test).mean()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

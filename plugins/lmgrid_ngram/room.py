@@ -1,0 +1,59 @@
+"""Where large arrays live: in memory, or in files of a folder that goes with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+
+class Room(Protocol):
+    """Makes arrays of zeros."""
+
+    def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]: ...
+
+
+class Memory:
+    """Arrays as usual."""
+
+    def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        return np.zeros(size, dtype)
+
+
+class Disk:
+    """Arrays as files that are mapped; the operating system keeps in memory what it can.
+
+    The folder lives as long as this object. The space of a file is taken when it is made: a disk
+    that is full is an OSError then, not a crash when a page is written.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="ngram-", dir=parent))
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._files = 0
+
+    def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        if not size:
+            return np.zeros(0, dtype)
+        self._files += 1
+        path = self._folder / str(self._files)
+        length = size * np.dtype(dtype).itemsize
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, length)
+            else:
+                file.truncate(length)
+        return np.memmap(path, dtype, mode="r+", shape=(size,))
+
+    def close(self) -> None:
+        """Remove the files; arrays that are still mapped stay readable."""
+        self._remove()
