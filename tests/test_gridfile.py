@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lmgrid.cpu import Cpu, Processor
 from lmgrid.grid import Budget, Cell, Grid, GridError, KernelCell
 from lmgrid.gridfile import Asked, read_grid
+from lmgrid.plugin import CORE, Plugin, Provided
 from lmgrid.record import Inputs
-from lmgrid.registry import CORE, Plugin, Provided, Registry
+from lmgrid.registry import Registry
 from lmgrid.spec import (
     CorpusPart,
     Device,
@@ -681,7 +682,7 @@ def test_a_built_in_without_its_extra_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that needs torch says how to install it, where torch is not."""
-    monkeypatch.setattr("lmgrid.registry._importable", lambda module: False)
+    monkeypatch.setattr("lmgrid.plugin._importable", lambda module: False)
     path = tmp_path / "mine.toml"
     path.write_text(CORPUS.replace("words", "kjv") + '[[models]]\nname = "rnn"\n')
     with pytest.raises(GridError, match=r"models\[0\].name: model 'rnn' needs torch: pip install"):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from lmgrid.cpu import Cpu
 from lmgrid.grid import KernelCell
 from lmgrid.kernel import compare, difference, distance
+from lmgrid.plugin import CORE, Plugin, Provided
 from lmgrid.record import Circumstances, Inputs, KernelRecord
-from lmgrid.registry import CORE, Plugin, Provided, Registry
+from lmgrid.registry import Registry
 from lmgrid.spec import Kernel, KernelPart
 
 Twin = Callable[..., Any]

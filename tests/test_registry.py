@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from lmgrid.cli import main
 from lmgrid.grid import GridError, PartError
-from lmgrid.registry import Plugin, Registry
+from lmgrid.plugin import Plugin
+from lmgrid.registry import Registry
 
 HONEST = """
     from dataclasses import dataclass

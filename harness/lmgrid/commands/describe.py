@@ -26,7 +26,7 @@ from lmgrid.errors import Mistake
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from lmgrid.registry import Provided
+    from lmgrid.plugin import Provided
 
 _WORDS = {
     Path: "file",

@@ -12,7 +12,7 @@ from lmgrid.commands.asking import JSON_OPTION
 from lmgrid.commands.screen import show_json, show_tables
 
 if TYPE_CHECKING:
-    from lmgrid.registry import Plugin
+    from lmgrid.plugin import Plugin
 
 
 @click.command()
