@@ -12,7 +12,7 @@ import pandas as pd
 from lmgrid.statistics import CONFIDENCE, holm, mean_interval, paired_p_value
 
 WHO = ("corpus", "model", "optimizer", "regularizers", "device", "threads", "budget")
-ALWAYS_SHOWN = ("model", "optimizer", "regularizers")
+TRAINING = ("optimizer", "regularizers")
 TIED = "≈"
 SHARED = "~"
 
@@ -78,7 +78,7 @@ def tables(frame: pd.DataFrame) -> tuple[Table, ...]:
 def overview(frame: pd.DataFrame) -> Table:
     """Return the table that ``lmgrid run`` prints: perplexity, time and size in one."""
     columns = (
-        _Column("test perplexity", _perplexity("test_perplexity")),
+        _Column("test perplexity", _perplexity("test_perplexity"), ranks=True),
         _Column("valid", lambda g: _number(g.mean("valid_perplexity"), ".1f")),
         _Column("train s", lambda g: _shared(g) + _number(g.mean("train_seconds"), ".2f")),
         _Column("train tokens/s", lambda g: _rate(g, "train_tokens_per_second")),
@@ -91,7 +91,7 @@ def overview(frame: pd.DataFrame) -> Table:
 def details(frame: pd.DataFrame) -> tuple[Table, ...]:
     """Return the tables of perplexity, of time and of sizes."""
     perplexity = (
-        _Column("test", _perplexity("test_perplexity")),
+        _Column("test", _perplexity("test_perplexity"), ranks=True),
         _Column("valid", _perplexity("valid_perplexity")),
         _Column("test without unknowns", _perplexity("test_perplexity_known")),
         _Column("bits/character", lambda g: _bits(g, "bits_per_character")),
@@ -125,23 +125,22 @@ def details(frame: pd.DataFrame) -> tuple[Table, ...]:
 class _Column:
     head: str
     cell: Callable[[_Group], str]
+    ranks: bool = False  # the lines are ranked by it, and verdicts stand in it
 
 
 def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[_Column]) -> Table:
     groups = _groups(frame)
-    shown = [i for i, key in enumerate(WHO) if key in ALWAYS_SHOWN or _varies(groups, i)]
-    if any(
-        "pseudo_perplexity" in g.rows and g.rows["pseudo_perplexity"].notna().any() for g in groups
-    ):
+    shown = [i for i, key in enumerate(WHO) if key == "model" or _tells(groups, i)]
+    ranked = columns[0].ranks
+    if ranked and frame["pseudo_perplexity"].notna().any():
         columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
-    best, tied = _verdicts(groups)
+    best, tied = _verdicts(groups) if ranked else (frozenset[int](), frozenset[int]())
     rows = []
     for i, group in enumerate(groups):
         who = tuple(group.who[j] or "–" for j in shown)
-        figures = [column.cell(group) for column in columns]
-        if i in tied and figures[0] != "–":
-            figures[0] += f" {TIED}"
-        rows.append((*who, str(len(group.rows)), *figures))
+        first, *others = (column.cell(group) for column in columns)
+        mark = f" {TIED}" if i in tied else ""
+        rows.append((*who, str(len(group.rows)), first + mark, *others))
     head = (*(WHO[j] for j in shown), "seeds", *(column.head for column in columns))
     notes = _notes(frame, groups, tied)
     return Table(*name, head, tuple(rows), len(columns) + 1, best, notes)
@@ -160,9 +159,13 @@ def _rank(perplexity: float) -> tuple[bool, float]:
     return math.isnan(perplexity), perplexity
 
 
-def _varies(groups: Sequence[_Group], index: int) -> bool:
-    """Whether a column tells lines apart; what a part cannot feel is empty and tells nothing."""
-    return len({group.who[index] for group in groups} - {""}) > 1
+def _tells(groups: Sequence[_Group], index: int) -> bool:
+    """Whether a column has something to say; what a part cannot feel is empty.
+
+    Optimizers and regularizers are shown where there are any, the rest where it tells lines apart.
+    """
+    found = {group.who[index] for group in groups} - {""}
+    return len(found) > (0 if WHO[index] in TRAINING else 1)
 
 
 def _verdicts(groups: Sequence[_Group]) -> tuple[frozenset[int], frozenset[int]]:
@@ -297,7 +300,7 @@ def _shared(group: _Group) -> str:
 def _bits(group: _Group, column: str) -> str:
     """An unknown token hides characters, so that its bits are only a lower bound."""
     text = _number(group.mean(column), ".3f")
-    return f"≥ {text}" if group.mean("unknown_rate") > 0 and text != "–" else text
+    return f"≥ {text}" if group.mean("unknown_rate") > 0 and text not in ("–", "∞") else text
 
 
 def _seconds(value: float) -> str:

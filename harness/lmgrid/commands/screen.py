@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lmgrid.summary import Table
 
-PIPE_WIDTH = 160
+PIPE_WIDTH = 1_000  # tables are as wide as they need to be where no terminal breaks lines
 
 
 def say(text: str) -> None:
