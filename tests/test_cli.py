@@ -148,7 +148,7 @@ def test_rows_are_csv_with_the_promised_columns(lmgrid: Invoke, grid: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("form", "mark"), [("markdown", "| --- |"), ("csv", "model,optimizer"), ("latex", r"\toprule")]
+    ("form", "mark"), [("markdown", "| --- |"), ("csv", "model,seeds"), ("latex", r"\toprule")]
 )
 def test_each_format_is_written(lmgrid: Invoke, grid: str, form: str, mark: str) -> None:
     """Tables come as markdown, CSV and LaTeX."""
