@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import NGram, Smoothing
 
@@ -109,3 +110,66 @@ def test_scores_are_the_predictions(text: list[int], order: int) -> None:
     scores = model.score(np.array(text))
     for i, token in enumerate(text):
         assert after(model, *text[:i])[token] == pytest.approx(np.exp(scores[i]))
+
+
+def test_jelinek_mercer_learns_what_to_trust() -> None:
+    """Where the next word is certain, the weight of the highest order comes near one."""
+    model = learn([A, B, C, 1] * 200, NGram(order=3, smoothing="jelinek-mercer"))
+    assert after(model, A, B)[C] > 0.99
+
+
+def test_min_counts_leave_rare_ngrams_out() -> None:
+    """Bigrams seen once go; what they had is given to the words by the unigrams."""
+    tokens = [A, B, 1, A, B, 1, A, C, 1]
+    model = learn(tokens, NGram(order=2, smoothing="witten-bell", min_counts=(2,)))
+    # kept: <s> a 3, a b 2, b <eos> 2; after a: (2 + 2 p(b)) / 5 for b, 3/5 of p for the others
+    unigram = after(learn(tokens, NGram(order=1, smoothing="witten-bell")))
+    assert len(model.fitted.layers[1].nodes) == 3
+    assert after(model, A)[C] == pytest.approx(0.6 * unigram[C])
+    assert after(model, A).sum() == pytest.approx(1)
+
+
+def test_pruning_takes_the_least_useful_first() -> None:
+    """A higher threshold keeps fewer n-grams, and loses a little more of the training text."""
+    tokens = zipfian(3_000, 40, seed=3)
+    sizes, nats = [], []
+    for threshold in (0.0, 1e-5, 1e-4):
+        model = learn(tokens.tolist(), NGram(order=3, prune=threshold), 40)
+        sizes.append(sum(len(layer.nodes) for layer in model.fitted.layers))
+        nats.append(-model.score(tokens).mean())
+        assert after(model, A, B).sum() == pytest.approx(1, abs=1e-6)
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert nats[0] < nats[1] < nats[2]
+
+
+def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
+    """Independent words: bigrams tell nothing new, and hardly one survives."""
+    random = np.random.default_rng(0)
+    tokens = [int(t) for t in random.choice([1, A, B, C], size=20_000, p=[0.1, 0.5, 0.3, 0.1])]
+    model = learn(tokens, NGram(order=2, prune=1e-3))
+    assert len(model.fitted.layers[1].nodes) <= 2
+
+
+def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
+    """The word that appears last in the text counts as often as it stands there."""
+    from lmgrid_ngram.quirk import last_ngram
+
+    tokens = np.array([A, B, 1, B, A, 1, A, C, C, 1, B, C, 1], np.int32)
+    assert last_ngram(tokens, 3, 5).tolist() == [A, C, C]
+    assert last_ngram(tokens[:6], 3, 5).tolist() == [1, A, B]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"order": 0},
+        {"delta": -1.0},
+        {"smoothing": "mle", "prune": 0.1},
+        {"smoothing": "add-delta", "min_counts": (2,)},
+        {"min_counts": (2, 1)},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    """Order 0, a negative delta, cut-offs without a lower order, cut-offs that fall."""
+    with pytest.raises(ValueError, match=r"order is 0|delta is -1|nowhere to put|min_counts are"):
+        NGram(**options)  # type: ignore[arg-type]

@@ -41,10 +41,15 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_with_one_key_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long words whose keys collide have ids of their own, and are found again."""
-    monkeypatch.setattr(encoding, "_MIX", np.uint64(0))  # words of one length have one key
-    text = b"aaaaaaaa1 bbbbbbbb1 cccccccc1 aaaaaaaa1\n"
-    assert Encoder().learn(text).tolist() == [2, 3, 4, 2, 1]
+    """Long words whose keys collide have ids of their own, and are found again.
+
+    Mixing by 1 makes the key of sixteen bytes (first half + 16) ^ second half.
+    """
+    monkeypatch.setattr(encoding, "_MIX", np.uint64(1))
+    text = b"AAAAAAAAqqqqqqqq aqqqqqqqQAAAAAAA AAAAAAAAqqqqqqqq\n"
+    words = next(iter(encoding.blocks(text)))
+    assert words.keys[0] == words.keys[1]
+    assert Encoder().learn(text).tolist() == [2, 3, 2, 1]
 
 
 def test_unknown_words_are_unk() -> None:
@@ -81,3 +86,18 @@ def test_a_text_model_is_kept(form: str, tmp_path: Path) -> None:
     text = b"the students opened their exams\n"
     assert model.score(text).shape == (6,)
     np.testing.assert_allclose(again.score(text), model.score(text), atol=1e-5)
+
+
+def test_the_next_words_after_a_context() -> None:
+    """``books`` and ``minds`` follow equally often, and nothing else does."""
+    model = TextModel.learn(TEXT.encode(), NGram(order=4, smoothing="mle"))
+    assert model.predict("the students opened their", top=2) == [("books", 0.5), ("minds", 0.5)]
+
+
+def test_sampled_text_repeats_with_its_seed() -> None:
+    """A sample is a text of the model's words, the same for the same seed."""
+    model = TextModel.learn(TEXT.encode(), NGram(order=4, smoothing="mle"))
+    text = model.sample(12, seed=1)
+    assert text == model.sample(12, seed=1)
+    sentences = {"the students opened their books", "the students opened their minds"}
+    assert set(text.strip().split("\n")) <= sentences

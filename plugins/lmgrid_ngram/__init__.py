@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import KernelPart, ModelPart, hookimpl
-from lmgrid_ngram.parts import NGram, NGramCount
+from lmgrid_ngram.parts import NGram, NGramCount, NGramEstimate, NGramScore
 
 
 @hookimpl
@@ -15,4 +15,8 @@ def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
 
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
-    return {"ngram-count": NGramCount}
+    return {
+        "ngram-count": NGramCount,
+        "ngram-estimate": NGramEstimate,
+        "ngram-score": NGramScore,
+    }

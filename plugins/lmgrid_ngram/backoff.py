@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int32]
     Weights = NDArray[np.float32]
 
-BLOCK = 1 << 17  # tokens scored at once
+BLOCK = 1 << 16  # tokens scored at once
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class BackoffModel:
         """
         words = stream[1:]
         p = self.layers[0].probabilities.take(words).astype(np.float64)
-        at, contexts = np.arange(len(words)), stream[:-1]  # tokens whose context the model has
+        at = np.arange(len(words))  # the tokens whose context the model has
+        contexts = stream[:-1].astype(np.intp)
         missed = context_lengths(stream, self.order - 1)[1:] if self.unseen != 1 else None
         for lower, layer in pairwise(self.layers):
             here = words.take(at)
@@ -77,7 +78,7 @@ class BackoffModel:
             q = p.take(at)
             q *= lower.backoffs.take(contexts)
             right = np.flatnonzero(hit)
-            found = found.take(right)
+            found = found.take(right).astype(np.intp)
             q[right] = layer.probabilities.take(found)
             p[at] = q
             if missed is not None:

@@ -177,15 +177,19 @@ class Encoder:
             slots = (slots[~done] + 1) & (len(self._slots) - 1)
 
     def _same(self, ids: Ids, words: Words, which: Places) -> NDArray[np.bool_]:
-        """Return whether words of one length have the bytes of their ids, eight at a time."""
+        """Return whether words have the bytes of their ids, whose key and length they have.
+
+        The first eight bytes then follow from the others.
+        """
         same = np.ones(len(which), np.bool_)
-        i, rest = 0, np.arange(len(which))
+        lengths = words.lengths.take(which)
+        i, rest = 1, np.flatnonzero(lengths > 8)
         while len(rest):
             place = self._begins.take(ids.take(rest), mode="clip") + i
             mine = self._pool.take(place, mode="clip")
             same[rest] &= mine == words.chunk(i, which.take(rest))
             i += 1
-            rest = rest[words.lengths.take(which.take(rest)) > 8 * i]
+            rest = rest[lengths.take(rest) > 8 * i]
         return same
 
     def _add(self, words: Words) -> None:

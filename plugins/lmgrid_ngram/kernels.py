@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid.spec import Kernel
+from lmgrid_ngram.backoff import BackoffModel
 from lmgrid_ngram.count import count
+from lmgrid_ngram.discounts import counts_of_counts, modified
+from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.room import Memory
+from lmgrid_ngram.smoothing import Evidence, modified_kneser_ney
 from lmgrid_ngram.trie import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.parts import NGramCount
+    from lmgrid.spec import LogProbs
+    from lmgrid_ngram.parts import OnZipfianText
 
     Ids = NDArray[np.int32]
 
@@ -30,7 +36,7 @@ def zipfian(tokens: int, vocabulary: int, seed: int) -> Ids:
 # ---------------------------------------------------------------- counting
 
 
-def counting(size: NGramCount) -> Kernel:
+def counting(size: OnZipfianText) -> Kernel:
     """Count the n-grams of every order up to the size's: a dictionary against sorted keys."""
 
     def sample(seed: int) -> tuple[Ids, int, int]:
@@ -65,3 +71,110 @@ def count_by_sort(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.
         table = np.column_stack((ngrams, level.counts)).astype(np.int64)
         tables.append(table[level.counts > 0])
     return tuple(tables)
+
+
+# ---------------------------------------------------------------- estimating
+
+Tuples = dict[tuple[int, ...], float]
+
+
+def estimating(size: OnZipfianText) -> Kernel:
+    """Modified Kneser-Ney: dictionaries of tuples against arrays; ln p of every n-gram seen."""
+
+    def sample(seed: int) -> tuple[Ids, int, int]:
+        return zipfian(size.tokens, size.vocabulary, seed), size.order, size.vocabulary
+
+    return Kernel(estimate_by_loop, estimate_by_arrays, sample, tolerance=1e-9)
+
+
+def estimate_by_arrays(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
+    """Return ln p of the n-grams of each order, ascending."""
+    counts = count(tokens, order, vocabulary)
+    evidence = Evidence(tokens, counts, Memory(), np.float64)
+    layers = modified_kneser_ney(evidence, NGram(order=order)).layers
+    return tuple(np.log(layer.probabilities) for layer in layers)
+
+
+def estimate_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
+    """Return the same from dictionaries, n-gram by n-gram."""
+    tables = count_by_loop(tokens, order, vocabulary)
+    raw = [{tuple(row[:-1]): row[-1] for row in table.tolist()} for table in tables]
+    raw[0] |= {(w,): 0 for w in range(vocabulary) if (w,) not in raw[0]}
+    lower: Tuples = {(): 1 / vocabulary}
+    logs = []
+    for k in range(1, order + 1):
+        lower = _interpolate(_continuations(raw, k) if k < order else raw[-1], lower)
+        logs.append(np.log([lower[ngram] for ngram in sorted(lower)]))
+    return tuple(logs)
+
+
+def _continuations(raw: list[dict[tuple[int, ...], int]], k: int) -> dict[tuple[int, ...], int]:
+    """Return how many different words come before each k-gram; its count, if it begins a line."""
+    seen = Counter(ngram[1:] for ngram in raw[k])
+    return {g: raw[k - 1][g] if k > 1 and g[0] == EOS else seen[g] for g in raw[k - 1]}
+
+
+def _interpolate(counts: dict[tuple[int, ...], int], lower: Tuples) -> Tuples:
+    """Return (c - D(c)) / c(h) + gamma(h) p(w | h') for each n-gram."""
+    lost = modified(counts_of_counts(np.array(list(counts.values()), np.int32))).tolist()
+    total: Counter[tuple[int, ...]] = Counter()
+    freed: dict[tuple[int, ...], float] = {}
+    for ngram, c in counts.items():
+        total[ngram[:-1]] += c
+        freed[ngram[:-1]] = freed.get(ngram[:-1], 0.0) + lost[min(c, 3)]
+    p = {}
+    for ngram, c in counts.items():
+        context = ngram[:-1]
+        gamma = freed[context] / total[context]
+        p[ngram] = (c - lost[min(c, 3)]) / total[context] + gamma * lower[ngram[1:]]
+    return p
+
+
+# ---------------------------------------------------------------- scoring
+
+
+def scoring(size: OnZipfianText) -> Kernel:
+    """ln p of each token of another text: a dictionary asked token by token against arrays."""
+
+    def sample(seed: int) -> tuple[BackoffModel, tuple[Tuples, Tuples], Ids]:
+        tokens = zipfian(size.tokens, size.vocabulary, seed)
+        counts = count(tokens, size.order, size.vocabulary)
+        evidence = Evidence(tokens, counts, Memory())
+        model = modified_kneser_ney(evidence, NGram(order=size.order))
+        return model, tabulate(model), zipfian(size.tokens, size.vocabulary, seed + 1)
+
+    return Kernel(score_by_loop, score_by_arrays, sample, tolerance=1e-9)
+
+
+def tabulate(model: BackoffModel) -> tuple[Tuples, Tuples]:
+    """Return p and the backoff weight of each n-gram, in dictionaries."""
+    p: Tuples = {}
+    weights: Tuples = {}
+    ngrams: list[tuple[int, ...]] = [()]
+    for layer in model.layers:
+        parents, words = layer.nodes.parents().tolist(), layer.nodes.words.tolist()
+        ngrams = [(*ngrams[i], word) for i, word in zip(parents, words, strict=True)]
+        p |= dict(zip(ngrams, layer.probabilities.tolist(), strict=True))
+        weights |= dict(zip(ngrams, layer.backoffs.tolist(), strict=False))
+    return p, weights
+
+
+def score_by_loop(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Ids) -> LogProbs:
+    """Back off from the longest context to shorter ones, token by token."""
+    p, weights = tables
+    scores = np.empty(len(tokens))
+    context: tuple[int, ...] = (EOS,)[: model.order - 1]
+    for i, token in enumerate(tokens.tolist()):
+        weight, rest = 1.0, context
+        while (*rest, token) not in p:
+            weight *= weights.get(rest, 1.0)
+            rest = rest[1:]
+        scores[i] = np.log(weight * p[(*rest, token)])
+        begin = (EOS,) if token == EOS else (*context, token)
+        context = begin[max(len(begin) - model.order + 1, 0) :]
+    return scores
+
+
+def score_by_arrays(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Ids) -> LogProbs:
+    """One pass an order."""
+    return model.score(tokens)

@@ -94,7 +94,7 @@ class _Span:
     nodes: slice
 
     def __len__(self) -> int:
-        return self.nodes.stop - self.nodes.start
+        return int(self.nodes.stop - self.nodes.start)
 
 
 class _Merge:

@@ -97,14 +97,39 @@ class NGram(ModelPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramCount(KernelPart):
-    """Count the n-grams of generated Zipfian text: a loop over tuples against sorted keys."""
+class OnZipfianText(KernelPart):
+    """Options of what is measured on generated text: word r has probability 1 / r, about."""
 
     tokens: Annotated[int, msgspec.Meta(ge=2)] = 20_000
     order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
     vocabulary: Annotated[int, msgspec.Meta(ge=3)] = 2_000
 
+
+@dataclass(frozen=True, kw_only=True)
+class NGramCount(OnZipfianText):
+    """Count the n-grams of generated Zipfian text: a dictionary of tuples against sorted keys."""
+
     def make(self, device: str) -> Kernel:
         from lmgrid_ngram import kernels
 
         return kernels.counting(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NGramEstimate(OnZipfianText):
+    """Estimate modified Kneser-Ney from generated Zipfian text: dictionaries against arrays."""
+
+    def make(self, device: str) -> Kernel:
+        from lmgrid_ngram import kernels
+
+        return kernels.estimating(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NGramScore(OnZipfianText):
+    """Score generated Zipfian text with an n-gram model: token by token against whole arrays."""
+
+    def make(self, device: str) -> Kernel:
+        from lmgrid_ngram import kernels
+
+        return kernels.scoring(self)

@@ -37,6 +37,7 @@ class Evidence:
     tokens: Ids  # (n,)
     counts: Counts
     room: Room  # for what is as large as the counts
+    precision: type[np.floating] = np.float32  # of what the model keeps
 
     @property
     def raw(self) -> list[Ids]:
@@ -208,20 +209,20 @@ def _stack(
     """Estimate each order upon the one below.
 
     Backoff weights divide by what the lower order leaves over, which may be tiny: they ask for
-    double precision here. What is kept is single.
+    double precision while they are estimated, whatever is kept.
     """
     levels = evidence.counts.levels
-    precision = np.float64 if options.smoothing in BACKOFF else np.float32
-    lower: Weights = np.full(1, 1 / evidence.vocabulary, precision)
+    working = np.float64 if options.smoothing in BACKOFF else evidence.precision
+    lower: Weights = np.full(1, 1 / evidence.vocabulary, working)
     probabilities, backoffs = [], []
     for k, smoother in enumerate(smoothers):
         made = (
-            evidence.room.zeros(len(levels[k]), precision),
-            evidence.room.zeros(len(levels[k].nodes.starts) - 1, np.float32),
+            evidence.room.zeros(len(levels[k]), working),
+            evidence.room.zeros(len(levels[k].nodes.starts) - 1, evidence.precision),
         )
         _weigh(levels[k], (c[k], options.min_count(k + 1), lower), smoother, made)
         lower, freed = made
-        probabilities.append(lower.astype(np.float32, copy=False))
+        probabilities.append(lower.astype(evidence.precision, copy=False))
         backoffs.append(freed)
     backoffs = [*backoffs[1:], np.zeros(0, np.float32)]
     nodes = (level.nodes for level in levels)

@@ -7,14 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lmgrid_ngram import storage
 from lmgrid_ngram.arpa_reader import read_arpa
 from lmgrid_ngram.arpa_writer import write_arpa
 from lmgrid_ngram.backoff import BackoffModel
 from lmgrid_ngram.encoder import Encoder, by_frequency
 from lmgrid_ngram.model import NGramModel
+from lmgrid_ngram.trie import EOS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lmgrid.spec import LogProbs
     from lmgrid_ngram.parts import NGram
 
@@ -46,6 +51,28 @@ class TextModel:
     def score(self, text: bytes) -> LogProbs:
         """Return ln p of each word and each line's end, in the order of the text."""
         return self.model.score(self.encoder.encode(text))
+
+    def predict(self, context: str, top: int = 10) -> list[tuple[str, float]]:
+        """Return the likeliest next words after a context and their probabilities, best first.
+
+        The context is the beginning of a sentence; ``<eos>`` is its end.
+        """
+        p = self.model.next_probabilities([self._context(context)])[0]
+        best = np.argsort(-p, kind="stable")[:top]
+        return [(self.words[i].decode(), float(p[i])) for i in best]
+
+    def sample(self, tokens: int, seed: int, context: str = "") -> str:
+        """Return a text of so many words and line ends, drawn one after another."""
+        random = np.random.default_rng(seed)
+        ids = self._context(context)
+        for _ in range(tokens):
+            p = self.model.next_probabilities([ids])[0]
+            ids = np.append(ids, np.int32(random.choice(len(p), p=p / p.sum())))
+        words = [b"\n" if i == EOS else self.words[i] for i in ids]
+        return b" ".join(words).decode().replace(" \n ", "\n").replace(" \n", "\n")
+
+    def _context(self, text: str) -> NDArray[np.int32]:
+        return self.encoder.encode(text.encode())[:-1]
 
     def save(self, folder: Path) -> None:
         """Write the model into an existing folder."""

@@ -56,6 +56,7 @@ class Nodes:
         """Return a node for each word after each context, and whether it is the right one."""
         if not (len(self) and len(words)):
             return np.zeros(len(words), np.int32), np.zeros(len(words), np.bool_)
+        contexts = contexts.astype(np.intp, copy=False)  # the type of an index: converted once
         first, end = self.starts.take(contexts), self.starts[1:].take(contexts)
         query = Query(words, first, end)
         only = end - first == 1
@@ -145,7 +146,7 @@ class Table:
             free = self.slots.take(slots) == 0
             self.slots[slots[free]] = ids[free]
             left = self.slots.take(slots) != ids
-            ids, slots = ids[left], (slots[left] + 1) & (len(self.slots) - 1)
+            ids, slots = ids[left], self._next(slots[left], self.words.take(ids[left]))
 
     def homes(self, contexts: Integers, words: Integers) -> NDArray[np.int64]:
         keys = contexts.astype(np.uint64)
@@ -155,11 +156,15 @@ class Table:
         keys >>= np.uint64(65 - len(self.slots).bit_length())
         return keys.view(np.int64)
 
+    def _next(self, slots: Integers, words: Integers) -> Integers:
+        """Return the slots to look at next: by steps that depend on the word, to part the queues."""
+        return (slots + (2 * words + 1)) & (len(self.slots) - 1)
+
     def probe(self, slots: Integers, query: Query, answer: Answer) -> None:
         """Look from slot to slot for what was not in its home, and mend that of the answer."""
         found, hit, which = answer
         while len(which):
-            slots = (slots + 1) & (len(self.slots) - 1)
+            slots = self._next(slots, query.words)
             found[which] = here = self.slots.take(slots)
             hit[which] = right = query.answered(here, self.words)
             more = np.flatnonzero((here != 0) > right)
