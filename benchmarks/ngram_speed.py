@@ -19,10 +19,10 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
+from lmgrid_benchmarks.ngram_zipf import zipf_text
 
 from lmgrid.spec import Place
 from lmgrid.text import pretokenize
-from lmgrid_benchmarks.ngram_zipf import zipf_text
 from lmgrid_ngram.parts import NGram
 from lmgrid_ngram.text_model import TextModel
 from lmgrid_text.kjv import KingJames
@@ -64,16 +64,14 @@ def _least(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _estimate(train: bytes, folder: Path) -> None:
-    tokens = train.count(b"\n") + len(train.split())
-    numbers = np.random.default_rng(0).integers(0, 2**63, tokens * ORDER, dtype=np.uint64)
-
     def build() -> None:
         TextModel.learn(train, NGram(order=ORDER)).save(folder)
 
     build()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6 - numbers.nbytes / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    tokens = train.count(b"\n") + len(train.split())
+    numbers = np.random.default_rng(0).integers(0, 2**63, tokens * ORDER, dtype=np.uint64)
     sort = _least({"sort": lambda: np.sort(numbers), "build": build})
-    del numbers
     model = TextModel.load(folder)
     arpa = _least({"ARPA": lambda: model.write_arpa(folder / "model.arpa"), "build": build})
     print(f"{tokens} tokens, order {ORDER}, modified Kneser-Ney")

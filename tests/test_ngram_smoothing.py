@@ -146,7 +146,7 @@ def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
     """Independent words: bigrams tell nothing new, and hardly one survives."""
     random = np.random.default_rng(0)
     tokens = [int(t) for t in random.choice([1, A, B, C], size=20_000, p=[0.1, 0.5, 0.3, 0.1])]
-    model = learn(tokens, NGram(order=2, prune=1e-3))
+    model = learn(tokens, NGram(order=2, smoothing="witten-bell", prune=1e-3))
     assert len(model.fitted.layers[1].nodes) <= 2
 
 

@@ -78,13 +78,13 @@ class BackoffModel:
             q = p.take(at)
             q *= lower.backoffs.take(contexts)
             right = np.flatnonzero(hit)
-            found = found.take(right).astype(np.intp)
-            q[right] = layer.probabilities.take(found)
+            nodes = found.take(right).astype(np.intp)
+            q[right] = layer.probabilities.take(nodes)
             p[at] = q
             if missed is not None:
                 missed[at] -= 1
             goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
-            at, contexts = at.take(right.take(goes_on)) + 1, found.take(goes_on)
+            at, contexts = at.take(right.take(goes_on)) + 1, nodes.take(goes_on)
             if len(at) and at[-1] == len(words):
                 at, contexts = at[:-1], contexts[:-1]
         return p if missed is None else p * self.unseen**missed

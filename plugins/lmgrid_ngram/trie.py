@@ -141,7 +141,7 @@ class Table:
         ids = np.flatnonzero(np.diff(nodes.starts).take(parents) > 1).astype(np.int32)
         ids = ids[ids > 0]
         self.slots = np.zeros(1 << (4 * len(ids)).bit_length(), np.int32)
-        slots = self.homes(parents.take(ids), self.words.take(ids))
+        slots: Integers = self.homes(parents.take(ids), self.words.take(ids))
         while len(ids):
             free = self.slots.take(slots) == 0
             self.slots[slots[free]] = ids[free]
@@ -157,7 +157,7 @@ class Table:
         return keys.view(np.int64)
 
     def _next(self, slots: Integers, words: Integers) -> Integers:
-        """Return the slots to look at next: by steps that depend on the word, to part the queues."""
+        """Return the slots to look at next; the step depends on the word, to part the queues."""
         return (slots + (2 * words + 1)) & (len(self.slots) - 1)
 
     def probe(self, slots: Integers, query: Query, answer: Answer) -> None:
