@@ -13,7 +13,9 @@ import pytest
 from lmgrid.cli import main
 from lmgrid.discovery import inspect_plugin
 from lmgrid.gridfile import read_grid
+from lmgrid.record import Failure
 from lmgrid.registry import Registry
+from lmgrid.store import Store
 from lmgrid.testing import LanguageModelContract
 
 ROOT = Path(__file__).parent.parent
@@ -100,3 +102,19 @@ def test_an_installed_grid_can_be_read(path: Path) -> None:
     grid = read_grid(path, Registry.installed())
     assert grid.title
     assert grid.cells
+
+
+def test_the_readme_shows_the_published_quickstart() -> None:
+    """Its table is what the records in results/published/quickstart give, to the letter."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = importlib.import_module("lmgrid_benchmarks.readme")
+    assert text == readme.with_tables(text, ROOT / readme.QUICKSTART)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "full-size"])
+def test_published_records_are_whole(name: str) -> None:
+    """What a number in the README rests on is there, unaltered, and every cell is done."""
+    store = Store(ROOT / "results/published" / name)
+    assert list(store.damages()) == []
+    assert store.count() > 20
+    assert not any(isinstance(outcome, Failure) for outcome in store)

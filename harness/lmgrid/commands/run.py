@@ -80,8 +80,9 @@ def _introduce(ready: Run) -> None:
     excluded = f", {len(ready.grid.excluded)} excluded" if ready.grid.excluded else ""
     if ready.grid.title:
         complain(ready.grid.title)
+    cells = "1 cell" if len(ready.planned) == 1 else f"{len(ready.planned)} cells"
     complain(
-        f"{len(ready.planned)} cells: {recorded} recorded in {ready.store.root}, "
+        f"{cells}: {recorded} recorded in {ready.store.root}, "
         f"{len(ready.remaining)} to run{excluded}"
     )
 
