@@ -19,13 +19,10 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from lmgrid_benchmarks.ngram_zipf import zipf_text
+from lmgrid_benchmarks.ngram_texts import king_james, zipf_text
 
-from lmgrid.spec import Place
-from lmgrid.text import pretokenize
 from lmgrid_ngram.parts import NGram
 from lmgrid_ngram.text_model import TextModel
-from lmgrid_text.kjv import KingJames
 
 ORDER, ROUNDS = 5, 5
 
@@ -46,10 +43,7 @@ def main(what: str, tokens: int) -> None:
 def _texts(what: str, tokens: int) -> tuple[bytes, bytes]:
     if what == "zipf":
         return zipf_text(tokens, seed=20), zipf_text(min(tokens // 10, 200_000), seed=21)
-    with tempfile.TemporaryDirectory() as folder:
-        raw = KingJames().read(Place(Path(folder), Path(folder)))
-    train, test = ("\n".join(map(pretokenize, t.split("\n"))) for t in (raw.train, raw.test))
-    return train.encode(), test.encode()
+    return king_james()
 
 
 def _least(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:

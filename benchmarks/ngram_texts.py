@@ -1,20 +1,33 @@
-"""Writes generated Zipfian text, the same for the same seed.
+"""The texts that the n-gram benchmarks run on; as a script it writes the generated one to a file.
 
-python -m lmgrid_benchmarks.ngram_zipf 20000000 zipf.txt
+Use: python -m lmgrid_benchmarks.ngram_texts 20000000 zipf.txt
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from lmgrid.spec import Place
+from lmgrid.text import pretokenize
+from lmgrid_text.kjv import KingJames
 
 TYPES = 200_000
 EXPONENT = 1.05  # of the rank; natural text has about 1
 SENTENCE = 25  # tokens, its end included, on average
 LETTERS = "etaoinshrdlucmfwypvb"
 BLOCK = 1_000_000
+
+
+def king_james() -> tuple[bytes, bytes]:
+    """Return the training and the test text of the embedded corpus, words set apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = KingJames().read(Place(Path(folder), Path(folder)))
+    train, test = ("\n".join(map(pretokenize, t.split("\n"))) for t in (raw.train, raw.test))
+    return train.encode(), test.encode()
 
 
 def zipf_text(tokens: int, seed: int = 20) -> bytes:
