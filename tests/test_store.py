@@ -188,6 +188,17 @@ def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_the_lock_sweeps_what_a_dead_run_left(tmp_path: Path) -> None:
+    """Drafts of the cell that is locked are gone, those of others stay."""
+    store = Store(tmp_path)
+    (tmp_path / "models" / ".draft-a1-x").mkdir(parents=True)
+    (tmp_path / "models" / ".draft-b2-x").mkdir()
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / ".draft-a1-y").write_text("half")
+    with store.lock("a1"):
+        assert [path.name for path in tmp_path.glob("*/.draft*")] == [".draft-b2-x"]
+
+
 def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
     """What a manifest names is looked for inside the model's folder alone."""
     (tmp_path / "secret").write_text("x")

@@ -110,8 +110,10 @@ class Store:
 
     @contextmanager
     def lock(self, address: str) -> Iterator[None]:
-        """Hold the right to run a cell; waits for whoever has it."""
+        """Hold the right to run a cell; waits for whoever has it, sweeps what a dead one left."""
         with FileLock(self._made("locks") / address):
+            for left in self.root.glob(f"*/{DRAFT}{address}-*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
 
     @contextmanager
@@ -150,7 +152,9 @@ class Store:
     def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
         """Write by temporary file, fsync and link, so that a name never stands for half a file."""
         parent = self._made(folder)
-        handle, draft = tempfile.mkstemp(prefix=DRAFT, dir=parent)
+        # A failure may be written without the lock, so its draft is not one to be swept.
+        prefix = DRAFT if replace else f"{DRAFT}{address}-"
+        handle, draft = tempfile.mkstemp(prefix=prefix, dir=parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

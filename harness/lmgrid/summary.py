@@ -252,7 +252,12 @@ def failures(frame: pd.DataFrame) -> Table:
     """Return the cells that ended otherwise, and why."""
     rows = frame[~frame["status"].isin(["done", "unequal"])]
     lines = tuple(
-        (_name(row), str(row.status), f"{row.error}: {row.message}"[:300], str(row.address)[:12])
+        (
+            _name(row),
+            str(row.status),
+            f"{row.error}: {row.message}".removesuffix(": ")[:300],
+            str(row.address)[:12],
+        )
         for row in rows.itertuples()
     )
     return Table("failures", "Ended otherwise", ("cell", "status", "why", "address"), lines, 0)
