@@ -121,8 +121,9 @@ class _Pages:
         """Return the words of k-grams as k columns."""
         columns: list[Integers] = []
         for level in range(k - 1, -1, -1):
-            columns.insert(0, self.model.layers[level].nodes.words.take(nodes))
-            nodes = self.parents[level].take(nodes)
+            words = self.model.layers[level].nodes.words.take(nodes)
+            columns.insert(0, words.astype(np.intp))
+            nodes = self.parents[level].take(nodes).astype(np.intp)
         if k > 1:
             columns[0] = np.where(columns[0] == EOS, self.begin, columns[0])
         return columns

@@ -67,10 +67,11 @@ class BackoffModel:
 
         One pass an order. An n-gram that was found is the context of the token after it.
         """
+        stream = stream.astype(np.intp)
         words = stream[1:]
         p = self.layers[0].probabilities.take(words).astype(np.float64)
         at = np.arange(len(words))  # the tokens whose context the model has
-        contexts = stream[:-1].astype(np.intp)
+        contexts = stream[:-1]
         missed = context_lengths(stream, self.order - 1)[1:] if self.unseen != 1 else None
         for lower, layer in pairwise(self.layers):
             here = words.take(at)
@@ -78,7 +79,7 @@ class BackoffModel:
             q = p.take(at)
             q *= lower.backoffs.take(contexts)
             right = np.flatnonzero(hit)
-            nodes = found.take(right).astype(np.intp)
+            nodes = found.take(right)
             q[right] = layer.probabilities.take(nodes)
             p[at] = q
             if missed is not None:

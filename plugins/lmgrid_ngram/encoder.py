@@ -151,23 +151,23 @@ class Encoder:
     def find(self, words: Words) -> Ids:
         """Return the id of each word, -1 for one that is not in the vocabulary."""
         homes = self._homes(words.keys)
-        ids = self._slots.take(homes)
+        ids = self._slots.take(homes).astype(np.intp)
         other = self._keys.take(ids, mode="clip") != words.keys
         other |= self._lengths.take(ids, mode="clip") != words.lengths
         long = np.flatnonzero(words.lengths > 8)
         other[long] |= ~self._same(ids.take(long), words, long)
         self._probe(ids, words, np.flatnonzero(other))
-        return ids
+        return ids.astype(np.int32)
 
     def _homes(self, keys: Keys) -> Places:
         bits = len(self._slots).bit_length() - 1
         return (keys >> np.uint64(64 - bits)).view(np.int64)
 
-    def _probe(self, ids: Ids, words: Words, which: Places) -> None:
+    def _probe(self, ids: Places, words: Words, which: Places) -> None:
         """Look further for the words that are not where they are looked for first."""
         slots = self._homes(words.keys.take(which))
         while len(which):
-            found = self._slots.take(slots)
+            found = self._slots.take(slots).astype(np.intp)
             same = self._keys.take(found, mode="clip") == words.keys.take(which)
             same &= self._lengths.take(found, mode="clip") == words.lengths.take(which)
             same &= self._same(found, words, which)
@@ -176,7 +176,7 @@ class Encoder:
             which = which[~done]
             slots = (slots[~done] + 1) & (len(self._slots) - 1)
 
-    def _same(self, ids: Ids, words: Words, which: Places) -> NDArray[np.bool_]:
+    def _same(self, ids: Places, words: Words, which: Places) -> NDArray[np.bool_]:
         """Return whether words have the bytes of their ids, whose key and length they have.
 
         The first eight bytes then follow from the others.
@@ -240,9 +240,11 @@ def _with_line_ends(ids: Ids, words: Words) -> Ids:
 
 
 def by_frequency(words: list[bytes], tokens: Ids) -> tuple[list[bytes], Ids]:
-    """Return words and tokens renumbered: by falling count, ties by first appearance."""
+    """Renumber tokens in place, and words: by falling count, ties by first appearance."""
     counts = np.bincount(tokens, minlength=len(words))
     order = np.concatenate(([UNK, EOS], 2 + np.argsort(-counts[2:], kind="stable")))
     new = np.empty(len(words), np.int32)
     new[order] = np.arange(len(words), dtype=np.int32)
-    return [words[i] for i in order.tolist()], new.take(tokens)
+    for low in range(0, len(tokens), BLOCK):
+        tokens[low : low + BLOCK] = new.take(tokens[low : low + BLOCK].astype(np.intp))
+    return [words[i] for i in order.tolist()], tokens

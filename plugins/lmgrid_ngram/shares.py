@@ -31,6 +31,11 @@ class Families:
     dropped: Bools | None = None  # (j,) n-grams that the model shall not keep
 
     @cached_property
+    def bounds(self) -> NDArray[np.intp]:
+        """The starts in the type of an index: of others, ``take`` is five times slower."""
+        return self.starts.astype(np.intp)
+
+    @cached_property
     def parents(self) -> NDArray[np.intp]:
         """The context of each n-gram, shape (j,)."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
@@ -44,7 +49,7 @@ class Families:
         """Return the sum over the words after each context, shape (i,)."""
         sums = np.zeros(len(values) + 1)
         np.cumsum(values, out=sums[1:])
-        bounds = sums.take(self.starts)
+        bounds = sums.take(self.bounds)
         return bounds[1:] - bounds[:-1]
 
     def spread(self, values: Floats) -> Floats:
@@ -76,7 +81,7 @@ def lidstone(families: Families, delta: float, vocabulary: int) -> Shares:
 
 def discounted(families: Families, lost: Floats) -> Shares:
     """(c(hw) - lost(c)) / c(h). ``lost[r]`` is for the count r, the last entry for all above."""
-    gone = lost.take(families.c, mode="clip")
+    gone = lost.take(families.c.astype(np.intp), mode="clip")
     total = families.total
     return Shares((families.c - gone) / families.spread(total), families.sum(gone) / total)
 

@@ -243,7 +243,7 @@ def _weigh(
     for block in level.nodes.blocks():
         kids = level.nodes.children(block)
         local = starts[block.start : block.stop + 1] - starts[block.start]
-        below = lower.take(level.suffixes[kids]).astype(np.float64, copy=False)
+        below = lower.take(level.suffixes[kids].astype(np.intp)).astype(np.float64, copy=False)
         dropped = level.counts[kids] < minimum if minimum > 1 else None
         result = smoother(Families(counts[kids], local, below, dropped))
         probabilities[kids] = result.kept
