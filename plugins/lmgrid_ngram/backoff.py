@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmgrid_ngram.scorer import Scorer
 from lmgrid_ngram.trie import EOS, Nodes
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from lmgrid.spec import LogProbs
 
     Ids = NDArray[np.int32]
+    Places = NDArray[np.intp]
     Weights = NDArray[np.float32]
 
 BLOCK = 1 << 16  # tokens scored at once
@@ -57,22 +60,30 @@ class BackoffModel:
         stream[reach:] = tokens
         scores = np.empty(len(tokens))
         for low in range(0, len(tokens), BLOCK):
-            block = stream[low : low + BLOCK + reach]
+            block = stream[low : low + BLOCK + reach].astype(np.intp)
             scores[low : low + BLOCK] = self._probabilities(block)[-(len(block) - reach) :]
         with np.errstate(divide="ignore"):
             return np.log(scores, out=scores)
 
-    def _probabilities(self, stream: Ids) -> NDArray[np.float64]:
-        """Return p of each token of a stream but the first, given those before it.
+    def _probabilities(self, stream: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return p of each token of a stream but the first, given those before it."""
+        way = self.scorer if "scorer" in self.__dict__ else self
+        p, known = way.probabilities(stream)
+        if self.unseen != 1:
+            p *= self.unseen ** (context_lengths(stream, self.order - 1)[1:] - known)
+        return p
+
+    def probabilities(self, stream: Places) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return p of each token but the first, and how many contexts of it the model has.
 
         One pass an order. An n-gram that was found is the context of the token after it.
+        Backoff weights of contexts that the model does not have are left out.
         """
-        stream = stream.astype(np.intp)
         words = stream[1:]
-        p = self.layers[0].probabilities.take(words).astype(np.float64)
         at = np.arange(len(words))  # the tokens whose context the model has
         contexts = stream[:-1]
-        missed = context_lengths(stream, self.order - 1)[1:] if self.unseen != 1 else None
+        p = self.layers[0].probabilities.take(words).astype(np.float64)
+        known = np.zeros(len(words), np.int8)
         for lower, layer in pairwise(self.layers):
             here = words.take(at)
             found, hit = layer.nodes.locate(contexts, here)
@@ -82,21 +93,21 @@ class BackoffModel:
             nodes = found.take(right)
             q[right] = layer.probabilities.take(nodes)
             p[at] = q
-            if missed is not None:
-                missed[at] -= 1
+            known[at] += 1
             goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
             at, contexts = at.take(right.take(goes_on)) + 1, nodes.take(goes_on)
             if len(at) and at[-1] == len(words):
                 at, contexts = at[:-1], contexts[:-1]
-        return p if missed is None else p * self.unseen**missed
+        return p, known
 
-    def index(self) -> None:
-        """Make hash tables of the n-grams: scoring is then faster, also what was loaded.
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The model arranged for scoring much; once made, ``score`` uses it.
 
-        It takes about as long as scoring as many tokens as there are n-grams.
+        It takes as long as scoring about as many tokens as there are n-grams, and 16 to 48 bytes
+        for each of them.
         """
-        for layer in self.layers[1:]:
-            _ = layer.nodes.table
+        return Scorer(self)
 
     def next_probabilities(self, contexts: Sequence[Ids]) -> NDArray[np.float64]:
         """Return p of each word after each context, shape (len(contexts), V)."""
@@ -137,7 +148,7 @@ def sentence_tail(context: Ids, reach: int) -> list[int]:
     return tail[max(begin, len(tail) - reach) :]
 
 
-def context_lengths(stream: Ids, reach: int) -> NDArray[np.int64]:
+def context_lengths(stream: Places, reach: int) -> NDArray[np.int64]:
     """Return how many ids, up to ``reach``, come before each position in its sentence."""
     position = np.arange(len(stream))
     begins = np.where(stream == EOS, position, 0)

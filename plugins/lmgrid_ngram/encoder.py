@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 UNK = 0
 SPECIAL = (b"<unk>", b"<eos>")
 BLOCK = 1 << 18  # bytes read at once
-EMPTY = -1
+FREE = 0  # in the table: id 0 is not entered, and who looks for it ends at a free slot
 _NEWLINE, _SPACE = 10, 32
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the first n bytes of eight
@@ -112,7 +112,7 @@ class Encoder:
         self._begins = np.zeros(1 << 10, np.intp)  # in the pool
         self._pool = np.zeros(1 << 11, np.uint64)  # the bytes of all words, eight at a time
         self._filled = 0
-        self._slots = np.full(1 << 12, EMPTY, np.int32)
+        self._slots = np.zeros(1 << 12, np.int32)
         for block in blocks(b" ".join(words)):
             self._add(block)
 
@@ -152,8 +152,8 @@ class Encoder:
         """Return the id of each word, -1 for one that is not in the vocabulary."""
         homes = self._homes(words.keys)
         ids = self._slots.take(homes).astype(np.intp)
-        other = self._keys.take(ids, mode="clip") != words.keys
-        other |= self._lengths.take(ids, mode="clip") != words.lengths
+        other = self._keys.take(ids) != words.keys
+        other |= self._lengths.take(ids) != words.lengths
         long = np.flatnonzero(words.lengths > 8)
         other[long] |= ~self._same(ids.take(long), words, long)
         self._probe(ids, words, np.flatnonzero(other))
@@ -168,13 +168,13 @@ class Encoder:
         slots = self._homes(words.keys.take(which))
         while len(which):
             found = self._slots.take(slots).astype(np.intp)
-            same = self._keys.take(found, mode="clip") == words.keys.take(which)
-            same &= self._lengths.take(found, mode="clip") == words.lengths.take(which)
+            same = self._keys.take(found) == words.keys.take(which)
+            same &= self._lengths.take(found) == words.lengths.take(which)
             same &= self._same(found, words, which)
-            done = same | (found == EMPTY)
-            ids[which] = found
-            which = which[~done]
-            slots = (slots[~done] + 1) & (len(self._slots) - 1)
+            ids[which] = np.where(same, found, -1)
+            more = np.flatnonzero((found != FREE) > same)
+            which = which.take(more)
+            slots = (slots.take(more) + 1) & (len(self._slots) - 1)
 
     def _same(self, ids: Places, words: Words, which: Places) -> NDArray[np.bool_]:
         """Return whether words have the bytes of their ids, whose key and length they have.
@@ -185,7 +185,7 @@ class Encoder:
         lengths = words.lengths.take(which)
         i, rest = 1, np.flatnonzero(lengths > 8)
         while len(rest):
-            place = self._begins.take(ids.take(rest), mode="clip") + i
+            place = self._begins.take(ids.take(rest)) + i
             mine = self._pool.take(place, mode="clip")
             same[rest] &= mine == words.chunk(i, which.take(rest))
             i += 1
@@ -205,7 +205,7 @@ class Encoder:
             self._pool[begins[some] + i] = words.chunk(i, some)
         self._size += count
         self._filled += int(chunks.sum())
-        self._place(ids.astype(np.int32))
+        self._place(ids[ids != FREE].astype(np.int32))
 
     def _reserve(self, size: int, filled: int) -> None:
         """Make room; a table that is more than a quarter full is made anew."""
@@ -215,14 +215,14 @@ class Encoder:
         if filled > len(self._pool):
             self._pool = np.resize(self._pool, 2 * filled)
         if 4 * size > len(self._slots):
-            self._slots = np.full(1 << (8 * size).bit_length(), EMPTY, np.int32)
-            self._place(np.arange(self._size, dtype=np.int32))
+            self._slots = np.zeros(1 << (8 * size).bit_length(), np.int32)
+            self._place(np.arange(1, self._size, dtype=np.int32))
 
     def _place(self, ids: Ids) -> None:
         """Enter ids in the table, each in the first free slot from its home on."""
         slots = self._homes(self._keys.take(ids))
         while len(ids):
-            free = self._slots.take(slots) == EMPTY
+            free = self._slots.take(slots) == FREE
             self._slots[slots[free][::-1]] = ids[free][::-1]  # of two for one slot, the first
             left = self._slots.take(slots) != ids
             ids, slots = ids[left], (slots[left] + 1) & (len(self._slots) - 1)
