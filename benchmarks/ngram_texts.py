@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmgrid.spec import Place
 from lmgrid.text import pretokenize
 from lmgrid_text.kjv import KingJames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TYPES = 200_000
 EXPONENT = 1.05  # of the rank; natural text has about 1
@@ -30,21 +34,26 @@ def king_james() -> tuple[bytes, bytes]:
     return train.encode(), test.encode()
 
 
-def zipf_text(tokens: int, seed: int = 20) -> bytes:
-    """Return so many tokens, line ends included, as text with a sentence a line."""
+def zipf_ids(tokens: int, seed: int = 20) -> NDArray[np.int32]:
+    """Return ids of generated text: 1 ends a sentence, word r of the ranking is r + 1."""
     random = np.random.default_rng(seed)
     weights = 1 / np.arange(1, TYPES + 1) ** EXPONENT
     bounds = np.cumsum(weights) / weights.sum()
-    words = np.array([b"\n", *(spell(rank) + b" " for rank in range(1, TYPES + 1))], object)
-    parts = []
+    ids = np.empty(tokens, np.int32)
     for low in range(0, tokens, BLOCK):
-        size = min(BLOCK, tokens - low)
-        ranks = np.minimum(np.searchsorted(bounds, random.random(size)) + 1, TYPES)
-        ranks[random.random(size) < 1 / SENTENCE] = 0
-        if low + size == tokens:
-            ranks[-1] = 0
-        parts.append(b"".join(words[ranks]))
-    return b"".join(parts)
+        block = ids[low : low + BLOCK]
+        block[:] = np.minimum(np.searchsorted(bounds, random.random(len(block))), TYPES - 1) + 2
+        block[random.random(len(block)) < 1 / SENTENCE] = 1
+    ids[-1] = 1
+    return ids
+
+
+def zipf_text(tokens: int, seed: int = 20) -> bytes:
+    """Return generated text of so many tokens, line ends included, with a sentence a line."""
+    words = np.array([b"", b"\n", *(spell(r) + b" " for r in range(1, TYPES + 1))], object)
+    ids = zipf_ids(tokens, seed)
+    blocks = (ids[low : low + BLOCK] for low in range(0, tokens, BLOCK))
+    return b"".join(b"".join(words[block]) for block in blocks)
 
 
 def spell(rank: int) -> bytes:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
 from lmgrid_ngram.parts import NGram
 
@@ -53,3 +57,33 @@ def test_sizes_count_what_is_kept() -> None:
     model = NGramModel(NGram(order=1), 5)
     model.learn(np.array([2, 3, 1]))
     assert (model.sizes().parameters, model.sizes().bytes) == (5, 20)
+
+
+@pytest.mark.parametrize("smoothing", ["modified-kneser-ney", "katz", "stupid-backoff"])
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_the_tables_for_much_text_change_no_score(smoothing: str, order: int) -> None:
+    """Found by a hash table or by a search, every n-gram gives the same bits."""
+    model = NGramModel(NGram(order=order, smoothing=smoothing), 300)  # type: ignore[arg-type]
+    model.learn(zipfian(5_000, 300, seed=1))
+    text = zipfian(3_000, 300, seed=2)
+    searched = model.score(text)
+    assert model.fitted.scorer is not None
+    assert np.array_equal(model.score(text), searched)
+
+
+def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is one clear error, and no array of half a model stays."""
+    model = NGramModel(NGram(order=2), 5)
+    model.learn(np.array([2, 3, 1]))
+    written: list[str] = []
+
+    def fill_up(path: Path, array: np.ndarray, **_: object) -> None:
+        written.append(path.name)
+        path.write_bytes(b"half")
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "save", fill_up)
+    with pytest.raises(ValueError, match="No space left on device"):
+        model.save(tmp_path)
+    assert not any(tmp_path.iterdir())

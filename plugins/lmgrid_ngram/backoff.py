@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int32]
     Places = NDArray[np.intp]
+    Floats = NDArray[np.float64]
+    Counter = NDArray[np.int8]
     Weights = NDArray[np.float32]
 
 BLOCK = 1 << 16  # tokens scored at once
@@ -68,13 +70,16 @@ class BackoffModel:
     def _probabilities(self, stream: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return p of each token of a stream but the first, given those before it."""
         way = self.scorer if "scorer" in self.__dict__ else self
-        p, known = way.probabilities(stream)
-        if self.unseen != 1:
-            p *= self.unseen ** (context_lengths(stream, self.order - 1)[1:] - known)
+        if self.unseen == 1:
+            return way.probabilities(stream, None)
+        known = np.zeros(len(stream) - 1, np.int8)
+        p = way.probabilities(stream, known)
+        missing = context_lengths(stream, self.order - 1)[1:] - known
+        p *= self.unseen**missing
         return p
 
-    def probabilities(self, stream: Places) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return p of each token but the first, and how many contexts of it the model has.
+    def probabilities(self, stream: Places, known: Counter | None) -> Floats:
+        """Return p of each token but the first; count in ``known`` how many contexts of it are.
 
         One pass an order. An n-gram that was found is the context of the token after it.
         Backoff weights of contexts that the model does not have are left out.
@@ -83,7 +88,6 @@ class BackoffModel:
         at = np.arange(len(words))  # the tokens whose context the model has
         contexts = stream[:-1]
         p = self.layers[0].probabilities.take(words).astype(np.float64)
-        known = np.zeros(len(words), np.int8)
         for lower, layer in pairwise(self.layers):
             here = words.take(at)
             found, hit = layer.nodes.locate(contexts, here)
@@ -93,12 +97,13 @@ class BackoffModel:
             nodes = found.take(right)
             q[right] = layer.probabilities.take(nodes)
             p[at] = q
-            known[at] += 1
+            if known is not None:
+                known[at] += 1
             goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
             at, contexts = at.take(right.take(goes_on)) + 1, nodes.take(goes_on)
             if len(at) and at[-1] == len(words):
                 at, contexts = at[:-1], contexts[:-1]
-        return p, known
+        return p
 
     @cached_property
     def scorer(self) -> Scorer:

@@ -163,6 +163,10 @@ class Encoder:
         bits = len(self._slots).bit_length() - 1
         return (keys >> np.uint64(64 - bits)).view(np.int64)
 
+    def _next(self, slots: Places, keys: Keys) -> Places:
+        """Return the slots to look at next; the step depends on the key, to part the queues."""
+        return (slots + (2 * keys.view(np.int64) + 1)) & (len(self._slots) - 1)
+
     def _probe(self, ids: Places, words: Words, which: Places) -> None:
         """Look further for the words that are not where they are looked for first."""
         slots = self._homes(words.keys.take(which))
@@ -174,7 +178,7 @@ class Encoder:
             ids[which] = np.where(same, found, -1)
             more = np.flatnonzero((found != FREE) > same)
             which = which.take(more)
-            slots = (slots.take(more) + 1) & (len(self._slots) - 1)
+            slots = self._next(slots.take(more), words.keys.take(which))
 
     def _same(self, ids: Places, words: Words, which: Places) -> NDArray[np.bool_]:
         """Return whether words have the bytes of their ids, whose key and length they have.
@@ -219,13 +223,14 @@ class Encoder:
             self._place(np.arange(1, self._size, dtype=np.int32))
 
     def _place(self, ids: Ids) -> None:
-        """Enter ids in the table, each in the first free slot from its home on."""
+        """Enter ids in the table, each in the first free slot on its way."""
         slots = self._homes(self._keys.take(ids))
         while len(ids):
             free = self._slots.take(slots) == FREE
             self._slots[slots[free][::-1]] = ids[free][::-1]  # of two for one slot, the first
             left = self._slots.take(slots) != ids
-            ids, slots = ids[left], (slots[left] + 1) & (len(self._slots) - 1)
+            ids = ids[left]
+            slots = self._next(slots[left], self._keys.take(ids))
 
 
 def _with_line_ends(ids: Ids, words: Words) -> Ids:

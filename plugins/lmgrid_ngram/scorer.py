@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int32]
     Places = NDArray[np.intp]
+    Floats = NDArray[np.float64]
+    Counter = NDArray[np.int8]
     Bools = NDArray[np.bool_]
 
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
@@ -37,16 +39,16 @@ class Scorer:
         nexts = [*(layer.nodes for layer in model.layers[1:]), None]
         self._orders = [_Order(a, b) for a, b in zip(model.layers, nexts, strict=True)]
 
-    def probabilities(self, stream: Places) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return p of each token but the first, and how many contexts of it the model has.
+    def probabilities(self, stream: Places, known: Counter | None) -> Floats:
+        """Return p of each token but the first; count in ``known`` how many contexts of it are.
 
         One pass an order. An n-gram that was found is the context of the token after it.
+        Backoff weights of contexts that the model does not have are left out.
         """
         words = stream[1:]
         at = np.arange(len(words))  # the tokens whose context the model has
         contexts = stream[:-1] * SIZE
         p = self._orders[0].numbers.take(words * SIZE + P).astype(np.float64)
-        known = np.zeros(len(words), np.int8)
         for lower, order in pairwise(self._orders):
             here = words.take(at)
             found, hit = order.locate(_Query.after(contexts, here, lower))
@@ -56,12 +58,13 @@ class Scorer:
             nodes = found.take(right)
             q[right] = order.numbers.take(nodes + P)
             p[at] = q
-            known[at] += 1
+            if known is not None:
+                known[at] += 1
             goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
             at, contexts = at.take(right.take(goes_on)) + 1, nodes.take(goes_on)
             if len(at) and at[-1] == len(words):
                 at, contexts = at[:-1], contexts[:-1]
-        return p, known
+        return p
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 INDEX = "ngram.json"
 
 
+class StorageError(ValueError):
+    """A model cannot be written; the message says where and why."""
+
+
 class _Index(msgspec.Struct):
     order: int
     unseen: float
@@ -36,10 +40,21 @@ def arrays(model: BackoffModel) -> dict[str, NDArray[np.generic]]:
 
 
 def save(model: BackoffModel, folder: Path) -> None:
-    """Write a model into an existing folder; the index last, so that half a model has none."""
-    for name, array in arrays(model).items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    (folder / INDEX).write_bytes(msgspec.json.encode(_Index(model.order, model.unseen)))
+    """Write a model into an existing folder, whole or not at all; the index comes last."""
+    written: list[Path] = []
+    try:
+        for name, array in arrays(model).items():
+            written.append(folder / f"{name}.npy")
+            np.save(written[-1], array, allow_pickle=False)
+        written.append(folder / INDEX)
+        written[-1].write_bytes(msgspec.json.encode(_Index(model.order, model.unseen)))
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise StorageError(
+            f"the model cannot be kept in {folder}: {error.strerror}; free space, or choose "
+            "another folder"
+        ) from error
 
 
 def load(folder: Path) -> BackoffModel:
