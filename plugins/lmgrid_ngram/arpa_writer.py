@@ -187,17 +187,18 @@ def number_chunks(values: NDArray[np.float64], mark: str) -> tuple[Chunks, Chunk
     A positive number begins with a 0 in place of the minus.
     """
     size = np.abs(values)
-    wide = size >= 9.99999995  # two digits before the point
-    scaled = np.rint(size * np.where(wide, 1e6, 1e7)).astype(np.int64)
+    scaled = np.rint(size * 1e7).astype(np.int64)
+    wide = np.flatnonzero(scaled >= 10**8)  # two digits before the point
+    scaled[wide] = np.rint(size[wide] * 1e6)
     upper = scaled // 10_000
-    digits = _FOUR.take(upper)
+    digits: Chunks = _FOUR.take(upper)
     digits |= _FOUR.take(scaled - upper * 10_000) << np.uint64(32)
-    first = np.where(values <= 0, np.uint64(ord("-")), np.uint64(ord("0")))
-    narrow = (digits & _mask(1)) << _shift(1) | _char(".", 2) | (digits >> _shift(1)) << _shift(3)
-    if wide.any():
-        broad = (digits & _mask(2)) << _shift(1) | _char(".", 3)
-        broad |= (digits >> _shift(2)) << _shift(4)
-        narrow = np.where(wide, broad, narrow)
+    first: Chunks = np.where(values <= 0, np.uint64(ord("-")), np.uint64(ord("0")))
+    narrow: Chunks = (
+        (digits & _mask(1)) << _shift(1) | _char(".", 2) | (digits >> _shift(1)) << _shift(3)
+    )
+    broad = (digits[wide] & _mask(2)) << _shift(1) | _char(".", 3)
+    narrow[wide] = broad | (digits[wide] >> _shift(2)) << _shift(4)
     return first | narrow, digits >> _shift(6) | _char(mark, 2)
 
 

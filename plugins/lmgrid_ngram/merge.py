@@ -167,7 +167,9 @@ class _Merge:
         parts = []
         for source, span in zip(self.sources, spans, strict=True):
             part = getattr(source.levels[self.k], name)[span.nodes]
-            parts.append(source.merged.take(part) if name == "suffixes" else part)
+            if name == "suffixes":
+                part = source.merged.take(part.astype(np.intp))
+            parts.append(part)
         return np.concatenate(parts)
 
     def _tell(self, spans: list[_Span], ids: Ids) -> None:
