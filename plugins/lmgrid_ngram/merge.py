@@ -82,7 +82,8 @@ class _Source:
 
     def span(self, k: int, low: int, high: int) -> _Span:
         """Return the nodes of level k under the merged contexts from ``low`` to ``high``."""
-        contexts = slice(*np.searchsorted(self.merged, (low, high)))
+        bounds = np.array((low, high), np.int32)  # of the same type: nothing is converted
+        contexts = slice(*np.searchsorted(self.merged, bounds))
         return _Span(contexts, self.levels[k].nodes.children(contexts))
 
 
