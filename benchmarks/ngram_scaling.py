@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from time import perf_counter, process_time
 
-from lmgrid_benchmarks.ngram_texts import zipf_ids
-
 from lmgrid_ngram.model import NGramModel, bytes_per_token, memory_budget
 from lmgrid_ngram.parts import NGram
+
+from .ngram_texts import zipf_ids
 
 ORDER = 5
 

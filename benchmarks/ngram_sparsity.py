@@ -10,7 +10,6 @@ the likeliest words after a context, and a sampled text.
 from __future__ import annotations
 
 import numpy as np
-from lmgrid_benchmarks.ngram_texts import king_james
 
 from lmgrid.spec import Tokens
 from lmgrid_ngram.backoff import BackoffModel
@@ -19,6 +18,8 @@ from lmgrid_ngram.encoder import Encoder, by_frequency
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import NGram
 from lmgrid_ngram.text_model import TextModel
+
+from .ngram_texts import king_james
 
 CONTEXT = "and the children of"
 

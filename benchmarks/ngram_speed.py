@@ -19,10 +19,11 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from lmgrid_benchmarks.ngram_texts import king_james, zipf_text
 
 from lmgrid_ngram.parts import NGram
 from lmgrid_ngram.text_model import TextModel
+
+from .ngram_texts import king_james, zipf_text
 
 ORDER, ROUNDS = 5, 5
 

@@ -1,7 +1,7 @@
 """Puts the quickstart's published tables into the README, as the command prints them.
 
-    lmgrid run --results results/published/quickstart
-    python -m lmgrid_benchmarks.readme
+lmgrid run --results results/published/quickstart
+python -m lmgrid_benchmarks.readme
 """
 
 from __future__ import annotations

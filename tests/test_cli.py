@@ -97,7 +97,8 @@ def test_an_override_makes_other_cells(lmgrid: Invoke, grid: str) -> None:
         (("describe", "ngrm"), "did you mean 'ngram'"),
         (("kernels", "sun"), "did you mean 'sum'"),
         (("generate", "abc"), "no record"),
-        (("generate", "../../etc/passwd.json"), "is not the record of a model"),
+        (("generate", "../../etc/passwd.json"), "there is no such file"),
+        (("generate", "abc", "--temperature", "nan"), "not a finite number"),
         (("predict", "abc", "--context", "x"), "no record"),
     ],
 )
@@ -304,3 +305,29 @@ def test_two_runs_at_once_do_each_cell_once(tmp_path: Path) -> None:
     assert not list((results / "records").glob(".*"))
     verified = _start(["verify", str(results)], tmp_path)
     assert "0 damaged files" in verified.communicate(timeout=60)[0]
+
+
+def test_strict_refuses_a_broken_plugin(lmgrid: Invoke, grid: str, tmp_path: Path) -> None:
+    """By default a broken plugin is told and the run goes on; --strict ends with status 2."""
+    site = tmp_path / "site"
+    info = site / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lmgrid]\nbroken = no_such_module\n")
+    sys.path.insert(0, str(site))
+    try:
+        loose, strict = lmgrid("run", grid, "-q"), lmgrid("run", grid, "--strict")
+    finally:
+        sys.path.remove(str(site))
+    assert loose.exit_code == 0, loose.output
+    assert "no_such_module" in loose.stderr
+    assert strict.exit_code == 2
+
+
+def test_a_part_of_a_grid_leaves_the_tables_whole(lmgrid: Invoke, grid: str) -> None:
+    """DIR/tables holds what the folder holds, not what the last command chose."""
+    lmgrid("run", grid)
+    lmgrid("run", grid, "--only", "model=counts", "--only", "counts.prior=1.0")
+    written = Path("results/runs/tiny/tables/overview.md").read_text()
+    assert "prior=2" in written
+    assert Path("results/runs/tiny/tables/speedup.md").exists()

@@ -77,6 +77,7 @@ def test_a_pair_that_agrees_is_timed(vector: str) -> None:
     """Within the tolerance, both have as many figures, all of them above zero."""
     found = record(vector)
     assert found.equal
+    assert found.difference is not None
     assert found.difference <= found.tolerance
     assert len(found.loop_seconds) == len(found.vector_seconds) >= 3
     assert min(found.loop_seconds + found.vector_seconds) > 0
@@ -87,6 +88,7 @@ def test_a_pair_that_disagrees_has_no_times(vector: str) -> None:
     """Outside the tolerance there is a difference and nothing to make a speedup of."""
     found = record(vector)
     assert not found.equal
+    assert found.difference is not None
     assert found.difference > found.tolerance
     assert found.loop_seconds == found.vector_seconds == ()
 

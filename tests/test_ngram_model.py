@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmgrid.spec import Context, Predicts
+from lmgrid.text import Vocabulary
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
 from lmgrid_ngram.parts import NGram
@@ -87,3 +89,10 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="No space left on device"):
         model.save(tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_relative_frequencies_do_not_say_what_comes_next() -> None:
+    """After an unseen context they have no distribution, and a run does not ask for one."""
+    context = Context(Vocabulary(("<unk>", "<eos>", "a")), np.zeros(3, np.int64), 0, "cpu", Path())
+    assert not isinstance(NGram(smoothing="mle").make(context), Predicts)
+    assert isinstance(NGram(smoothing="absolute").make(context), Predicts)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from lmgrid.cli import main
-from lmgrid.grid import GridError, PartError
+from lmgrid.grid import Cell, GridError, PartError
 from lmgrid.plugin import Plugin
 from lmgrid.registry import Registry
 
@@ -252,8 +252,11 @@ def test_a_missing_extra_is_told(install: Install) -> None:
     assert (
         "needs nowhere_to_be_found: pip install 'needy[nowhere_to_be_found]'" in row("needy").reason
     )
-    with pytest.raises(PartError, match="pip install 'needy"):
-        Registry.installed().part("model", "needy", {})
+    registry = Registry.installed()
+    corpus, model = registry.part("corpus", "kjv", {}), registry.part("model", "needy", {})
+    cell = Cell(corpus, model, None, (), None, "cpu", 1, None)
+    with pytest.raises(GridError, match="pip install 'needy"):
+        registry.check_extras([cell])
 
 
 def test_a_required_module_that_fails_is_missing(install: Install) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from lmgrid.environment import Environment
 from lmgrid.grid import Cell, KernelCell, Part
+from lmgrid.layout import Table
 from lmgrid.printable import printable
 from lmgrid.record import (
     Circumstances,
@@ -22,11 +23,14 @@ from lmgrid.record import (
     KernelRecord,
     Outcome,
     Record,
+    RecordError,
     Score,
     Training,
+    seal,
+    unseal,
 )
 from lmgrid.render import comma_separated, latex, markdown, terminal
-from lmgrid.summary import Table, details, failures, newest, overview, speedups, tables
+from lmgrid.summary import details, failures, newest, overview, speedups, tables
 from lmgrid.table import COLUMNS, frame, plain_rows
 
 HERE = Circumstances(
@@ -238,3 +242,47 @@ def test_a_terminal_shows_markup_as_text() -> None:
     assert "[/x]" in shown
     assert "\x1b]" not in shown
     assert "\x07" not in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 140])
+def test_a_narrow_screen_loses_columns_and_not_names(width: int) -> None:
+    """Names and perplexities stay whole; columns that do not fit are named in a note."""
+    from rich.console import Console
+
+    table = overview_of(record("a-model-with-a-name", 4.0), record("another", 5.0))
+    screen = Console(width=width, file=io.StringIO())
+    screen.print(terminal(table.narrowed(width)))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "54.6" in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    if width >= 80:
+        assert "a-model-with-a-name" in shown
+    assert ("Left out" in shown) == (table.width > width)
+
+
+def test_seeds_of_two_versions_are_two_lines() -> None:
+    """A corpus that was edited between two seeds gives no mean over two texts."""
+    one, two = record("a", 4.0, seed=0), record("a", 5.0, seed=1)
+    two = replace(two, inputs=Inputs.of(two.cell, "edited", ()))
+    table = overview_of(one, two)
+    assert [row[table.head.index("seeds")] for row in table.rows] == ["1", "1"]
+    assert "version" in table.head
+
+
+def test_an_infinite_difference_can_be_recorded() -> None:
+    """Twins of unlike shapes have no finite distance; the record says so and can be read."""
+    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
+    data = seal(KernelRecord(inputs, False, math.inf, 0.0, (), (), HERE))
+    found = unseal(data)[0]
+    assert isinstance(found, KernelRecord)
+    assert speedups(frame([found])).rows[0][2] == "no: the twins differ by inf, over 0"
+
+
+def test_numbers_that_cannot_be_are_refused() -> None:
+    """A normalised model has no perplexity below 1, and no training on fewer than no tokens."""
+    good = record("a", 4.0)
+    with pytest.raises(RecordError, match="below 1"):
+        replace(good, test=score(-1.0))
+    with pytest.raises(RecordError, match="trained on -5"):
+        replace(good, training=replace(TRAINING, tokens=-5))

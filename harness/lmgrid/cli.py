@@ -14,7 +14,7 @@ from lmgrid.commands.kernels import kernels
 from lmgrid.commands.plan import plan
 from lmgrid.commands.plugins import plugins
 from lmgrid.commands.predict import predict
-from lmgrid.commands.run import run
+from lmgrid.commands.run import INTERRUPTED, run
 from lmgrid.commands.tables import tables
 from lmgrid.commands.verify import verify
 from lmgrid.errors import Mistake
@@ -36,6 +36,10 @@ class _Group(click.Group):
             return super().invoke(context)
         except Mistake as mistake:
             raise _Refusal(str(mistake)) from None
+        except UnicodeEncodeError:
+            raise _Refusal("an argument is not UTF-8, or this terminal cannot show it") from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)

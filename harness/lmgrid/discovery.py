@@ -121,7 +121,8 @@ def _unmarked(plugin: object) -> Iterable[str]:
     """Name functions that look like hooks and would be passed over in silence."""
     if isinstance(plugin, ModuleType):
         for name, value in inspect.getmembers(plugin, inspect.isfunction):
-            if name.startswith("lmgrid_") and not hasattr(value, f"{spec.GROUP}_impl"):
+            ours = value.__module__ == spec.__name__  # imported from there, to be looked at
+            if name.startswith("lmgrid_") and not ours and not hasattr(value, f"{spec.GROUP}_impl"):
                 yield f"{name} is not marked with @hookimpl"
 
 
@@ -151,6 +152,8 @@ def _check(kind: str, name: object, part: object, contract: type[Any]) -> None:
         if option in RESERVED:
             raise PluginError(f"has an option named {option!r}, which a grid uses itself")
     check_types(part)
+    if issubclass(part, spec.DevicePart) and not part.requires:
+        part().make().available()  # every cell would fail, should it raise
 
 
 def _is_frozen(part: type[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import sys
@@ -19,7 +20,7 @@ from lmgrid.record import Outcome, Point
 from lmgrid.registry import Registry
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
-from lmgrid.worker import Ears, Job, Message, attempt, failure, work
+from lmgrid.worker import Begun, Ears, Job, Message, attempt, failure, work
 
 POLL_SECONDS = 0.1
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
@@ -31,7 +32,7 @@ class Manner:
     """How cells are executed. None of it decides a number; only times may feel ``jobs``."""
 
     jobs: int = 1
-    timeout: float | None = None  # seconds of wall time a cell, start-up included
+    timeout: float | None = None  # seconds of wall time a cell, from when it holds its lock
     keep_weights: bool = True
 
 
@@ -139,7 +140,7 @@ def supervise(run: Run, planned: Planned, listener: Listener) -> Outcome | None:
         return run.store.find(job.inputs.address)
     found = failure(job, *_death(status, process, run.manner), monotonic() - started)
     run.store.add(found)
-    return found
+    return run.store.find(job.inputs.address)
 
 
 def _ears(planned: Planned, listener: Listener) -> Ears:
@@ -150,23 +151,26 @@ def _ears(planned: Planned, listener: Listener) -> Ears:
 
 def _listen(run: Run, connection: Connection, ears: Ears) -> str:
     """Hear a worker out; return why it ended without an outcome, or nothing if it has one."""
-    limit = run.manner.timeout
-    deadline = None if limit is None else monotonic() + limit
+    deadline = math.inf
     while True:
         if run.halt.now.is_set():
             return "stopped"
-        if deadline is not None and monotonic() > deadline:
+        if monotonic() > deadline:
             return "timeout"
         try:
             if not connection.poll(POLL_SECONDS):
                 continue
             message: Message = connection.recv()
         except (EOFError, OSError):
-            return "died"
+            # A signal to the whole group ends the workers too, and is no fault of theirs.
+            return "stopped" if run.halt.soon.is_set() else "died"
         if message is None:
             return ""
         if isinstance(message, StoreError):
             raise message
+        if isinstance(message, Begun):
+            deadline = monotonic() + (run.manner.timeout or math.inf)
+            continue
         (ears.on_live if isinstance(message, Live) else ears.on_point)(message)  # type: ignore[arg-type]
 
 
@@ -191,6 +195,8 @@ def _death(status: str, process: BaseProcess, manner: Manner) -> tuple[str, str]
 def check_jobs(jobs: int, cells: Sequence[AnyCell], cores: int) -> None:
     """Raise GridError if so many cells side by side would share cores."""
     threads = max((cell.threads for cell in cells), default=1)
+    if threads > cores:
+        raise GridError(f"threads = {threads}: there are {cores} cores here")
     if jobs > max(1, cores // threads):
         raise GridError(
             f"-j {jobs}: {jobs} cells of {threads} threads need more than the {cores} cores here; "

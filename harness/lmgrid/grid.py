@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -69,7 +69,7 @@ def show(value: Value) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: at whichever comes first. All None means one epoch."""
+    """When training ends: at whichever comes first; None is no limit."""
 
     epochs: float | None = None  # passes over train
     seconds: float | None = None  # of training alone, wall time
@@ -111,7 +111,7 @@ class Cell:
         parts += [self.optimizer.label] if self.optimizer else []
         parts += [part.label for part in self.regularizers]
         seed = "" if self.seed is None else f" seed {self.seed}"
-        return " + ".join(parts) + seed
+        return f"{' + '.join(parts)}{seed} on {self.corpus.label}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,18 @@ class KernelCell:
 
 
 AnyCell: TypeAlias = Cell | KernelCell
+
+
+def named_parts(cell: AnyCell) -> Iterator[tuple[str, Part]]:
+    """Yield each part of a cell with its kind."""
+    if isinstance(cell, KernelCell):
+        yield "kernel", cell.kernel
+        return
+    yield "corpus", cell.corpus
+    yield "model", cell.model
+    if cell.optimizer:
+        yield "optimizer", cell.optimizer
+    yield from (("regularizer", part) for part in cell.regularizers)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from itertools import product
@@ -60,6 +60,8 @@ class Catalogue(Protocol):
 
     def resolve_device(self, name: str) -> str: ...
 
+    def check_extras(self, cells: Iterable[AnyCell]) -> None: ...
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -80,7 +82,9 @@ def read_grid(path: Path, catalogue: Catalogue, asked: Asked = NOTHING_ASKED) ->
         document = normalise(parse(path))
         for assignment in asked.sets:
             override(document, assignment, catalogue.option_names)
-        return _Reader(document, catalogue, asked).grid(path)
+        grid = _Reader(document, catalogue, asked).grid(path)
+        catalogue.check_extras(grid.cells)
+        return grid
     except GridError as error:
         raise GridError(f"{path}: {error}") from None
 
@@ -106,10 +110,13 @@ class _Reader:
         self._asked = asked
 
     def grid(self, path: Path) -> Grid:
+        self._check_shared()
         cells: tuple[AnyCell, ...] = (*dict.fromkeys(self._cells()), *self._kernel_cells())
         excludes = [self._exclude(i, block) for i, block in enumerate(self._document["exclude"])]
         for chosen, _ in excludes:
             chosen.check(cells)
+        if not self._asked.sets and not self._asked.seeds and not self._asked.devices:
+            self._check_used([chosen for chosen, _ in excludes], cells)
         reasons = {c: [why for chosen, why in excludes if chosen.matches(c)] for c in cells}
         excluded = tuple(Excluded(cell, why[0]) for cell, why in reasons.items() if why)
         kept = self._only([cell for cell, why in reasons.items() if not why])
@@ -126,8 +133,24 @@ class _Reader:
         kept = [cell for cell in cells if chosen.matches(cell)]
         if not kept:
             asked = " ".join(f"--only {text}" for text in self._asked.only)
-            raise GridError(f"{asked}: no cell is left" if asked else "the grid has no cells")
+            raise GridError(f"{asked}: no cell is left" if asked else self._empty())
         return kept
+
+    def _check_used(self, excludes: list[Filter], cells: Sequence[AnyCell]) -> None:
+        """Refuse an exclude that matches nothing; an override may leave one without a match."""
+        for chosen in excludes:
+            if not any(map(chosen.matches, cells)):
+                raise GridError(f"{chosen.where}: matches no cell of this grid")
+
+    def _empty(self) -> str:
+        return "every cell is excluded" if self._document["exclude"] else "the grid has no cells"
+
+    def _check_shared(self) -> None:
+        """Check what stands at the top, also where no model of this grid feels it."""
+        self._each("optimizer", self._document.get("optimizers", []), "optimizers")
+        self._combinations(self._document.get("regularizers", []), "regularizers")
+        self._typed_axis("seeds", {}, "", 0)
+        self._budget({}, "")
 
     def _exclude(self, index: int, block: Block) -> tuple[Filter, str]:
         where = f"exclude[{index}]"
@@ -193,13 +216,17 @@ class _Reader:
         if not tables:
             hint = 'optimizers = ["adam"]'
             raise GridError(f"{path}: {model.name!r} learns by gradient; name an optimizer: {hint}")
-        return tuple(
-            p for i, t in enumerate(tables) for p in self._expand("optimizer", t, f"{path}[{i}]")
-        )
+        return self._each("optimizer", tables, path)
 
     def _regularizer_lists(self, own: Block, where: str, model: Part) -> tuple[Parts, ...]:
         path, lists = self._own_or_shared("regularizers", own, where)
-        combined: list[Parts] = [] if lists else [()]
+        combined = self._combinations(lists, path) if lists else ((),)
+        for parts in combined:
+            self._check_sites(parts, model, path)
+        return combined
+
+    def _combinations(self, lists: list[Any], path: str) -> tuple[Parts, ...]:
+        combined: list[Parts] = []
         for i, entry in enumerate(lists):
             if not isinstance(entry, list):
                 hint = "each entry is a list of regularizers that act together, [] for none"
@@ -208,8 +235,6 @@ class _Reader:
                 self._expand("regularizer", t, f"{path}[{i}][{j}]") for j, t in enumerate(entry)
             ]
             combined += product(*axes)
-        for parts in combined:
-            self._check_sites(parts, model, path)
         return tuple(combined)
 
     def _check_sites(self, parts: Parts, model: Part, where: str) -> None:
@@ -258,8 +283,12 @@ class _Reader:
                 yield KernelCell(part, device, threads)
 
     def _parts(self, key: str) -> Parts:
-        blocks = enumerate(self._document[key])
-        return tuple(p for i, b in blocks for p in self._expand(BLOCKS[key], b, f"{key}[{i}]"))
+        return self._each(BLOCKS[key], self._document[key], key)
+
+    def _each(self, kind: str, blocks: list[Any], where: str) -> Parts:
+        return tuple(
+            p for i, b in enumerate(blocks) for p in self._expand(kind, b, f"{where}[{i}]")
+        )
 
     def _expand(self, kind: str, block: Block, where: str) -> Parts:
         """Return a part for each combination of a block's options."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from lmgrid.grid import AnyCell, Cell, Part
+from lmgrid.errors import Mistake
+from lmgrid.grid import AnyCell, Cell, GridError, Part
 from lmgrid.record import Inputs
 from lmgrid.registry import Registry
 from lmgrid.source import sources
@@ -19,7 +20,12 @@ class Identities:
         self._digest = cache(self._read_digest)
 
     def _read_digest(self, corpus: Part) -> str:
-        return self._registry.corpus(corpus).digest(self._place)
+        try:
+            return self._registry.corpus(corpus).digest(self._place)
+        except Mistake:
+            raise
+        except Exception as error:  # of a third party
+            raise GridError(f"corpus {corpus.label}: {type(error).__name__}: {error}") from None
 
     def of(self, cell: AnyCell) -> Inputs:
         found = sources(map(type, self._registry.parts(cell)))

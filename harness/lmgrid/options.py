@@ -51,6 +51,8 @@ def make_part(part: type[T], options: Mapping[str, Any]) -> T:
         return msgspec.convert(dict(options), part, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise PartError(*_explain(str(error))) from None
+    except Exception as error:  # of a third party's own check
+        raise PartError(f"{type(error).__name__}: {error}") from None
 
 
 def _decode(kind: type[Any], value: Any) -> Any:

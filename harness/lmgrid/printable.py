@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 
+KEPT = "\n\t"
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # text direction
+
 
 def printable(text: str) -> str:
     """Return a text without control characters, so that no terminal escape gets through."""
-    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
+    return "".join(c if c in KEPT or not _is_control(c) else "\ufffd" for c in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in TURNING

@@ -29,7 +29,7 @@ class Point:
     seconds: float  # of training alone, wall time
     cpu_seconds: float
     train_nats: float  # mean data loss per token since the point before
-    penalty: float
+    penalty: float | None  # None: not finite
     valid_nats: float | None  # None: a probability of zero
     events: tuple[tuple[str, int], ...] = ()
 
@@ -105,6 +105,11 @@ class Inputs:
         return found
 
     @property
+    def version(self) -> str:
+        """A hash of what may change while the cell's name stays: corpus bytes and source."""
+        return _hash(_ENCODER.encode((self.corpus, self.sources)))
+
+    @property
     def address(self) -> str:
         return _hash(_ENCODER.encode((SCHEMA, _nameless(self.what), self.corpus, self.sources)))
 
@@ -158,6 +163,16 @@ class Record:
     bytes: int | None
     circumstances: Circumstances
 
+    def __post_init__(self) -> None:
+        if self.training.tokens <= 0:
+            raise RecordError(f"the model says it was trained on {self.training.tokens} tokens")
+        if self.normalised and any(s.nats is not None and s.nats < 0 for s in self._scores):
+            raise RecordError("the scores of a normalised model have a perplexity below 1")
+
+    @property
+    def _scores(self) -> tuple[Score, Score]:
+        return self.valid, self.test
+
     @property
     def cell(self) -> Cell:
         if self.inputs.cell is None:
@@ -171,7 +186,7 @@ class KernelRecord:
 
     inputs: Inputs
     equal: bool
-    difference: float  # the largest, absolute
+    difference: float | None  # the largest, absolute; None: not finite, or unlike shapes
     tolerance: float
     loop_seconds: tuple[float, ...]  # a call, one figure a round; empty if not equal
     vector_seconds: tuple[float, ...]
@@ -213,7 +228,11 @@ _BODIES = {kind: msgspec.json.Decoder(made) for kind, made in KINDS.items()}
 def seal(outcome: Outcome) -> bytes:
     """Return an outcome as the bytes of its file."""
     kind = next(kind for kind, made in KINDS.items() if isinstance(outcome, made))
-    body = _ENCODER.encode(outcome)
+    try:
+        body = _ENCODER.encode(outcome)
+        _BODIES[kind].decode(body)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise RecordError(f"what came out cannot be recorded: {error}") from None
     digest = _content_hash(kind, SCHEMA, body)
     return _ENCODER.encode(
         Envelope(kind, SCHEMA, outcome.inputs.address, digest, msgspec.Raw(body))
@@ -231,7 +250,9 @@ def unseal(data: bytes) -> tuple[Outcome, Envelope]:
             )
         return _BODIES[envelope.kind].decode(envelope.body), envelope
     except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
-        raise RecordError(f"is torn or altered: {error}") from None
+        raise RecordError(
+            f"is torn or altered ({error}); delete it, and the next run makes it again"
+        ) from None
 
 
 def faults(data: bytes, name: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from lmgrid import spec
 from lmgrid.cpu import Cpu
 from lmgrid.discovery import load, manager_of, say, scan, without_clashes
-from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, near
+from lmgrid.grid import AnyCell, GridError, Part, PartError, named_parts, near
 from lmgrid.options import describe_part, make_part, option_names
 from lmgrid.plugin import CORE, Plugin, Provided
 
@@ -42,7 +42,7 @@ class Registry:
         return tuple(p for (k, _), p in sorted(self._provided.items()) if k == kind)
 
     def find(self, kind: str, name: str) -> Provided:
-        """Return what a name stands for; PartError names the near match or the missing extra."""
+        """Return what a name stands for; PartError names the near match."""
         found = self._provided.get((kind, name))
         if found is None:
             names = (p.name for p in self.provided(kind))
@@ -50,9 +50,18 @@ class Registry:
                 f" ({p.reason})" for p in self.plugins if f"{kind} {name!r}" in p.reason
             )
             raise PartError(f"unknown {kind} {name!r}{near(name, names)}{refused}", "name")
-        if found.lacks:
-            raise PartError(f"{kind} {name!r} {found.lacks}", "name")
         return found
+
+    def check_extras(self, cells: Iterable[AnyCell]) -> None:
+        """Raise GridError if a cell needs an extra that is not installed."""
+        lacking = {lack for cell in cells for lack in self._lacking(cell)}
+        if lacking:
+            raise GridError("; ".join(sorted(lacking)))
+
+    def _lacking(self, cell: AnyCell) -> Iterator[str]:
+        for kind, part in named_parts(cell):
+            if lacks := self.find(kind, part.name).lacks:
+                yield f"{kind} {part.name!r} {lacks}"
 
     def part(self, kind: str, name: str, options: Mapping[str, Any]) -> Part:
         """Return the identity of a part with its options checked and defaults filled in."""
@@ -82,11 +91,7 @@ class Registry:
 
     def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
         """Return every part of a cell."""
-        if not isinstance(cell, Cell):
-            return (self.kernel(cell.kernel),)
-        optimizer = (self.optimizer(cell.optimizer),) if cell.optimizer else ()
-        regularizers = (self.regularizer(part) for part in cell.regularizers)
-        return (self.corpus(cell.corpus), self.model(cell.model), *optimizer, *regularizers)
+        return tuple(self._instance(kind, part) for kind, part in named_parts(cell))
 
     def _instance(self, kind: str, part: Part) -> Any:
         if (kind, part) not in self._instances:
@@ -133,7 +138,7 @@ class Registry:
         for manager in self._listeners:
             try:
                 getattr(manager.hook, hook)(**arguments)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 names = ", ".join(name for name, _ in manager.list_name_plugin())
                 problems.append(f"{names}: {hook}: {say(error)}")
         return tuple(problems)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmgrid.errors import Mistake
+from lmgrid.layout import Table
 from lmgrid.printable import printable
-from lmgrid.summary import Table
 
 if TYPE_CHECKING:
     import rich.table
@@ -92,11 +93,11 @@ def terminal(table: Table) -> rich.table.Table:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=box.SIMPLE_HEAD)
     first = len(table.head) - table.numeric
-    for i, name in enumerate(table.head):
+    for i, name in enumerate(map(printable, table.head)):
         if i < first:
-            drawn.add_column(Text(name), overflow="fold")
+            drawn.add_column(Text(name), overflow="fold", min_width=min(12, len(name)))
         else:
             drawn.add_column(Text(name), justify="right", no_wrap=True)
     for i, row in enumerate(table.rows):
@@ -107,6 +108,7 @@ def terminal(table: Table) -> rich.table.Table:
     return drawn
 
 
+NAMES = frozenset({"overview", "perplexity", "time", "sizes", "speedup", "failures"})
 FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
     "markdown": ("md", markdown),
     "csv": ("csv", comma_separated),
@@ -115,8 +117,13 @@ FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Write each table in each format into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for table in tables:
+    """Write each table in each format into a folder, and remove those that are no more."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         for ending, form in FORMATS.values():
-            (folder / f"{table.name}.{ending}").write_text(form(table), encoding="utf-8")
+            for name in NAMES - {table.name for table in tables}:
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
+            for table in tables:
+                (folder / f"{table.name}.{ending}").write_text(form(table), encoding="utf-8")
+    except OSError as error:
+        raise Mistake(f"{folder}: cannot write tables: {error.strerror}") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lmgrid.grid import AnyCell, Cell, GridError, KernelCell, Options, Part, Value, near, show
+from lmgrid.grid import AnyCell, Cell, GridError, Options, Part, Value, named_parts, near, show
 
 KINDS = ("corpus", "model", "optimizer", "regularizer", "kernel")
 PLAIN = ("seed", "device", "threads")
@@ -65,13 +65,7 @@ def _options(part: Part) -> Options:
 
 
 def _parts(cell: AnyCell, kind: str) -> Iterator[Part]:
-    if isinstance(cell, KernelCell):
-        yield from (cell.kernel,) if kind == "kernel" else ()
-    elif kind == "regularizer":
-        yield from cell.regularizers
-    elif kind != "kernel":
-        part: Part | None = getattr(cell, kind)
-        yield from () if part is None else (part,)
+    return (part for found, part in named_parts(cell) if found == kind)
 
 
 def _names(cell: AnyCell, kind: str) -> set[str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -38,19 +37,39 @@ def _t(count: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
 
 
-def paired_p_value(one: Sequence[float], two: Sequence[float]) -> float:
-    """Return the p-value of Student's paired t test that two means are equal.
+@dataclass(frozen=True)
+class Estimate:
+    """An estimated variance and its degrees of freedom; none where there was nothing to see."""
 
-    NaN where nothing can be said: unlike lengths, fewer than two pairs, a value not finite.
+    variance: float
+    freedom: int
+
+    def over(self, count: int) -> Estimate:
+        """Return the variance of a mean of so many."""
+        return Estimate(self.variance / count, self.freedom)
+
+
+def pooled_variance(samples: Sequence[Sequence[float]]) -> Estimate:
+    """Return the variance within samples of unlike means, assumed to be the same in all."""
+    arrays = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    freedom = sum(len(array) - 1 for array in arrays)
+    if not freedom:
+        return Estimate(0.0, 0)
+    squares = sum(float(((array - array.mean()) ** 2).sum()) for array in arrays)
+    return Estimate(squares / freedom, freedom)
+
+
+def zero_p_value(gap: float, parts: Sequence[Estimate]) -> float:
+    """Return the two-sided p-value that a difference is zero.
+
+    Its variance is a sum of independently estimated parts; t with the degrees of freedom of Welch
+    and Satterthwaite.
     """
-    if len(one) != len(two):
-        return math.nan
-    gaps: NDArray[np.float64] = np.asarray(one) - np.asarray(two)
-    if len(gaps) < 2 or not np.isfinite(gaps).all():
-        return math.nan
-    if np.ptp(gaps) == 0:
-        return 1.0 if gaps[0] == 0 else 0.0
-    return 2 * float(stats.t.sf(abs(gaps.mean()) / stats.sem(gaps), len(gaps) - 1))
+    variance = sum(part.variance for part in parts)
+    if variance == 0:
+        return 1.0 if gap == 0 else 0.0
+    freedom = variance**2 / sum(part.variance**2 / part.freedom for part in parts)
+    return float(2 * stats.t.sf(abs(gap) / math.sqrt(variance), freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -82,7 +82,7 @@ class Store:
         """Read every file and yield those that are torn, altered or out of place."""
         for name in ("records", "failures"):
             for path in self._files(name):
-                if reason := faults(path.read_bytes(), path.stem):
+                if reason := _reason(path):
                     yield Damage(path, reason)
         for folder in sorted(self.root.glob("models/[!.]*")):
             yield from self.damages_of(folder.name)
@@ -111,10 +111,15 @@ class Store:
     @contextmanager
     def lock(self, address: str) -> Iterator[None]:
         """Hold the right to run a cell; waits for whoever has it, sweeps what a dead one left."""
-        with FileLock(self._made("locks") / address):
+        with self._explained():
+            lock = FileLock(self._made("locks") / address)
+            lock.acquire()
+        try:
             for left in self.root.glob(f"*/{DRAFT}{address}-*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def weights_draft(self, address: str) -> Iterator[Path]:
@@ -144,6 +149,8 @@ class Store:
         address = outcome.inputs.address
         with self._explained():
             if isinstance(outcome, Failure):
+                if self.has(address):  # the worker died only after it was done
+                    return
                 self._write("failures", address, seal(outcome), replace=True)
                 return
             self._write("records", address, seal(outcome), replace=False)
@@ -185,6 +192,14 @@ class Store:
                 f"{self.root}: cannot write results: {reason}; what was finished is intact, and "
                 "the same command goes on from there"
             ) from None
+
+
+def _reason(path: Path) -> str:
+    """Return what is wrong with the file of an outcome, or nothing."""
+    try:
+        return faults(path.read_bytes(), path.stem)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _damaged_weights(folder: Path) -> Iterator[Damage]:

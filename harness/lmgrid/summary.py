@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lmgrid.statistics import CONFIDENCE, holm, mean_interval, paired_p_value
+from lmgrid.layout import Table
+from lmgrid.statistics import (
+    CONFIDENCE,
+    Estimate,
+    holm,
+    mean_interval,
+    pooled_variance,
+    zero_p_value,
+)
 
 WHO = ("corpus", "model", "optimizer", "regularizers", "device", "threads", "budget")
 TRAINING = ("optimizer", "regularizers")
@@ -18,26 +26,10 @@ SHARED = "~"
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table as text: a title, a head, rows, which rows are best, and notes below it.
-
-    ``numeric`` is how many columns, counted from the right, hold numbers.
-    """
-
-    name: str
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: int
-    best: frozenset[int] = frozenset()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Group:
     """The rows of one table line: one comparison, all its seeds."""
 
-    who: tuple[str, ...]
+    who: tuple[str, ...]  # as WHO, and the version
     rows: pd.DataFrame
 
     def mean(self, column: str) -> float:
@@ -46,6 +38,18 @@ class _Group:
     @property
     def corpus(self) -> str:
         return self.who[0]
+
+    @property
+    def text(self) -> str:
+        return str(self.rows["text"].iloc[0])
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds it was run with; none for a model that feels no seed."""
+        return int(self.rows["seed"].notna().sum())
+
+    def same_blocks(self, other: _Group) -> bool:
+        return self.text == other.text and len(self.blocks) == len(other.blocks)
 
     @property
     def nats(self) -> list[float]:
@@ -62,7 +66,7 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame without rows that a later one of the same cell replaces.
 
     A cell has a new address when a plugin's source or a corpus changed; the old record stays in
-    the store, and does not mix with the new one in a mean.
+    the store. Seeds of several versions do not mix in a mean either: each version has its line.
     """
     same = ["kernel", *WHO, "seed"]
     return frame.sort_values("started", kind="stable").drop_duplicates(same, keep="last")
@@ -131,6 +135,8 @@ class _Column:
 def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[_Column]) -> Table:
     groups = _groups(frame)
     shown = [i for i, key in enumerate(WHO) if key == "model" or _tells(groups, i)]
+    if len({group.who[: len(WHO)] for group in groups}) < len(groups):
+        shown.append(len(WHO))  # the same cells of several versions
     ranked = columns[0].ranks
     if ranked and frame["pseudo_perplexity"].notna().any():
         columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
@@ -141,7 +147,7 @@ def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[
         first, *others = (column.cell(group) for column in columns)
         mark = f" {TIED}" if i in tied else ""
         rows.append((*who, str(len(group.rows)), first + mark, *others))
-    head = (*(WHO[j] for j in shown), "seeds", *(column.head for column in columns))
+    head = (*((*WHO, "version")[j] for j in shown), "seeds", *(column.head for column in columns))
     notes = _notes(frame, groups, tied)
     return Table(*name, head, tuple(rows), len(columns) + 1, best, notes)
 
@@ -150,7 +156,8 @@ def _groups(frame: pd.DataFrame) -> list[_Group]:
     """Return the lines of the tables, by corpus and test perplexity; unnormalised models last."""
     done = frame[(frame["status"] == "done") & frame["model"].notna()]
     found = [
-        _Group(tuple(map(str, who)), rows) for who, rows in done.groupby(list(WHO), sort=False)
+        _Group((*map(str, who[:-1]), str(who[-1])[:8]), rows)
+        for who, rows in done.groupby([*WHO, "version"], sort=False)
     ]
     return sorted(found, key=lambda g: (g.corpus, _rank(g.mean("test_perplexity")), g.who))
 
@@ -172,41 +179,39 @@ def _verdicts(groups: Sequence[_Group]) -> tuple[frozenset[int], frozenset[int]]
     """Return the best line of each corpus, and the lines that cannot be told apart from it."""
     best: set[int] = set()
     tied: set[int] = set()
-    for corpus in dict.fromkeys(group.corpus for group in groups):
+    for text in dict.fromkeys(group.text for group in groups):
         ranked = [
             i
             for i, group in enumerate(groups)
-            if group.corpus == corpus and math.isfinite(group.mean("test_perplexity"))
+            if group.text == text and math.isfinite(group.mean("test_perplexity"))
         ]
         if not ranked:
             continue
         first, *others = ranked
-        p_values = holm([_p_value(groups[first], groups[i]) for i in others])
+        seeds = _seed_variance(groups[i] for i in ranked)
+        p_values = holm([_p_value(groups[first], groups[i], seeds) for i in others])
         best.add(first)
         tied |= {i for i, p in zip(others, p_values, strict=True) if not p < 1 - CONFIDENCE}
     return frozenset(best), frozenset(tied)
 
 
-def _p_value(one: _Group, two: _Group) -> float:
-    """Return the larger p-value of two tests: over blocks of the test text, and over seeds."""
-    blocks = paired_p_value(one.blocks, two.blocks)
-    seeds = _seeds_p_value(one, two)
-    return blocks if math.isnan(seeds) else max(blocks, seeds)
+def _p_value(one: _Group, two: _Group, seeds: Estimate) -> float:
+    """Return the p-value that two lines have one mean loss.
+
+    The difference varies with the text, estimated by its paired blocks, and with the seed of each
+    line that has seeds, by ``seeds``, the variance of one seed pooled over the lines of the corpus.
+    """
+    gaps = np.array(one.blocks) - np.array(two.blocks) if one.same_blocks(two) else np.array([])
+    if len(gaps) < 2 or not np.isfinite(gaps).all():
+        return math.nan
+    text = Estimate(float(gaps.var(ddof=1)) / len(gaps), len(gaps) - 1)
+    parts = [text, *(seeds.over(g.seeds) for g in (one, two) if g.seeds and seeds.freedom)]
+    return zero_p_value(float(gaps.mean()), parts)
 
 
-def _seeds_p_value(one: _Group, two: _Group) -> float:
-    """Pair by seed; a model without one stands beside each seed of the other."""
-    left, right = _by_seed(one), _by_seed(two)
-    if len(left) == 1 or len(right) == 1:
-        count = max(len(left), len(right))
-        values = [list(v.values()) * (count if len(v) == 1 else 1) for v in (left, right)]
-        return paired_p_value(*values)
-    shared = sorted(left.keys() & right.keys())
-    return paired_p_value([left[s] for s in shared], [right[s] for s in shared])
-
-
-def _by_seed(group: _Group) -> dict[float, float]:
-    return dict(zip(group.rows["seed"].astype(float), group.nats, strict=True))
+def _seed_variance(groups: Iterable[_Group]) -> Estimate:
+    """Return the variance of mean loss from seed to seed, pooled over lines with several seeds."""
+    return pooled_variance([group.nats for group in groups if group.seeds > 1])
 
 
 def _notes(frame: pd.DataFrame, groups: Sequence[_Group], tied: frozenset[int]) -> tuple[str, ...]:
@@ -215,11 +220,11 @@ def _notes(frame: pd.DataFrame, groups: Sequence[_Group], tied: frozenset[int]) 
         notes.append("± is the half-width of a 95 % interval of the mean over seeds.")
     if tied:
         notes.append(
-            f"{TIED} cannot be told apart from the best of its corpus (paired t tests over blocks "
+            f"{TIED} cannot be told apart from the best of its corpus (t test, over paired blocks "
             "of the test text and over seeds, Holm-corrected, 5 %)."
         )
     if any(_shared(group) for group in groups):
-        notes.append(f"{SHARED} the time was taken beside other cells on the same machine.")
+        notes.append(f"{SHARED} the time was taken beside other work on the same machine.")
     machines = sorted(set(frame["machine"].dropna()))
     notes += [f"Machine: {machine}." for machine in machines]
     if len(machines) > 1:
@@ -299,13 +304,14 @@ def _rate(group: _Group, column: str) -> str:
 
 
 def _shared(group: _Group) -> str:
-    return SHARED if (group.rows["jobs"] > 1).any() else ""
+    return SHARED if group.rows["shared"].any() else ""
 
 
 def _bits(group: _Group, column: str) -> str:
-    """An unknown token hides characters, so that its bits are only a lower bound."""
+    """Bits are a lower bound where unknown tokens, lower case or lost spacing hide characters."""
     text = _number(group.mean(column), ".3f")
-    return f"≥ {text}" if group.mean("unknown_rate") > 0 and text not in ("–", "∞") else text
+    hides = group.mean("unknown_rate") > 0 or bool(group.rows["lossy"].any())
+    return f"≥ {text}" if hides and text not in ("–", "∞") else text
 
 
 def _seconds(value: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lmgrid.grid import Part
-from lmgrid.record import Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
 
 COLUMNS = (
     "address",
@@ -33,6 +33,7 @@ COLUMNS = (
     "bits_per_character",
     "bits_per_byte",
     "unknown_rate",
+    "lossy",
     "zero_probability_tokens",
     "test_tokens",
     "train_tokens",
@@ -53,6 +54,9 @@ COLUMNS = (
     "machine",
     "jobs",
     "load",
+    "shared",
+    "text",
+    "version",
     "started",
     "error",
     "message",
@@ -65,7 +69,8 @@ def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
     Parts are written ``name[option=value,…]`` with what differs from the default. A perplexity
     is infinite where a token had probability zero, and missing for an unnormalised model, which
-    has ``pseudo_perplexity`` instead. Seconds are of wall time.
+    has ``pseudo_perplexity`` instead. Seconds are of wall time. ``text`` is the digest of the
+    corpus, ``version`` that of corpus and source.
     """
     rows = sorted((_row(outcome) for outcome in outcomes), key=lambda row: str(row["address"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -108,7 +113,8 @@ def _(outcome: KernelRecord) -> dict[str, Any]:
         vector = statistics.median(outcome.vector_seconds)
         row |= {"loop_seconds": loop, "vector_seconds": vector, "speedup": loop / vector}
     else:
-        row["message"] = f"the twins differ by {outcome.difference:g}, over {outcome.tolerance:g}"
+        gap = math.inf if outcome.difference is None else outcome.difference
+        row["message"] = f"the twins differ by {gap:g}, over {outcome.tolerance:g}"
     return row
 
 
@@ -126,8 +132,16 @@ def _what(outcome: Outcome) -> dict[str, Any]:
         "machine": circumstances.environment.machine,
         "jobs": circumstances.jobs,
         "load": circumstances.load,
+        "shared": _shared(circumstances),
+        "text": outcome.inputs.corpus,
+        "version": outcome.inputs.version,
         "started": circumstances.started,
     }
+
+
+def _shared(circumstances: Circumstances) -> bool:
+    """Whether a time was taken beside other work: cells of the run, or all cores busy before."""
+    return circumstances.jobs > 1 or circumstances.load >= circumstances.environment.cores
 
 
 def _cell(inputs: Inputs) -> dict[str, Any]:
@@ -155,6 +169,7 @@ def _figures(record: Record) -> dict[str, Any]:
     test = record.test
     figures = {
         "unknown_rate": test.unknown_rate,
+        "lossy": _lossy(record.cell.corpus),
         "zero_probability_tokens": test.zero_probability_tokens,
         "test_tokens": test.tokens,
         "test_blocks": test.blocks,
@@ -168,6 +183,12 @@ def _figures(record: Record) -> dict[str, Any]:
         "bits_per_character": test.bits_per_character,
         "bits_per_byte": test.bits_per_byte,
     }
+
+
+def _lossy(corpus: Part) -> bool:
+    """Whether the tokens tell less than the text: case or spacing is lost."""
+    options = dict(corpus.options)
+    return bool(options.get("lowercase") or options.get("pretokenize"))
 
 
 def _times(record: Record) -> dict[str, Any]:

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
-Message: TypeAlias = Live | Point | StoreError | None  # None: an outcome is in the store
+
+@dataclass(frozen=True)
+class Begun:
+    """A worker holds its cell's lock and begins; from now on its time counts."""
+
+
+# What a worker says. None: an outcome is in the store.
+Message: TypeAlias = Begun | Live | Point | StoreError | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Ears:
 
     on_live: Callable[[Live], None] = field(default=lambda live: None)
     on_point: Callable[[Point], None] = field(default=lambda point: None)
+    on_begun: Callable[[], None] = field(default=lambda: None)  # the lock is held
 
 
 DEAF = Ears()
@@ -63,14 +71,15 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
         if store.has(address):
             return _found(store, address)
         started = perf_counter()
+        ears.on_begun()
         try:
             outcome = _record(job, registry, ears)
+            store.add(outcome)
         except StoreError:
             raise
         except Exception as error:
             store.add(failure(job, _status(error), error, perf_counter() - started))
             return _found(store, address)
-        store.add(outcome)
         return outcome
 
 
@@ -132,7 +141,7 @@ def work(job: Job, connection: Connection) -> None:
     """Be a worker: attempt the cell, and tell the parent how it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
-    ears = Ears(connection.send, connection.send)
+    ears = Ears(connection.send, connection.send, lambda: connection.send(Begun()))
     try:
         attempt(job, Registry.installed(), ears)
         connection.send(None)

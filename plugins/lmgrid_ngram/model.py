@@ -50,7 +50,7 @@ class NGramModel:
         return self._fitted
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Count and estimate, then yield once, with the loss on the last of the text."""
+        """Count and estimate, then yield once, with the loss on the first of the text."""
         self.learn(train)
         yield Progress(tokens=len(train), train_nats=-float(self.score(train[:GLANCE]).mean()))
 
@@ -112,6 +112,15 @@ class NGramModel:
 
     def load(self, folder: Path) -> None:
         self._fitted = storage.load(folder)
+
+
+class RelativeFrequencies(NGramModel):
+    """Without smoothing: after a context that was never seen, it has no distribution.
+
+    So it is not one of ``lmgrid.spec.Predicts``, whose probabilities sum to one.
+    """
+
+    next_log_probs = None  # type: ignore[assignment]
 
 
 def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:

@@ -91,9 +91,10 @@ class NGram(ModelPart):
         return self.smoothing != "stupid-backoff"
 
     def make(self, context: Context) -> NGramModel:
-        from lmgrid_ngram.model import NGramModel
+        from lmgrid_ngram.model import NGramModel, RelativeFrequencies
 
-        return NGramModel(self, len(context.vocabulary), context.cache)
+        kind = RelativeFrequencies if self.smoothing == "mle" else NGramModel
+        return kind(self, len(context.vocabulary), context.cache)
 
 
 @dataclass(frozen=True, kw_only=True)

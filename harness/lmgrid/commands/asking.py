@@ -95,7 +95,7 @@ def find_grid(name: str) -> Path:
     from lmgrid.grid import near
 
     path = Path(name)
-    if path.exists() or path.suffix == ".toml" or len(path.parts) > 1:
+    if path.is_file() or path.suffix == ".toml" or len(path.parts) > 1:
         return path
     if name not in installed_grids():
         raise Mistake(

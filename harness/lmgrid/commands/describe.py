@@ -113,7 +113,7 @@ def _limit(limit: Any) -> str:
 
 
 def _show(found: Provided) -> None:
-    from lmgrid.summary import Table
+    from lmgrid.layout import Table
 
     lacks = f" ({found.lacks})" if found.lacks else ""
     say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -11,11 +12,19 @@ from lmgrid.commands.screen import say
 from lmgrid.commands.stored import load
 
 
+def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 @click.command()
 @click.argument("record")
 @results_option("The folder that holds RECORD.")
 @click.option("--length", type=click.IntRange(1, 100_000), default=100, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=1.0, show_default=True, callback=_finite
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--prompt", default="", help="Text to go on from; by default a sentence start.")
 def generate(

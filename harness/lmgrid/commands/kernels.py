@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @results_option("The folder of records; by default results/runs/kernels.")
-@click.option("--again", is_flag=True, help="Measure again what is recorded.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the table.")
 @JSON_OPTION
 def kernels(**options: Any) -> None:

@@ -52,7 +52,7 @@ def _as_json(
 
 
 def _show(grid: Grid, planned: tuple[Planned, ...], seconds: list[float | None]) -> None:
-    from lmgrid.summary import Table
+    from lmgrid.layout import Table
 
     rows = [
         (p.cell.label, p.address[:12], "recorded" if p.recorded else "to run", _time(s))

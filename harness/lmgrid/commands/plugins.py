@@ -43,7 +43,7 @@ def _as_json(plugin: Plugin) -> dict[str, Any]:
 
 
 def _show(found: Sequence[Plugin]) -> None:
-    from lmgrid.summary import Table
+    from lmgrid.layout import Table
 
     rows = tuple(
         (

@@ -23,13 +23,16 @@ def predict(record: str, context: str, top: int, results: Path | None, as_json: 
     RECORD is the file of a record, or the beginning of its address, looked for in --results or
     in every folder of results/runs.
     """
+    from lmgrid.layout import Table
     from lmgrid.stored import predict as guess
-    from lmgrid.summary import Table
 
     stored = load(record, results)
     guesses = guess(stored, stored.vocabulary.encode(context), top)
     if as_json:
         show_json([{"token": g.token, "probability": g.probability} for g in guesses])
         return
-    rows = tuple((g.token, f"{g.probability:.4f}") for g in guesses)
+    # A space or a control character as a token would be invisible.
+    rows = tuple(
+        (g.token if g.token.strip() else repr(g.token), f"{g.probability:.4f}") for g in guesses
+    )
     show_tables([Table("next", f"{context} …", ("token", "probability"), rows, 1)])

@@ -123,8 +123,8 @@ def _conclude(store: Store, outcomes: Sequence[Outcome], *, as_json: bool) -> No
     from lmgrid.summary import failures, overview, speedups, tables
     from lmgrid.table import frame, plain_rows
 
+    write_tables(tables(frame(store)), store.root / "tables")
     rows = frame(outcomes)
-    write_tables(tables(rows), store.root / "tables")
     if as_json:
         show_json(plain_rows(rows))
         return

@@ -15,7 +15,7 @@ from lmgrid.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lmgrid.summary import Table
+    from lmgrid.layout import Table
 
 PIPE_WIDTH = 1_000  # tables are as wide as they need to be where no terminal breaks lines
 
@@ -42,7 +42,7 @@ def show_tables(tables: Sequence[Table]) -> None:
 
     screen = console()
     for table in tables:
-        screen.print(terminal(table))
+        screen.print(terminal(table.narrowed(screen.width)))
 
 
 def show_json(value: Any) -> None:

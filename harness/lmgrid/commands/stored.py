@@ -32,6 +32,8 @@ def _locate(record: str, results: Path | None) -> tuple[Path, str]:
 
     path = Path(record)
     if path.suffix == ".json":
+        if not path.is_file():
+            raise Mistake(f"{record}: there is no such file")
         return path.parent.parent, path.stem
     folders = [results] if results else sorted(RUNS.glob("*"))
     found = [(folder, a) for folder in folders for a in Store(folder).matching(record)]
