@@ -331,3 +331,17 @@ def test_a_part_of_a_grid_leaves_the_tables_whole(lmgrid: Invoke, grid: str) -> 
     written = Path("results/runs/tiny/tables/overview.md").read_text()
     assert "prior=2" in written
     assert Path("results/runs/tiny/tables/speedup.md").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    """A full disk behind standard output ends with status 1 and no traceback."""
+    environment = {**os.environ, "LMGRID_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", "from lmgrid.cli import main; main()", "plugins"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import sys
 from typing import Any
 
 import click
@@ -40,6 +43,17 @@ class _Group(click.Group):
             raise _Refusal("an argument is not UTF-8, or this terminal cannot show it") from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has seen enough; click ends in silence
+                raise
+            raise click.ClickException(printable(str(error))) from None
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run, with a mark in place of characters that the terminal cannot show."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*arguments, **options)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)

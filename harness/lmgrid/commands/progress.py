@@ -67,7 +67,7 @@ class Bars(Reporting):
             TextColumn("{task.fields[figures]}", markup=False),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=console(stderr=True),
+            console=console(),
             transient=True,
         )
         self._all = self._progress.add_task("cells", total=count, figures="")
@@ -103,5 +103,6 @@ def _ending(outcome: Outcome) -> str:
 
 def reporting(registry: Registry, count: int, *, quiet: bool) -> Reporting:
     """Return who tells of a run of so many cells."""
-    kind = Reporting if quiet else Bars if sys.stderr.isatty() else Lines
+    watched = sys.stderr is not None and sys.stderr.isatty()
+    kind = Reporting if quiet else Bars if watched else Lines
     return kind(registry, count)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -28,21 +29,34 @@ def complain(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that is as wide as the terminal; wide where there is none."""
+def console(file: TextIO | None = None) -> Console:
+    """Return a console that draws for standard output into a file, or on standard error.
+
+    It is as wide as the terminal; where there is none, lines are as long as they need to be.
+    """
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = shutil.get_terminal_size().columns if stream.isatty() else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, soft_wrap=False)
+    stream = sys.stderr if file is None else sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else PIPE_WIDTH
+    return Console(
+        file=file,
+        stderr=file is None,
+        force_terminal=is_terminal,
+        width=width,
+        highlight=False,
+        markup=False,
+    )
 
 
 def show_tables(tables: Sequence[Table]) -> None:
     from lmgrid.render import terminal
 
-    screen = console()
+    drawn = io.StringIO()
+    screen = console(drawn)
     for table in tables:
         screen.print(terminal(table.narrowed(screen.width)))
+    click.echo(drawn.getvalue(), nl=False)
 
 
 def show_json(value: Any) -> None:
