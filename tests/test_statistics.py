@@ -99,3 +99,18 @@ def test_holm_keeps_order_and_bounds(p_values: list[float]) -> None:
     assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
     pairs = sorted(zip(p_values, adjusted, strict=True))
     assert [q for _, q in pairs] == sorted(q for _, q in pairs)
+
+
+@pytest.mark.parametrize(("lines", "seeds"), [(2, 3), (6, 2), (6, 3)])
+def test_equal_models_are_told_apart_about_one_time_in_twenty(lines: int, seeds: int) -> None:
+    """Lines of one true loss, with noise of the text and of the seed: p < 5 % in 3 to 8 of 100."""
+    rng = np.random.default_rng(3)
+    blocks, draws = 50, 1_500
+    told_apart = 0
+    for _ in range(draws):
+        by_seed = rng.normal(0, 0.01, (lines, seeds))
+        gaps = rng.normal(0, 0.07, blocks) + by_seed[0].mean() - by_seed[1].mean()
+        text = Estimate(float(gaps.var(ddof=1)) / blocks, blocks - 1)
+        seed = pooled_variance(by_seed.tolist()).over(seeds)
+        told_apart += zero_p_value(float(gaps.mean()), [text, seed, seed]) < 0.05
+    assert 0.03 < told_apart / draws < 0.08
