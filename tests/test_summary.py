@@ -98,10 +98,10 @@ def test_seeds_that_scatter_do_not_part_two_models() -> None:
 
 
 def test_corpora_are_ranked_apart() -> None:
-    """Each corpus has its own best, and a column of its own."""
+    """Each corpus, and each way to read one, has its own best, and a column of its own."""
     one = record("a", 4.0)
-    cell = replace(one.cell, corpus=Part("other"))
-    two = replace(record("a", 5.0), inputs=Inputs.of(cell, "e", ()))
+    cell = replace(one.cell, corpus=Part("c", (("tokens", "byte"),), (), ("tokens",)))
+    two = replace(record("a", 5.0), inputs=Inputs.of(cell, "d", ()))  # the same bytes
     table = overview_of(one, two)
     assert table.best == {0, 1}
     assert "corpus" in table.head

@@ -40,8 +40,9 @@ class _Group:
         return self.who[0]
 
     @property
-    def text(self) -> str:
-        return str(self.rows["text"].iloc[0])
+    def text(self) -> tuple[str, str]:
+        """What was scored: the corpus with its options, and the digest of its bytes."""
+        return self.corpus, str(self.rows["text"].iloc[0])
 
     @property
     def seeds(self) -> int:
