@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -31,6 +33,12 @@ class _Refusal(click.ClickException):
         return printable(self.message)
 
 
+def _forget_output() -> None:
+    """Let what could not be written go, so that the interpreter does not try again at its end."""
+    with suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Group(click.Group):
     """Shows a Mistake as one message, in the order in which commands are first needed."""
 
@@ -46,6 +54,7 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has seen enough; click ends in silence
                 raise
+            _forget_output()
             raise click.ClickException(printable(str(error))) from None
 
     def main(self, *arguments: Any, **options: Any) -> Any:
