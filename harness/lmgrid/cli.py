@@ -35,7 +35,7 @@ class _Refusal(click.ClickException):
 
 def _forget_output() -> None:
     """Let what could not be written go, so that the interpreter does not try again at its end."""
-    with suppress(OSError, ValueError):  # a stream without a file
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
