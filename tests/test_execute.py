@@ -117,19 +117,26 @@ def test_a_listener_hears_the_life_of_a_cell(
     assert ear.heard == ["started", "live", "finished"]
 
 
+class Asking(Listener):
+    """Asks so many times to stop, as soon as a cell has started."""
+
+    def __init__(self, halt: Halt, times: int) -> None:
+        self._halt, self._times = halt, times
+
+    def started(self, planned: Planned) -> None:
+        for _ in range(self._times):
+            self._halt.ask()
+
+
 def test_halting_soon_lets_the_running_cell_finish(
     make_grid: MakeGrid, registry: Registry, store: Store
 ) -> None:
     """Asked once, no new cell starts and the running one is recorded."""
     halt = Halt()
 
-    class Asking(Listener):
-        def started(self, planned: Planned) -> None:
-            halt.ask()
-
     grid = make_grid('[[models]]\nname = "counts"\nprior = [1.0, 2.0, 3.0]')
     run = Run(grid, store, plan(grid, store, registry), Manner(), halt)
-    assert len(list(execute(run, Asking()))) == 1
+    assert len(list(execute(run, Asking(halt, times=1)))) == 1
     assert [p.recorded for p in plan(grid, store, registry)] == [True, False, False]
 
 
@@ -139,14 +146,9 @@ def test_halting_now_ends_the_running_cell(
     """Asked twice, the running cell ends without an outcome, and is run the next time."""
     halt = Halt()
 
-    class Asking(Listener):
-        def started(self, planned: Planned) -> None:
-            halt.ask()
-            halt.ask()
-
     grid = make_grid('[[models]]\nname = "counts"\nfault = "sleep"')
     run = Run(grid, store, plan(grid, store, registry), Manner(), halt)
-    assert list(execute(run, Asking())) == []
+    assert list(execute(run, Asking(halt, times=2))) == []
     assert list(store) == []
 
 
