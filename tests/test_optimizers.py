@@ -11,7 +11,7 @@ import pytest
 
 from lmgrid.spec import Context, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.parts import Adagrad, Adam, AdamW, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizer_parts import Adagrad, Adam, AdamW, NAdamW, RmsProp, Sgd
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

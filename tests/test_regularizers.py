@@ -9,7 +9,7 @@ import pytest
 
 from lmgrid.spec import Context
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.parts import L2, Clip, Dropout
+from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

@@ -13,7 +13,7 @@ from lmgrid.kernel import difference
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import RecurrentStep, Rnn
-from lmgrid_torch.parts import Adam
+from lmgrid_torch.optimizer_parts import Adam
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lmgrid.spec import Context, ModelPart, Optimizer, Progress, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.parts import L2, Adam, Clip, Dropout, Sgd
+from lmgrid_torch.optimizer_parts import Adam, Sgd
+from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
@@ -26,6 +27,7 @@ from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.loop import descend
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
+from lmgrid_torch.output import Output, Softmax
 from lmgrid_torch.regularizers import Idle
 from lmgrid_torch.site import sites
 from lmgrid_window.network import WindowNetwork
@@ -245,8 +247,8 @@ def test_the_seed_changes_the_weights(part: ModelPart) -> None:
 class Noting(WindowNetwork):
     """Notes the order of each epoch's targets."""
 
-    def __init__(self, options: Window, vocabulary: int) -> None:
-        super().__init__(options, vocabulary)
+    def __init__(self, options: Window, output: Output) -> None:
+        super().__init__(options, output)
         self.orders: list[list[int]] = []
 
     def epoch(self, tokens: torch.Tensor, order: torch.Generator) -> Iterator[Batch]:
@@ -257,7 +259,7 @@ class Noting(WindowNetwork):
 
 def orders(seed: int) -> list[list[int]]:
     """Return the order in which two epochs of 90 tokens are met."""
-    network = Noting(WINDOW, V)
+    network = Noting(WINDOW, Softmax(WINDOW.features, V))
     initialise(network, WINDOW, context(seed))
     list(islice(descend(network, sample_tokens(V, seed=1, count=90), recipe(seed)), 2))
     return network.orders

@@ -15,7 +15,9 @@ import pytest
 from lmgrid.spec import Context, ModelPart, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.parts import Adam, Cuda, Dropout, Mps, Sgd
+from lmgrid_torch.device_parts import Cuda, Mps
+from lmgrid_torch.optimizer_parts import Adam, Sgd
+from lmgrid_torch.regularizer_parts import Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
@@ -171,7 +173,7 @@ def test_options_need_no_torch() -> None:
     """Importing the plugins and making parts of their options imports neither torch nor NumPy."""
     code = (
         "import sys, lmgrid_torch, lmgrid_window, lmgrid_rnn, lmgrid_lecture\n"
-        "lmgrid_torch.parts.Adam(), lmgrid_window.parts.Window(), lmgrid_rnn.parts.Rnn()\n"
+        "lmgrid_torch.optimizer_parts.Adam(), lmgrid_window.parts.Window(), lmgrid_rnn.parts.Rnn()\n"
         "sys.exit(bool({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
     )
     paths = {"PYTHONPATH": ":".join(sys.path)}

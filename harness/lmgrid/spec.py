@@ -8,7 +8,7 @@ and planning never import torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -62,11 +62,27 @@ class Context:
 class Progress:
     """Where training stands at one yield of ``fit``."""
 
-    tokens: int  # training tokens predicted so far, over all epochs
-    train_nats: float  # mean data loss per token since the last yield
+    tokens: int  # training tokens predicted so far, over all epochs; less after a rollback
+    train_nats: float | None  # mean data loss per token since the last yield; None: not known
     penalty: float = 0.0  # mean of what regularizers added to the loss, per step
     compile_seconds: float = 0.0  # spent compiling since the last yield, inside the clock
     events: tuple[tuple[str, int], ...] = ()  # (name, how often) since the last yield
+
+
+class Diverged(Exception):
+    """A loss or gradient is not finite, and no way back was left. ``fit`` and ``score`` raise it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What training needs to go on from a yield as if it had never stopped.
+
+    Weights, optimizer, schedule, random states, hidden state, place in the data: arrays by name,
+    and plain values (numbers, texts, lists and mappings of them) that JSON can hold.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ class Recipe:
     seed: int
     budget: Budget | None
     point_interval: int  # yield at the first step at or past each multiple of so many tokens
+    reporters: tuple[Reporter, ...] = ()
+    resume: State | None = None  # go on from here; a model that is not Resumable gets None
 
 
 class LanguageModel(Protocol):
@@ -117,6 +135,15 @@ class Stored(Protocol):
 
     def load(self, folder: Path) -> None:
         """Become the model that was saved there."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A model whose training can be stopped at any yield and go on in another process."""
+
+    def state(self) -> State:
+        """Return copies that training does not change. Called between two steps of ``fit``."""
         ...
 
 
@@ -161,6 +188,27 @@ class Regularizer(Protocol):
 
         ``rate`` is the learning rate of this step.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One figure that a reporter read: of what, at which place (a lag, a layer), how much."""
+
+    name: str
+    value: float | None  # None: not finite
+    at: float | None = None
+
+
+class Reporter(Protocol):
+    """Looks at training and says what it saw; it must change nothing."""
+
+    def gradients(self, module: torch.nn.Module, *, updated: bool) -> None:
+        """Look at the gradients of a step: before regularizers update them, and after."""
+        ...
+
+    def readings(self, model: LanguageModel, tokens: Tokens) -> Iterator[Reading]:
+        """Yield what was seen since the last point. Outside the clock; ``tokens``: validation."""
         ...
 
 
@@ -242,6 +290,11 @@ class ModelPart(AnyPart, ABC):
         """Whether its scores are probabilities; if not, it has no perplexity."""
         return True
 
+    @property
+    def sums_to_one(self) -> bool:
+        """Whether it predicts something after every context; if not, some sums may be 0."""
+        return self.normalised
+
     @abstractmethod
     def make(self, context: Context) -> LanguageModel: ...
 
@@ -260,6 +313,15 @@ class RegularizerPart(AnyPart, ABC):
 
     @abstractmethod
     def make(self, context: Context) -> Regularizer: ...
+
+
+class ReporterPart(AnyPart, ABC):
+    """Options of a reporter. ``sites``: it needs all of them."""
+
+    sites: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def make(self, context: Context) -> Reporter: ...
 
 
 class KernelPart(AnyPart, ABC):
@@ -304,6 +366,11 @@ def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:  # type: ignor
 @hookspec
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:  # type: ignore[empty-body]
     """Return pairs of a loop and its vectorised form, by name."""
+
+
+@hookspec
+def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:  # type: ignore[empty-body]
+    """Return reporters by name."""
 
 
 @hookspec

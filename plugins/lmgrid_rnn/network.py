@@ -11,17 +11,17 @@ from torch.nn import functional as F
 from lmgrid_rnn.elman import Elman
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.network import Batch, Network, streams
-from lmgrid_torch.output import Softmax
+from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
 
 
 class RecurrentNetwork(Network):
     """h(t) = tanh(W_h h(t-1) + W_e e(t) + b1); the features of word t + 1 are h(t)."""
 
-    def __init__(self, options: Rnn, vocabulary: int) -> None:
-        super().__init__(1, Softmax(options.hidden, vocabulary))
+    def __init__(self, options: Rnn, output: Output) -> None:
+        super().__init__(1, output)
         self.batch, self.steps = options.batch, options.steps
-        self.embedding = nn.Parameter(torch.empty(vocabulary, options.embedding))
+        self.embedding = nn.Parameter(torch.empty(output.vocabulary, options.embedding))
         self.input_weight = nn.Parameter(torch.empty(options.hidden, options.embedding))
         self.recurrent_weight = nn.Parameter(torch.empty(options.hidden, options.hidden))
         self.bias = nn.Parameter(torch.empty(options.hidden))

@@ -10,6 +10,7 @@ from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
+    from lmgrid_torch.output import Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +37,14 @@ class Rnn(NeuralPart):
     batch: Size = 20
     steps: Size = 20
 
-    def network(self, vocabulary: int) -> Network:
+    @property
+    def features(self) -> int:
+        return self.hidden
+
+    def network(self, output: Output) -> Network:
         from lmgrid_rnn.network import RecurrentNetwork
 
-        return RecurrentNetwork(self, vocabulary)
+        return RecurrentNetwork(self, output)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import DevicePart, OptimizerPart, RegularizerPart, hookimpl
-from lmgrid_torch import parts
+from lmgrid_torch import device_parts, optimizer_parts, regularizer_parts
 
 
 @hookimpl
 def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:
     return {
-        "sgd": parts.Sgd,
-        "adagrad": parts.Adagrad,
-        "rmsprop": parts.RmsProp,
-        "adam": parts.Adam,
-        "adamw": parts.AdamW,
-        "nadamw": parts.NAdamW,
+        "sgd": optimizer_parts.Sgd,
+        "adagrad": optimizer_parts.Adagrad,
+        "rmsprop": optimizer_parts.RmsProp,
+        "adam": optimizer_parts.Adam,
+        "adamw": optimizer_parts.AdamW,
+        "nadamw": optimizer_parts.NAdamW,
     }
 
 
 @hookimpl
 def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:
-    return {"dropout": parts.Dropout, "l2": parts.L2, "clip": parts.Clip}
+    return {
+        "dropout": regularizer_parts.Dropout,
+        "l2": regularizer_parts.L2,
+        "clip": regularizer_parts.Clip,
+    }
 
 
 @hookimpl
 def lmgrid_devices() -> Mapping[str, type[DevicePart]]:
-    return {"cuda*": parts.Cuda, "mps": parts.Mps}
+    return {"cuda*": device_parts.Cuda, "mps": device_parts.Mps}

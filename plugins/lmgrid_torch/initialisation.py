@@ -34,7 +34,7 @@ def initialise(network: Network, options: NeuralPart, context: Context) -> None:
             xavier = options.initialisation == "xavier"
             r = limit(name, weight) if xavier else options.uniform_range
             nn.init.uniform_(weight, -r, r, generator=draw)
-    network.output.bias.copy_(log_unigram(context))
+    network.output.start_from(log_unigram(context))
 
 
 def limit(name: str, weight: Tensor) -> float:

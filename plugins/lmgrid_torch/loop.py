@@ -53,8 +53,7 @@ def descend(
 
 def as_tensor(tokens: Tokens, network: Network) -> Tensor:
     """Return tokens as ids on the network's device, (n,)."""
-    device = network.output.bias.device
-    return torch.from_numpy(np.array(tokens, dtype=np.int64)).to(device)
+    return torch.from_numpy(np.array(tokens, dtype=np.int64)).to(network.device)
 
 
 def prepare(network: Network, regularizers: tuple[Regularizer, ...]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.text import EOS
-from lmgrid_torch.output import MASKED, Softmax
+from lmgrid_torch.output import MASKED, Output
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,15 @@ class Network(nn.Module, ABC):
     1 for a recurrent network, whose state keeps the others.
     """
 
-    def __init__(self, context: int, output: Softmax) -> None:
+    def __init__(self, context: int, output: Output) -> None:
         super().__init__()
         self.context = context
         self.output = output
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch._dynamo  # the first optimizer made would import it for a second, inside the clock
 
-from lmgrid_torch import parts
+from lmgrid_torch import optimizer_parts as parts
 
 FUSED = ("cpu", "cuda", "mps")  # where torch has one pass over all parameters for SGD and Adam
 

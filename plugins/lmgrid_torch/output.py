@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,13 +12,46 @@ from torch.nn import functional as F
 MASKED = -100  # a target that is not there
 
 
-class Softmax(nn.Module):
-    """The full softmax, p = softmax(W h + b)."""
+class Output(nn.Module, ABC):
+    """The last layer of a network: its loss in training, and exact normalised scores.
+
+    ``features``: F, how many numbers it reads for a word; ``vocabulary``: V.
+    """
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()
+        self.features, self.vocabulary = features, vocabulary
+
+    @abstractmethod
+    def start_from(self, log_unigram: Tensor) -> None:
+        """Set the biases so that, while all other weights are 0, p is the unigram distribution.
+
+        ``log_unigram``: ln p(w), (V,).
+        """
+
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return what training lowers: a mean over the targets (N,) that are not masked."""
+
+    @abstractmethod
+    def score(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return ln p(target) of each target, (N, F) and (N,) -> (N,), in single precision."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ln p of each word, (N, F) -> (N, V), in float64, so that it sums to 1."""
+
+
+class Softmax(Output):
+    """The full softmax, p = softmax(W h + b)."""
+
+    def __init__(self, features: int, vocabulary: int) -> None:
+        super().__init__(features, vocabulary)
         self.weight = nn.Parameter(torch.empty(vocabulary, features))
         self.bias = nn.Parameter(torch.empty(vocabulary))
+
+    def start_from(self, log_unigram: Tensor) -> None:
+        self.bias.copy_(log_unigram)
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""

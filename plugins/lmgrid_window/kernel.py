@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import Kernel
+from lmgrid_torch.output import Softmax
 from lmgrid_window.network import WindowNetwork
 from lmgrid_window.parts import Window, WindowForward
 
@@ -18,7 +19,7 @@ def forward_pass(sizes: WindowForward, device: str) -> Kernel:
 
     def sample(seed: int) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(seed)
-        network = WindowNetwork(options, sizes.vocabulary)
+        network = WindowNetwork(options, Softmax(options.features, sizes.vocabulary))
         for weight in network.parameters():
             nn.init.uniform_(weight, -0.1, 0.1, generator=draw)
         shape = (sizes.examples, sizes.context)
@@ -31,15 +32,16 @@ def forward_pass(sizes: WindowForward, device: str) -> Kernel:
 @torch.no_grad()
 def loop(network: WindowNetwork, words: Tensor) -> Tensor:
     """Return the logits (N, V) of N windows (N, k), one after the other."""
-    rows = []
-    for window in words:
-        features, _ = network(window[None], None)
-        rows.append(network.output.logits(features)[0])
-    return torch.stack(rows)
+    return torch.stack([logits(network, window[None])[0] for window in words])
 
 
 @torch.no_grad()
 def vector(network: WindowNetwork, words: Tensor) -> Tensor:
     """Return the logits (N, V) of N windows (N, k) at once."""
+    return logits(network, words)
+
+
+def logits(network: WindowNetwork, words: Tensor) -> Tensor:
     features, _ = network(words, None)
+    assert isinstance(network.output, Softmax)
     return network.output.logits(features)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.network import Batch, Network, shuffled
-from lmgrid_torch.output import Softmax
+from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
 from lmgrid_window.parts import Window
 
@@ -17,12 +17,11 @@ from lmgrid_window.parts import Window
 class WindowNetwork(Network):
     """y = b + W x + U tanh(d + H x); the output layer holds [U W] side by side."""
 
-    def __init__(self, options: Window, vocabulary: int) -> None:
+    def __init__(self, options: Window, output: Output) -> None:
         words = options.context * options.embedding  # numbers in x
-        features = options.hidden + (words if options.direct else 0)
-        super().__init__(options.context, Softmax(features, vocabulary))
+        super().__init__(options.context, output)
         self.direct, self.batch = options.direct, options.batch
-        self.embedding = nn.Parameter(torch.empty(vocabulary, options.embedding))
+        self.embedding = nn.Parameter(torch.empty(output.vocabulary, options.embedding))
         self.weight = nn.Parameter(torch.empty(options.hidden, words))
         self.bias = nn.Parameter(torch.empty(options.hidden))
         self.input, self.hidden = Site("input"), Site("hidden")

@@ -10,6 +10,7 @@ from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
+    from lmgrid_torch.output import Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,14 @@ class Window(NeuralPart):
     direct: bool = False
     batch: Size = 128
 
-    def network(self, vocabulary: int) -> Network:
+    @property
+    def features(self) -> int:
+        return self.hidden + (self.context * self.embedding if self.direct else 0)
+
+    def network(self, output: Output) -> Network:
         from lmgrid_window.network import WindowNetwork
 
-        return WindowNetwork(self, vocabulary)
+        return WindowNetwork(self, output)
 
 
 @dataclass(frozen=True, kw_only=True)
