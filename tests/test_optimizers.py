@@ -150,15 +150,6 @@ def test_nadamw() -> None:
     assert steps(NAdamW(**options, momentum_decay=0.1)) == pytest.approx(follow(update))
 
 
-def test_halving() -> None:
-    """The rate of sgd halves after every k epochs; 0 is never, and others keep theirs."""
-    halving = Sgd(halve_every=2).make(CONTEXT)
-    epochs = (0, 0.5, 1.99, 2, 3.99, 4, 6)
-    assert [halving.factor(e) for e in epochs] == [1, 1, 1, 0.5, 0.5, 0.25, 0.125]
-    for part in (Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp()):
-        assert part.make(CONTEXT).factor(100) == 1
-
-
 @pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp()])
 def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
     """A parameter that is not trained is left alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgrid.spec import Context, ModelPart, Optimizer, Progress, Recipe, Tokens
+from lmgrid.spec import Context, ModelPart, Moment, Optimizer, Progress, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.optimizer_parts import Adam, Sgd
@@ -24,7 +24,6 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 
 from lmgrid_torch.initialisation import initialise
-from lmgrid_torch.loop import descend
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
 from lmgrid_torch.output import Output, Softmax
@@ -210,8 +209,8 @@ class Recording:
         made.register_step_pre_hook(lambda o, *_: self.rates.append(o.param_groups[0]["lr"]))
         return made
 
-    def factor(self, epochs: float) -> float:
-        return 1 / (1 + epochs)
+    def settings(self, moment: Moment) -> Mapping[str, float]:
+        return {"lr": 1 / (1 + moment.epochs)}
 
 
 def test_torch_steps_with_the_rate_of_the_schedule() -> None:
@@ -261,7 +260,8 @@ def orders(seed: int) -> list[list[int]]:
     """Return the order in which two epochs of 90 tokens are met."""
     network = Noting(WINDOW, Softmax(WINDOW.features, V))
     initialise(network, WINDOW, context(seed))
-    list(islice(descend(network, sample_tokens(V, seed=1, count=90), recipe(seed)), 2))
+    fitting = NeuralModel(network).fit(sample_tokens(V, seed=1, count=90), recipe(seed))
+    list(islice(fitting, 2))
     return network.orders
 
 

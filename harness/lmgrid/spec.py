@@ -162,13 +162,27 @@ class Sizes:
     bytes: int  # in memory, for scoring
 
 
+@dataclass(frozen=True)
+class Moment:
+    """How far training has come before a step: all that a schedule may depend on."""
+
+    tokens: int  # training tokens predicted so far
+    epochs: float  # passes over train so far
+    share: float | None  # of a budget of epochs or tokens; None: there is none
+    valid: tuple[float, ...] = ()  # the finite validation losses so far, in order
+
+
 class Optimizer(Protocol):
-    """Makes a torch optimizer, and says how its learning rate changes."""
+    """Makes a torch optimizer, and says how its settings change from step to step.
+
+    A torch optimizer that scores with other weights than it trains has ``eval()``, which puts
+    these in place, and ``train()``, which puts the trained ones back.
+    """
 
     def __call__(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer: ...
 
-    def factor(self, epochs: float) -> float:
-        """Return what to multiply the learning rate by, after so many passes over train."""
+    def settings(self, moment: Moment) -> Mapping[str, float]:
+        """Return what to set in every parameter group for the next step, ``lr`` among it."""
         ...
 
 
@@ -301,6 +315,11 @@ class ModelPart(AnyPart, ABC):
 
 class OptimizerPart(AnyPart, ABC):
     """Options of an optimizer."""
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether a schedule must know how long training is: a budget of seconds will not do."""
+        return False
 
     @abstractmethod
     def make(self, context: Context) -> Optimizer: ...

@@ -12,6 +12,7 @@ from lmgrid_torch import device_parts, optimizer_parts, regularizer_parts
 def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:
     return {
         "sgd": optimizer_parts.Sgd,
+        "asgd": optimizer_parts.Asgd,
         "adagrad": optimizer_parts.Adagrad,
         "rmsprop": optimizer_parts.RmsProp,
         "adam": optimizer_parts.Adam,

@@ -11,9 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, Tokens
+from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, State, Tokens
 from lmgrid.text import EOS
-from lmgrid_torch.loop import as_tensor, descend
+from lmgrid_torch.course import Course, as_tensor
+from lmgrid_torch.loop import descend
+from lmgrid_torch.manner import PLAIN, Manner
+from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
 
 BLOCK = 64  # words scored at a time: their logits stay in the cache of a CPU
@@ -21,14 +24,27 @@ WEIGHTS = "weights.safetensors"
 
 
 class NeuralModel:
-    """An ``lmgrid.spec.LanguageModel`` that also predicts, is stored and knows its size."""
+    """An ``lmgrid.spec.LanguageModel`` that also predicts, is resumed, stored and knows its size.
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    Where memory runs out, ``fit`` and ``score`` raise MemoryError.
+    """
+
+    def __init__(self, network: Network, manner: Manner = PLAIN) -> None:
+        self.network, self.manner = network, manner
+        self._course: Course | None = None  # of the training that was begun last
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        return descend(self.network, train, recipe)
+        with memory_errors(), self.manner.compile_clock() as clock:
+            self._course = Course(self.network, train, recipe, self.manner)
+            yield from descend(self._course, clock)
 
+    def state(self) -> State:
+        """Return copies of all that training needs to go on from this yield of ``fit``."""
+        if self._course is None:
+            raise ValueError("this model has no training to go on with; call fit first")
+        return self._course.state()
+
+    @memory_errors()
     @torch.no_grad()
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | <eos>, tokens[:i]), shape (n,).

@@ -26,6 +26,10 @@ class NeuralPart(ModelPart):
 
     The output bias starts at the log unigram distribution of train, which is its best value
     while all other weights are 0; other biases start at 0.
+
+    accumulate: batches whose gradients make one step. precision: ``single``, or ``bf16``, which
+    computes products in bfloat16 (autocast; on CUDA alone). compile: let torch compile the
+    forward and backward pass; the seconds it takes are reported apart.
     """
 
     requires: ClassVar[str] = "torch"
@@ -35,6 +39,9 @@ class NeuralPart(ModelPart):
 
     initialisation: Literal["xavier", "uniform"] = "xavier"  # of the other weights
     uniform_range: Positive = 0.1  # r of Uniform(-r, r); "xavier" does not use it
+    accumulate: Size = 1
+    precision: Literal["single", "bf16"] = "single"
+    compile: bool = False
 
     @property
     @abstractmethod
@@ -53,8 +60,12 @@ class NeuralPart(ModelPart):
 
     def make(self, context: Context) -> LanguageModel:
         from lmgrid_torch.initialisation import initialise
+        from lmgrid_torch.manner import Manner
+        from lmgrid_torch.memory import memory_errors
         from lmgrid_torch.model import NeuralModel
 
-        network = self.network(self.output_layer(context))
-        initialise(network, self, context)
-        return NeuralModel(network.to(context.device))
+        manner = Manner(self.accumulate, self.precision, self.compile)
+        with memory_errors():
+            network = self.network(self.output_layer(context))
+            initialise(network, self, context)
+            return NeuralModel(network.to(context.device), manner)

@@ -1,0 +1,79 @@
+"""Tensors, numbers and nests of them, packed into named arrays and plain values, and unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack(value: Any, name: str, arrays: Arrays) -> Any:
+    """Return ``value`` as JSON can hold it, copies of its tensors put into ``arrays``.
+
+    ``value``: a tensor, or a number, a text, None, or tuples, lists and mappings of these. The
+    arrays' names begin with ``name``.
+    """
+    match value:
+        case Tensor():
+            # NumPy has no bfloat16
+            plain = value.view(torch.int16) if value.dtype is torch.bfloat16 else value
+            arrays[name] = plain.detach().cpu().numpy().copy()
+            return {"array": name, "type": str(value.dtype).removeprefix("torch.")}
+        case tuple():
+            return {"tuple": pack(list(value), name, arrays)}
+        case list():
+            return [pack(part, f"{name}.{i}", arrays) for i, part in enumerate(value)]
+        case Mapping():
+            packed = {str(key): pack(part, f"{name}.{key}", arrays) for key, part in value.items()}
+            return {"mapping": packed}
+        case _:
+            return value
+
+
+def unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Return what was packed, with tensors of their own on the CPU; keys have become texts."""
+    match value:
+        case {"array": name, "type": kind}:
+            return torch.tensor(arrays[name]).view(getattr(torch, kind))
+        case {"tuple": parts}:
+            return tuple(unpack(parts, arrays))
+        case {"mapping": parts}:
+            return {key: unpack(part, arrays) for key, part in parts.items()}
+        case list():
+            return [unpack(part, arrays) for part in value]
+        case _:
+            return value
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Return a tensor, or tuples of tensors and None, on another device."""
+    match value:
+        case Tensor():
+            return value.to(device)
+        case tuple():
+            return tuple(moved(part, device) for part in value)
+        case _:
+            return value
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what an optimizer has gathered, and the plain settings of its groups."""
+    state = optimizer.state_dict()
+    groups = [
+        {key: value for key, value in group.items() if isinstance(value, (bool, int, float, str))}
+        for group in state["param_groups"]
+    ]
+    return {"state": state["state"], "groups": groups}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+    """Give an optimizer of the same parameters what another had gathered."""
+    groups = optimizer.state_dict()["param_groups"]
+    merged = [{**group, **old} for group, old in zip(groups, kept["groups"], strict=True)]
+    state = {int(number): parts for number, parts in kept["state"].items()}
+    optimizer.load_state_dict({"state": state, "param_groups": merged})
