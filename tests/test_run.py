@@ -16,7 +16,7 @@ from lmgrid.registry import Registry
 from lmgrid.run import Desk, run
 from lmgrid.score import BrokenLaw
 from lmgrid.spec import Place
-from lmgrid.training import Diverged
+from lmgrid.spec import Diverged
 
 MakeGrid = Callable[..., Grid]
 

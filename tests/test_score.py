@@ -18,7 +18,8 @@ from lmgrid.record import Point, Score
 from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
 from lmgrid.spec import LogProbs, Tokens
 from lmgrid.text import Split
-from lmgrid.training import Best, Diverged, Spending
+from lmgrid.spec import Diverged
+from lmgrid.training import Best, Spending
 
 
 def split(tokens: Any, characters: int = 100, size: int = 120) -> Split:

@@ -25,6 +25,7 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
     "model": ("lmgrid_language_models", spec.ModelPart),
     "optimizer": ("lmgrid_optimizers", spec.OptimizerPart),
     "regularizer": ("lmgrid_regularizers", spec.RegularizerPart),
+    "reporter": ("lmgrid_reporters", spec.ReporterPart),
     "kernel": ("lmgrid_kernels", spec.KernelPart),
     "device": ("lmgrid_devices", spec.DevicePart),
 }

@@ -16,7 +16,7 @@ Block = dict[str, Any]
 OptionNames = Callable[[str, str], tuple[str, ...]]  # of a kind and a part's name
 
 SETTINGS = ("seeds", "devices", "threads", "budget")
-TRAINING = ("optimizers", "regularizers")
+TRAINING = ("optimizers", "regularizers", "reporters")
 BLOCKS = {"corpora": "corpus", "models": "model", "kernels": "kernel"}
 KEYS = ("title", *SETTINGS, *TRAINING, *BLOCKS, "exclude")
 
@@ -117,6 +117,7 @@ def _part_blocks(document: Block) -> Iterator[tuple[str, Block]]:
         yield from (("optimizer", table) for table in block.get("optimizers", []))
         for entry in block.get("regularizers", []):
             yield from (("regularizer", t) for t in (entry if isinstance(entry, list) else [entry]))
+        yield from (("reporter", table) for table in block.get("reporters", []))
 
 
 def parse_assignment(text: str, flag: str) -> tuple[str, Any]:

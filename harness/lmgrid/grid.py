@@ -104,6 +104,7 @@ class Cell:
     device: str
     threads: int
     budget: Budget | None
+    reporters: tuple[Part, ...] = ()  # they change no number, but what a record holds
 
     @property
     def label(self) -> str:
@@ -140,6 +141,7 @@ def named_parts(cell: AnyCell) -> Iterator[tuple[str, Part]]:
     if cell.optimizer:
         yield "optimizer", cell.optimizer
     yield from (("regularizer", part) for part in cell.regularizers)
+    yield from (("reporter", part) for part in cell.reporters)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from lmgrid.grid import (
     near,
 )
 from lmgrid.selection import Filter
-from lmgrid.spec import KernelPart, ModelPart, RegularizerPart
+from lmgrid.spec import KernelPart, ModelPart, RegularizerPart, ReporterPart
 
 Parts = tuple[Part, ...]
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Catalogue(Protocol):
     def model(self, part: Part) -> ModelPart: ...
 
     def regularizer(self, part: Part) -> RegularizerPart: ...
+
+    def reporter(self, part: Part) -> ReporterPart: ...
 
     def kernel(self, part: Part) -> KernelPart: ...
 
@@ -95,6 +97,7 @@ class _Training:
 
     optimizers: tuple[Part | None, ...]
     regularizers: tuple[Parts, ...]
+    reporters: tuple[Parts, ...]
     seeds: tuple[int | None, ...]
     devices: tuple[str, ...]
     threads: tuple[int, ...]
@@ -149,6 +152,7 @@ class _Reader:
         """Check what stands at the top, also where no model of this grid feels it."""
         self._each("optimizer", self._document.get("optimizers", []), "optimizers")
         self._combinations(self._document.get("regularizers", []), "regularizers")
+        self._each("reporter", self._document.get("reporters", []), "reporters")
         self._typed_axis("seeds", {}, "", 0)
         self._budget({}, "")
 
@@ -187,9 +191,10 @@ class _Reader:
                 raise GridError(f"{where}.{key}: unknown option{near(key, known)}")
 
     def _trained(self, corpus: Part, model: Part, how: _Training) -> Iterator[Cell]:
-        axes = product(how.optimizers, how.regularizers, how.seeds, how.devices, how.threads)
-        for optimizer, regularizers, seed, device, threads in axes:
-            yield Cell(corpus, model, optimizer, regularizers, seed, device, threads, how.budget)
+        trained = product(how.optimizers, how.regularizers, how.reporters)
+        ran = product(how.seeds, how.devices, how.threads)
+        for (optimizer, regularizers, reporters), where in product(trained, ran):
+            yield Cell(corpus, model, optimizer, regularizers, *where, how.budget, reporters)
 
     def _training(self, model: Part, own: Block, where: str) -> _Training:
         kind = self._catalogue.model(model)
@@ -205,6 +210,7 @@ class _Reader:
         return _Training(
             self._optimizers(own, where, model) if trains else (None,),
             self._regularizer_lists(own, where, model) if trains else ((),),
+            self._reporter_lists(own, where, model) if trains else ((),),
             (None,) if kind.deterministic else self._seeds(own, where),
             self._devices(own, where, kind.devices),
             tuple(self._typed_axis("threads", own, where, 1)),
@@ -238,14 +244,25 @@ class _Reader:
         return tuple(combined)
 
     def _check_sites(self, parts: Parts, model: Part, where: str) -> None:
-        offered = self._catalogue.model(model).sites
+        offered = set(self._catalogue.model(model).sites)
         for part in parts:
             needed = self._catalogue.regularizer(part).sites
-            if needed and not set(needed) & set(offered):
-                sites = ", ".join(needed)
-                raise GridError(
-                    f"{where}: {part.name!r} acts at {sites}; {model.name!r} has no such site"
-                )
+            if needed and offered.isdisjoint(needed):
+                raise _no_site(where, part, model, needed)
+
+    def _reporter_lists(self, own: Block, where: str, model: Part) -> tuple[Parts, ...]:
+        """Return the reporters that act together; one that looks elsewhere leaves this model be."""
+        path, tables = self._own_or_shared("reporters", own, where)
+        axes = [self._expand("reporter", table, f"{path}[{i}]") for i, table in enumerate(tables)]
+        offered = set(self._catalogue.model(model).sites)
+        fitting = []
+        for parts in axes:
+            needed = self._catalogue.reporter(parts[0]).sites
+            if offered.issuperset(needed):
+                fitting.append(parts)
+            elif "reporters" in own:
+                raise _no_site(path, parts[0], model, needed)
+        return tuple(product(*fitting))
 
     def _own_or_shared(self, key: str, own: Block, where: str) -> tuple[str, list[Any]]:
         if key in own:
@@ -312,6 +329,11 @@ class _Reader:
         path = f"{where}.{key}" if key in own else key
         values = axis(own.get(key, self._document.get(key, default)), path)
         return [_check_plain(_convert(v, type(default), path), path) for v in values]
+
+
+def _no_site(where: str, part: Part, model: Part, needed: Sequence[str]) -> GridError:
+    sites = ", ".join(needed)
+    return GridError(f"{where}: {part.name!r} acts at {sites}; {model.name!r} has no such site")
 
 
 def _convert(value: Any, kind: type[T], where: str) -> T:

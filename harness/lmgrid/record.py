@@ -13,6 +13,7 @@ from lmgrid.environment import Environment
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.source import Source
+from lmgrid.spec import Reading
 
 SCHEMA = 1
 
@@ -28,10 +29,11 @@ class Point:
     tokens: int  # training tokens so far
     seconds: float  # of training alone, wall time
     cpu_seconds: float
-    train_nats: float  # mean data loss per token since the point before
+    train_nats: float | None  # mean data loss per token since the point before; None: not known
     penalty: float | None  # None: not finite
     valid_nats: float | None  # None: a probability of zero
     events: tuple[tuple[str, int], ...] = ()
+    readings: tuple[Reading, ...] = ()  # of reporters
 
     @property
     def nats(self) -> float:
@@ -111,7 +113,8 @@ class Inputs:
 
     @property
     def address(self) -> str:
-        return _hash(_ENCODER.encode((SCHEMA, _nameless(self.what), self.corpus, self.sources)))
+        named = SCHEMA, _named(self.what), self.corpus, self.sources
+        return _hash(msgspec.json.encode(named))
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class Circumstances:
     started: str  # ISO 8601, UTC
     jobs: int  # cells that could run side by side
     load: float  # one-minute load average before
+    resumed: int = 0  # how often it went on from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,7 @@ class Failure:
     traceback: str
     seconds: float
     circumstances: Circumstances
+    peak_bytes: int | None = None  # the largest memory held, where it is known
 
 
 Outcome: TypeAlias = Record | KernelRecord | Failure
@@ -288,7 +293,17 @@ def _nameless(cell: AnyCell) -> AnyCell:
         model=strip(cell.model),
         optimizer=strip(cell.optimizer),
         regularizers=tuple(map(strip, cell.regularizers)),
+        reporters=tuple(map(strip, cell.reporters)),
     )
+
+
+def _named(cell: AnyCell) -> dict[str, Any]:
+    """Return what of a cell is hashed; a field that is younger than SCHEMA counts where it is set,
+    so that records from before it keep their addresses."""
+    fields: dict[str, Any] = msgspec.to_builtins(_nameless(cell))
+    if not fields.get("reporters"):
+        fields.pop("reporters", None)
+    return fields
 
 
 def _hash(data: bytes) -> str:

@@ -86,6 +86,9 @@ class Registry:
     def regularizer(self, part: Part) -> spec.RegularizerPart:
         return cast(spec.RegularizerPart, self._instance("regularizer", part))
 
+    def reporter(self, part: Part) -> spec.ReporterPart:
+        return cast(spec.ReporterPart, self._instance("reporter", part))
+
     def kernel(self, part: Part) -> spec.KernelPart:
         return cast(spec.KernelPart, self._instance("kernel", part))
 

@@ -28,15 +28,18 @@ from lmgrid.spec import (
     Context,
     LanguageModel,
     Place,
+    Reading,
     Recipe,
+    Reporter,
     Sized,
     Sizes,
+    State,
     Stored,
     derive_seed,
 )
 from lmgrid.stored import save_vocabulary
 from lmgrid.text import UNK, Text
-from lmgrid.training import Best, Live, Meter, Spending
+from lmgrid.training import Best, Course, Live, Meter, Spending
 
 POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
 
@@ -47,6 +50,7 @@ class Desk:
 
     place: Place
     weights: Path | None = None  # an existing, empty folder for the best weights; None keeps none
+    checkpoints: Path | None = None  # where to keep how far training is; None: nowhere
     jobs: int = 1
     on_live: Callable[[Live], None] = field(default=lambda live: None)
     on_point: Callable[[Point], None] = field(default=lambda point: None)
@@ -100,14 +104,15 @@ class _Session:
 
     def record(self, went_in: Inputs, circumstances: Circumstances) -> Record:
         with tempfile.TemporaryDirectory(prefix="lmgrid-") as scratch:
-            weights = self._desk.weights or Path(scratch)
-            best = Best(self._model, weights)
-            points = tuple(self._curve(best))
+            best = Best(self._model, self._desk.weights or Path(scratch))
+            course = Course(self._model, best, self._desk.checkpoints)
+            points = tuple(self._curve(course))
             training = self._training(points, best)
             if self._desk.weights and isinstance(self._model, Stored):
                 save_vocabulary(self._desk.weights, self._text)
         if self._part.normalised:
-            check_distribution(self._model, self._text.valid)
+            sums = (1,) if self._part.sums_to_one else (0, 1)
+            check_distribution(self._model, self._text.valid, sums)
         valid = measure(self._model, self._text.valid)
         watch = Stopwatch(self._device, self._cell.device)
         test = measure(self._model, self._text.test, watch)
@@ -123,7 +128,7 @@ class _Session:
             watch.seconds,
             perf_counter() - self._started,
             *_flat(sizes),
-            circumstances,
+            replace(circumstances, resumed=course.resumed),
         )
 
     def _make_context(self) -> Context:
@@ -131,19 +136,30 @@ class _Session:
         cache = self._desk.place.cache
         return Context(self._text.vocabulary, self._text.counts, seed, self._cell.device, cache)
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self, resume: State | None) -> Recipe:
         cell, registry, context = self._cell, self._registry, self._context
-        optimizer = registry.optimizer(cell.optimizer).make(context) if cell.optimizer else None
-        regularizers = tuple(registry.regularizer(p).make(context) for p in cell.regularizers)
-        return Recipe(optimizer, regularizers, context.seed, cell.budget, POINT_INTERVAL)
+        return Recipe(
+            registry.optimizer(cell.optimizer).make(context) if cell.optimizer else None,
+            tuple(registry.regularizer(part).make(context) for part in cell.regularizers),
+            context.seed,
+            cell.budget,
+            POINT_INTERVAL,
+            tuple(registry.reporter(part).make(context) for part in cell.reporters),
+            resume,
+        )
 
-    def _curve(self, best: Best) -> Iterator[Point]:
+    def _curve(self, course: Course) -> Iterator[Point]:
         """Train to the end of the budget; the clock stands still while a point is scored."""
         train = self._text.train.tokens
         budget = Spending(self._cell.budget or Budget(), len(train))
+        recipe = self._recipe(course.resume(self._meter, budget))
+        yield from course.points
         answer: float | None = None
-        with closing(self._model.fit(train, self._recipe())) as fitting:
-            while True:
+        with closing(self._model.fit(train, recipe)) as fitting:
+            if recipe.resume:
+                next(fitting)  # stands where it stood; outside the clock, as it was then
+                answer = course.points[-1].nats
+            while not budget.spent(self._meter.tokens, self._meter.seconds):
                 try:
                     with self._clock.running():
                         progress = fitting.send(answer)
@@ -154,13 +170,16 @@ class _Session:
                 self._desk.on_live(self._meter.live(budget.share(*spent)))
                 answer = None
                 if budget.due(*spent):
-                    point = self._meter.point(measure(self._model, self._text.valid))
-                    best.offer(point)
+                    valid = measure(self._model, self._text.valid)
+                    point = self._meter.point(valid, self._readings(recipe.reporters))
+                    course.add(point, self._meter.compile_seconds)
                     self._desk.on_point(point)
                     yield point
                     answer = point.nats
-                if budget.spent(*spent):
-                    return
+
+    def _readings(self, reporters: tuple[Reporter, ...]) -> tuple[Reading, ...]:
+        tokens = self._text.valid.tokens
+        return tuple(r for reporter in reporters for r in reporter.readings(self._model, tokens))
 
     def _training(self, points: tuple[Point, ...], best: Best) -> Training:
         if not points:

@@ -8,9 +8,8 @@ import numpy as np
 
 from lmgrid.clock import Stopwatch
 from lmgrid.record import Score
-from lmgrid.spec import LanguageModel, LogProbs, Predicts
+from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
 from lmgrid.text import UNK, Split
-from lmgrid.training import Diverged
 
 BLOCKS = 50
 CHECKED_CONTEXTS = 4
@@ -22,8 +21,8 @@ class BrokenLaw(Exception):
     """A model's scores are not what the protocol says; its numbers would mean nothing."""
 
 
-def check_distribution(model: LanguageModel, split: Split) -> None:
-    """Hold a few predictions against the sum of one and against the scores."""
+def check_distribution(model: LanguageModel, split: Split, sums: tuple[int, ...] = (1,)) -> None:
+    """Hold a few predictions against the sums they may have and against the scores."""
     if not isinstance(model, Predicts):
         return
     tokens = split.tokens
@@ -31,7 +30,8 @@ def check_distribution(model: LanguageModel, split: Split) -> None:
         logs = model.next_log_probs(tokens[:k])
         total = float(np.exp(logs).sum())
         said, score = float(logs[tokens[k]]), float(model.score(tokens[: k + 1])[k])
-        if not (abs(total - 1) < SUM_TOLERANCE and _agree(said, score)):
+        summed = any(abs(total - allowed) < SUM_TOLERANCE for allowed in sums)
+        if not (summed and _agree(said, score)):
             raise BrokenLaw(
                 f"after {k} tokens of validation the probabilities sum to {total:.6f}, and the "
                 f"next token has {math.exp(said):.6g} there but {math.exp(score):.6g} when scored"

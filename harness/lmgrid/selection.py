@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lmgrid.grid import AnyCell, Cell, GridError, Options, Part, Value, named_parts, near, show
 
-KINDS = ("corpus", "model", "optimizer", "regularizer", "kernel")
+KINDS = ("corpus", "model", "optimizer", "regularizer", "reporter", "kernel")
 PLAIN = ("seed", "device", "threads")
 
 
@@ -70,7 +70,9 @@ def _parts(cell: AnyCell, kind: str) -> Iterator[Part]:
 
 def _names(cell: AnyCell, kind: str) -> set[str]:
     names = {part.name for part in _parts(cell, kind)}
-    absent = isinstance(cell, Cell) and kind in ("optimizer", "regularizer") and not names
+    absent = (
+        isinstance(cell, Cell) and kind in ("optimizer", "regularizer", "reporter") and not names
+    )
     return {"none"} if absent else names
 
 

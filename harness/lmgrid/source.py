@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # The core's rooms that decide what comes out; the others decide what is run.
-ROOMS = ("text", "run", "training", "score", "kernel", "clock", "seeds")
+ROOMS = ("text", "grid", "run", "training", "score", "kernel", "clock", "seeds")
 OURS = "lmgrid_"
 
 

@@ -70,7 +70,7 @@ class Progress:
 
 
 class Diverged(Exception):
-    """A loss or gradient is not finite, and no way back was left. ``fit`` and ``score`` raise it."""
+    """A loss, gradient or score is not finite, and no way back is left."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,14 @@ class Stored(Protocol):
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A model whose training can be stopped at any yield and go on in another process."""
+    """A model whose training can be stopped at any yield and go on in another process.
+
+    Given ``recipe.resume``, ``fit`` first yields where it stands, with no tokens more, and is
+    answered as it was at that yield before; from there on it does what it would have done.
+    """
 
     def state(self) -> State:
-        """Return copies that training does not change. Called between two steps of ``fit``."""
+        """Return copies that training does not change. Called at a yield of ``fit``."""
         ...
 
 

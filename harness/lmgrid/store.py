@@ -3,12 +3,12 @@
 records/<address>.json     finished cells
 failures/<address>.json    other ends, replaced by the next attempt, gone when it succeeds
 models/<address>/          the kept weights, each file with its sha256 in manifest.json
+checkpoints/<address>/     how far a cell is that was not finished
 locks/<address>            held by whoever runs the cell
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +21,7 @@ import msgspec
 from filelock import FileLock
 
 from lmgrid.errors import Mistake
+from lmgrid.files import DRAFT, sha256, sync_folder, write_draft, write_whole
 from lmgrid.record import (
     Failure,
     Outcome,
@@ -31,7 +32,6 @@ from lmgrid.record import (
 )
 
 MANIFEST = "manifest.json"
-DRAFT = ".draft-"
 
 
 class StoreError(Mistake):
@@ -106,6 +106,9 @@ class Store:
     def model_folder(self, address: str) -> Path:
         return self.root / "models" / address
 
+    def checkpoint_folder(self, address: str) -> Path:
+        return self.root / "checkpoints" / address
+
     # ------------------------------------------------------------ writing
 
     @contextmanager
@@ -137,7 +140,7 @@ class Store:
         if not paths:
             return
         with self._explained():
-            hashes = {path.name: _sha256(path) for path in paths}
+            hashes = {path.name: sha256(path) for path in paths}
             (draft / MANIFEST).write_bytes(msgspec.json.encode(hashes, order="sorted"))
             target = self.model_folder(address)
             if target.exists():  # left by a run that died before its record was written
@@ -159,22 +162,17 @@ class Store:
     def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
         """Write by temporary file, fsync and link, so that a name never stands for half a file."""
         parent = self._made(folder)
-        # A failure may be written without the lock, so its draft is not one to be swept.
-        prefix = DRAFT if replace else f"{DRAFT}{address}-"
-        handle, draft = tempfile.mkstemp(prefix=prefix, dir=parent)
+        if replace:
+            # A failure may be written without the lock, so its draft is not one to be swept.
+            write_whole(self._file(folder, address), data)
+            return
+        draft = write_draft(parent, data, f"{DRAFT}{address}-")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(draft, self._file(folder, address))
-            else:
-                with suppress(FileExistsError):
-                    os.link(draft, self._file(folder, address))
-            _sync_folder(parent)
+            with suppress(FileExistsError):
+                os.link(draft, self._file(folder, address))
+            sync_folder(parent)
         finally:
-            Path(draft).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
     def _made(self, folder: str) -> Path:
         path = self.root / folder
@@ -212,20 +210,5 @@ def _damaged_weights(folder: Path) -> Iterator[Damage]:
         path = folder / Path(name).name
         if not path.is_file():
             yield Damage(path, "is missing")
-        elif _sha256(path) != expected:
+        elif sha256(path) != expected:
             yield Damage(path, "is altered: it does not have the sha256 in its manifest")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last; where folders cannot be opened, the system does it."""
-    with suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
+from lmgrid.checkpoint import Checkpoints
 from lmgrid.environment import capture, load_average, now
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell
@@ -20,9 +21,9 @@ from lmgrid.identity import Identities
 from lmgrid.record import Circumstances, Failure, Inputs, Outcome, Point
 from lmgrid.registry import Registry
 from lmgrid.run import Desk, run
-from lmgrid.spec import Place
+from lmgrid.spec import Diverged, Place
 from lmgrid.store import Store, StoreError
-from lmgrid.training import Diverged, Live
+from lmgrid.training import Live
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +74,14 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
         started = perf_counter()
         ears.on_begun()
         try:
-            outcome = _record(job, registry, ears)
-            store.add(outcome)
+            store.add(_record(job, registry, ears))
         except StoreError:
             raise
         except Exception as error:
             store.add(failure(job, _status(error), error, perf_counter() - started))
-            return _found(store, address)
-        return outcome
+        # A cell that was killed goes on from here; one that ended, well or not, begins anew.
+        Checkpoints(store.checkpoint_folder(address)).remove()
+        return _found(store, address)
 
 
 def _found(store: Store, address: str) -> Outcome:
@@ -94,7 +95,8 @@ def _record(job: Job, registry: Registry, ears: Ears) -> Outcome:
     store, address = Store(job.root), job.inputs.address
     if Identities(registry, job.place).of(job.cell) != job.inputs:
         raise Mistake("the corpus or a plugin's source was edited after the run began; run again")
-    desk = Desk(job.place, None, job.jobs, ears.on_live, ears.on_point)
+    checkpoints = store.checkpoint_folder(address)
+    desk = Desk(job.place, None, checkpoints, job.jobs, ears.on_live, ears.on_point)
     if not (job.keep_weights and isinstance(job.cell, Cell)):
         return run(job.cell, registry, desk)
     with store.weights_draft(address) as draft:

@@ -1,0 +1,116 @@
+"""A half-trained cell on disk, so that a killed one goes on from its last point.
+
+checkpoints/<address>/checkpoint.json    where it stands; names the other two, with their sha256
+checkpoints/<address>/state-<n>          what the model needs to go on, as safetensors
+checkpoints/<address>/best-<n>/          the weights of the best point so far
+
+The first is replaced last and in one step, so that a name never stands for half a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lmgrid.files import sha256, sync_folder, write_whole
+from lmgrid.record import Point
+from lmgrid.spec import State
+
+INDEX = "checkpoint.json"
+STATE, BEST = "state-", "best-"
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where the runner stands at a point: all of it but the model's own state."""
+
+    points: tuple[Point, ...]
+    best: Point | None
+    compile_seconds: float
+    resumed: int  # how often it went on from a checkpoint before
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What ``checkpoint.json`` holds."""
+
+    stand: Stand
+    values: dict[str, Any]
+    state: str  # file names
+    best: str
+    hashes: dict[str, str]  # sha256 by path in the folder
+
+
+class Checkpoints:
+    """The checkpoints of one cell; the last one alone is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, stand: Stand, state: State, weights: Path) -> None:
+        """Write a checkpoint: the runner's stand, the model's state, a folder of best weights."""
+        from safetensors.numpy import save
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tokens = stand.points[-1].tokens
+        best = f"{BEST}{stand.best.tokens if stand.best else 0}"
+        write_whole(self._folder / f"{STATE}{tokens}", save(dict(_whole(state.arrays))))
+        self._copy(weights, best)
+        names = [f"{STATE}{tokens}", *(f"{best}/{file.name}" for file in weights.iterdir())]
+        hashes = {name: sha256(self._folder / name) for name in names}
+        index = _Index(stand, dict(state.values), f"{STATE}{tokens}", best, hashes)
+        write_whole(self._folder / INDEX, msgspec.json.encode(index))
+        self._sweep({index.state, index.best, INDEX})
+
+    def load(self, weights: Path) -> tuple[Stand, State] | None:
+        """Return the last checkpoint and copy its best weights; None if there is none whole."""
+        from safetensors.numpy import load
+
+        try:
+            index = msgspec.json.decode((self._folder / INDEX).read_bytes(), type=_Index)
+            if not index.stand.points or any(
+                sha256(self._folder / name) != expected for name, expected in index.hashes.items()
+            ):
+                return None
+            arrays = load((self._folder / Path(index.state).name).read_bytes())
+            for file in (self._folder / Path(index.best).name).iterdir():
+                shutil.copy(file, weights / file.name)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return index.stand, State(arrays, index.values)
+
+    def remove(self) -> None:
+        """Forget a cell that is finished."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _copy(self, weights: Path, name: str) -> None:
+        """Keep weights under a name; weights that are there already are the same ones."""
+        if (self._folder / name).exists():
+            return
+        draft = self._folder / f".{name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(weights, draft)
+        for file in draft.iterdir():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        draft.rename(self._folder / name)
+        sync_folder(self._folder)
+
+    def _sweep(self, kept: set[str]) -> None:
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _whole(arrays: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield arrays as they lie in memory row by row, which is what safetensors writes."""
+    for name, array in arrays.items():
+        yield name, np.asarray(array, order="C")
