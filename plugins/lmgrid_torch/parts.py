@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
@@ -27,6 +28,11 @@ class NeuralPart(ModelPart):
     The output bias starts at the log unigram distribution of train, which is its best value
     while all other weights are 0; other biases start at 0.
 
+    output: how the distribution over the vocabulary is computed. ``full``: a softmax over all
+    words. ``adaptive`` (Grave et al. 2017): words from each of the ids ``cutoffs`` on in a
+    cluster of their own, the i-th of which reads 1 / div_value^i of the features; cutoffs past
+    the vocabulary are left out.
+
     accumulate: batches whose gradients make one step. precision: ``single``, or ``bf16``, which
     computes products in bfloat16 (autocast; on CUDA alone). compile: let torch compile the
     forward and backward pass; the seconds it takes are reported apart.
@@ -39,9 +45,16 @@ class NeuralPart(ModelPart):
 
     initialisation: Literal["xavier", "uniform"] = "xavier"  # of the other weights
     uniform_range: Positive = 0.1  # r of Uniform(-r, r); "xavier" does not use it
+    output: Literal["full", "adaptive"] = "full"
+    cutoffs: tuple[Size, ...] = (1000, 4000)
+    div_value: Annotated[float, Meta(ge=1)] = 2.0
     accumulate: Size = 1
     precision: Literal["single", "bf16"] = "single"
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if any(a >= b for a, b in pairwise(self.cutoffs)):
+            raise ValueError(f"cutoffs must rise, not {self.cutoffs}; write [[1000, 4000]]")
 
     @property
     @abstractmethod
@@ -54,9 +67,9 @@ class NeuralPart(ModelPart):
 
     def output_layer(self, context: Context) -> Output:
         """Return the output layer, its weights not yet drawn."""
-        from lmgrid_torch.output import Softmax
+        from lmgrid_torch.outputs import output_layer
 
-        return Softmax(self.features, len(context.vocabulary))
+        return output_layer(self, context)
 
     def make(self, context: Context) -> LanguageModel:
         from lmgrid_torch.initialisation import initialise

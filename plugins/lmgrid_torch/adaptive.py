@@ -1,0 +1,103 @@
+"""The adaptive softmax: frequent words in a short list, the others in clusters of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmgrid_torch.output import MASKED, Output, Softmax
+
+
+class Tail(Softmax):
+    """The softmax of a cluster, over shortened features."""
+
+    def __init__(self, features: int, width: int, words: int) -> None:
+        super().__init__(width, words)
+        self.projection = nn.Parameter(torch.empty(width, features))
+
+    def shorten(self, features: Tensor) -> Tensor:
+        """Return P h, (N, F) -> (N, width)."""
+        return F.linear(features, self.projection)
+
+
+class Adaptive(Output):
+    """The adaptive softmax (Grave, Joulin, Cissé, Grangier and Jégou 2017).
+
+    p(w | h) = softmax(W h + b)[w] for the words of the short list, and for a word of cluster i
+    softmax(W h + b)[i] · softmax(W_i P_i h + b_i)[w], where the head W has a row for each word
+    of the short list and for each cluster, and P_i shortens h to F / div_value^i numbers. Ids
+    fall with frequency, so few targets reach a cluster, and most rows meet the head alone.
+
+    Unlike torch's, it has biases, so that it can start from the unigram distribution, and each
+    of its softmaxes has the hand-written gradient of the full one.
+    """
+
+    def __init__(
+        self, features: int, vocabulary: int, cutoffs: tuple[int, ...], div_value: float
+    ) -> None:
+        """``cutoffs``: rising ids at which the clusters begin; those past V are left out."""
+        super().__init__(features, vocabulary)
+        inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary]
+        self.bounds = (*inside, vocabulary)
+        self.short = self.bounds[0]
+        self.head = Softmax(features, self.short + len(inside))
+        widths = (max(1, int(features / div_value**i)) for i in range(1, len(self.bounds)))
+        spans = zip(widths, self.clusters, strict=True)
+        tails = [Tail(features, width, end - first) for width, (first, end) in spans]
+        self.tails = cast("Sequence[Tail]", nn.ModuleList(tails))
+
+    @property
+    def clusters(self) -> list[tuple[int, int]]:
+        """The first id of each cluster, and the one past its last."""
+        return list(zip(self.bounds, self.bounds[1:], strict=False))
+
+    def start_from(self, log_unigram: Tensor) -> None:
+        """A cluster weighs what its words weigh; within it, they keep their shares."""
+        short, *tails = log_unigram.tensor_split(self.bounds[:-1])
+        masses = [tail.logsumexp(0) for tail in tails]
+        self.head.start_from(torch.cat((short, *(mass[None] for mass in masses))))
+        for softmax, tail, mass in zip(self.tails, tails, masses, strict=True):
+            softmax.start_from(tail - mass)
+
+    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
+        loss = self.head.loss(features, self._head_targets(targets))
+        count = (targets != MASKED).sum()
+        for i, (first, _) in enumerate(self.clusters):
+            if len(rows := self._rows(targets, i)):
+                tail, picked = self.tails[i], features.index_select(0, rows)
+                nats = tail.loss(tail.shorten(picked), targets[rows] - first)
+                loss = loss + nats * (len(rows) / count)
+        return loss
+
+    def score(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return ln p(target) of each target, (N, F) and (N,) -> (N,), in single precision."""
+        scores: Tensor = self.head.score(features, self._head_targets(targets))
+        for i, (first, _) in enumerate(self.clusters):
+            rows, tail = self._rows(targets, i), self.tails[i]
+            scores[rows] += tail.score(tail.shorten(features[rows]), targets[rows] - first)
+        return scores
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ln p of each word, (N, F) -> (N, V), in float64, so that it sums to 1."""
+        head = self.head(features)
+        parts = [head[:, : self.short]]
+        for i, tail in enumerate(self.tails):
+            parts.append(head[:, self.short + i, None] + tail(tail.shorten(features)))
+        return torch.cat(parts, 1)
+
+    def _head_targets(self, targets: Tensor) -> Tensor:
+        """Return the head's entry for each target: the word, or its cluster."""
+        entries = targets
+        for i, (first, end) in enumerate(self.clusters):
+            entries = entries.where((targets < first) | (targets >= end), self.short + i)
+        return entries
+
+    def _rows(self, targets: Tensor, cluster: int) -> Tensor:
+        """Return which targets are in a cluster."""
+        first, end = self.clusters[cluster]
+        return ((targets >= first) & (targets < end)).nonzero()[:, 0]
