@@ -45,9 +45,8 @@ def descend(course: Course, clock: CompileClock) -> Generator[Progress, float | 
             if not course.end_step(batches):
                 continue
             if not course.sound(tally.total()):
-                tally.clear()
                 course.roll_back()
-                tally.events["rollback"] += 1
+                tally.undo()
                 break
             progress = tally.report(course.place.tokens, clock.take())
             yield from pause(course, progress)

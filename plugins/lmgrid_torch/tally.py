@@ -34,6 +34,12 @@ class Tally:
         """Return the sum of the losses, which is finite if each is."""
         return torch.stack(self.losses).sum()
 
+    def undo(self) -> None:
+        """Forget the steps that were taken back, and count one more way back."""
+        rollbacks = self.events["rollback"] + 1
+        self.clear()
+        self.events["rollback"] = rollbacks
+
     def clear(self) -> None:
         for kept in (self.tokens, self.losses, self.penalties, self.events):
             kept.clear()

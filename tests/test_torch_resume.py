@@ -1,0 +1,287 @@
+"""A training that is taken up again, and one that goes back where it broke."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Generator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmgrid.grid import Budget
+from lmgrid.spec import (
+    Context,
+    Diverged,
+    ModelPart,
+    OptimizerPart,
+    Progress,
+    Recipe,
+    Regularizer,
+    Resumable,
+    State,
+)
+from lmgrid.testing import sample_tokens, sample_vocabulary
+from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.optimizer_parts import Adagrad, Adam, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.regularizer_parts import Clip, Dropout
+from lmgrid_window.parts import Window
+
+pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+import torch
+
+from lmgrid_torch.course import ROLLBACKS
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.regularizers import Idle
+from lmgrid_torch.site import sites
+from lmgrid_torch.snapshot import pack, unpack
+
+V = 30
+WINDOW = Window(embedding=4, hidden=6, batch=32)
+RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
+TRAIN = sample_tokens(V, seed=1, count=500)
+VALID = sample_tokens(V, seed=2, count=64)
+CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
+
+Fitting = Generator[Progress, float | None, None]
+
+
+def made(part: ModelPart) -> NeuralModel:
+    model = part.make(CONTEXT)
+    assert isinstance(model, NeuralModel)
+    return model
+
+
+def recipe(optimizer: OptimizerPart, regularizers: tuple[Regularizer, ...] = ()) -> Recipe:
+    return Recipe(optimizer.make(CONTEXT), regularizers, 0, Budget(epochs=4), 130)
+
+
+def answered(model: NeuralModel, fitting: Fitting, points: int) -> list[tuple[Progress, float]]:
+    """Drive as the runner does, every other yield answered with the validation loss."""
+    seen: list[tuple[Progress, float]] = []
+    answer: float | None = None
+    for number in range(points):
+        progress = fitting.send(answer)
+        loss = -float(model.score(VALID).mean())
+        seen.append((progress, loss))
+        answer = loss if number % 2 else None
+    return seen
+
+
+def through_json(state: State) -> State:
+    """Return the state as it comes back from disk."""
+    return State(dict(state.arrays), json.loads(json.dumps(state.values)))
+
+
+def assert_resumes(part: ModelPart, how: Any, stop: int) -> None:
+    """Stopped at its ``stop``-th yield, a training ends in the same bits as an undisturbed one."""
+    whole = made(part)
+    wanted = answered(whole, whole.fit(TRAIN, how()), 12)
+    first = made(part)
+    fitting = first.fit(TRAIN, how())
+    before = answered(first, fitting, stop)
+    state = through_json(first.state())
+    fitting.close()
+    second = made(part)
+    fitting = second.fit(TRAIN, replace(how(), resume=state))
+    again = next(fitting)
+    assert again == Progress(before[-1][0].tokens, None)
+    answer = -float(second.score(VALID).mean())
+    assert answer == before[-1][1]
+    told = answer if (stop - 1) % 2 else None
+    rest = []
+    for number in range(stop, 12):
+        progress = fitting.send(told)
+        loss = -float(second.score(VALID).mean())
+        rest.append((progress, loss))
+        told = loss if number % 2 else None
+    assert [*before, *rest] == wanted
+    for a, b in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+OPTIMIZERS = [
+    Adam(lr=0.01, schedule="plateau"),
+    Adam(lr=0.01, schedule="cosine", warmup_tokens=200),
+    Sgd(lr=0.5, momentum=0.9, halve_every=1),
+    Asgd(lr=0.5, start_epoch=0.5),
+    Asgd(lr=3.0, trigger=1),
+    Adagrad(),
+    RmsProp(momentum=0.5),
+    NAdamW(),
+]
+
+
+class Noise(Idle):
+    """Multiplies the hidden units by random numbers."""
+
+    def __init__(self) -> None:
+        self.draw = torch.Generator()
+
+    def layers(self, module: torch.nn.Module) -> None:
+        self.draw.manual_seed(7)
+        site = next(site for site in sites(module) if site.name == "hidden")
+        site.actions.append(lambda h: h * torch.rand(h.shape, generator=self.draw))
+
+
+def test_dropout_is_resumed_bitwise() -> None:
+    """Its masks go on where they stopped."""
+    assert_resumes(RNN, lambda: recipe(Adam(), (Dropout(rate=0.5).make(CONTEXT),)), 5)
+
+
+@BOTH
+@pytest.mark.parametrize("stop", [1, 4, 6, 9])
+def test_a_resumed_training_is_bitwise_the_undisturbed_one(part: ModelPart, stop: int) -> None:
+    """Adam, noise and a plateau: within an epoch, at its end, with an answer or without."""
+
+    def how() -> Recipe:
+        return recipe(OPTIMIZERS[0], (Noise(), Clip(norm=0.5).make(CONTEXT)))
+
+    assert_resumes(part, how, stop)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda part: type(part).__name__)
+def test_each_optimizer_is_resumed_bitwise(optimizer: OptimizerPart) -> None:
+    """Whatever an optimizer has gathered, and wherever its schedule stands."""
+    assert_resumes(RNN, lambda: recipe(optimizer), 5)
+
+
+def test_accumulated_steps_are_resumed_bitwise() -> None:
+    """A step of several batches is never cut."""
+    assert_resumes(replace(RNN, accumulate=3), lambda: recipe(Adam(lr=0.01)), 5)
+
+
+def test_a_state_is_a_copy() -> None:
+    """Training on, from the state or beside it, does not change it."""
+    model = made(RNN)
+    fitting = model.fit(TRAIN, recipe(Adam()))
+    next(fitting)
+    state = model.state()
+    kept = {name: array.copy() for name, array in state.arrays.items()}
+    next(fitting)
+    other = made(RNN)
+    list(islice(other.fit(TRAIN, replace(recipe(Adam()), resume=state)), 3))
+    assert all(np.array_equal(kept[name], state.arrays[name]) for name in kept)
+
+
+def test_taking_a_state_changes_nothing() -> None:
+    """Not the weights that score, nor those that train on."""
+    one, two = made(RNN), made(RNN)
+    how = recipe(Asgd(start_epoch=0))
+    fittings = one.fit(TRAIN, how), two.fit(TRAIN, how)
+    for _ in range(4):
+        assert next(fittings[0]) == next(fittings[1])
+        one.state()
+        assert np.array_equal(one.score(VALID), two.score(VALID))
+
+
+def test_a_model_that_was_never_trained_has_no_state() -> None:
+    """The message says what to do."""
+    model = made(RNN)
+    assert isinstance(model, Resumable)
+    with pytest.raises(ValueError, match="call fit first"):
+        model.state()
+
+
+def test_nests_of_tensors_come_back() -> None:
+    """Tuples, lists, mappings, numbers, None, scalars and bfloat16 keep shape, type and bits."""
+    half = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
+    nest = {"a": (torch.arange(3), None, [torch.tensor(2.5)]), "b": 7, "c": half}
+    arrays: dict[str, Any] = {}
+    back = unpack(json.loads(json.dumps(pack(nest, "n", arrays))), arrays)
+    assert torch.equal(back["a"][0], torch.arange(3))
+    assert isinstance(back["a"], tuple)
+    assert back["a"][1] is None
+    assert torch.equal(back["a"][2][0], torch.tensor(2.5))
+    assert back["b"] == 7
+    assert back["c"].dtype is torch.bfloat16
+    assert torch.equal(back["c"], half)
+
+
+# ---------------------------------------------------------------- going back
+
+
+class Poison(Idle):
+    """Makes one number of a gradient bad at its n-th step, and whenever the rate is too high."""
+
+    def __init__(self, bad: float, step: int, rate: float = math.inf) -> None:
+        self.bad, self.step, self.rate = bad, step, rate
+        self.rates: list[float] = []
+
+    def update(self, module: torch.nn.Module, rate: float) -> int:
+        self.rates.append(rate)
+        if len(self.rates) == self.step or (rate > self.rate and len(self.rates) > self.step):
+            gradient = module.get_parameter("embedding").grad
+            assert gradient is not None
+            gradient[0, 0] = self.bad
+        return 0
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad: float) -> None:
+    """To the last place with a finite validation loss, at half the rate; the event is told."""
+    poison = Poison(bad, step=20)
+    model = made(part)
+    fitting = model.fit(TRAIN, recipe(Sgd(lr=0.5), (poison,)))
+    good = next(fitting)
+    seen = [fitting.send(-float(model.score(VALID).mean()))]
+    while not any(progress.events for progress in seen):
+        seen.append(next(fitting))
+    assert seen[-1].events == (("rollback", 1),)
+    assert good.tokens < seen[-1].tokens < good.tokens + 175
+    assert all(p.train_nats is not None and math.isfinite(p.train_nats) for p in seen)
+    assert poison.rates[-1] == 0.25
+    assert np.isfinite(model.score(VALID)).all()
+
+
+def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
+    """The weights that were drawn are a good place."""
+    model = made(WINDOW)
+    how = recipe(Sgd(lr=0.5), (Poison(math.nan, step=9),))
+    seen = list(islice(model.fit(TRAIN, how), 4))
+    assert seen[0].tokens == seen[1].tokens < 200
+    assert seen[1].events == (("rollback", 1),)
+
+
+def test_what_does_not_heal_ends_as_diverged() -> None:
+    """After so many halvings the way back is closed, and the message says what to do."""
+    poison = Poison(math.nan, step=1, rate=0.0)
+    with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; take a smaller lr"):
+        next(made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5), (poison,))))
+    assert sorted(set(poison.rates)) == [0.5 / 2**n for n in range(ROLLBACKS, -1, -1)]
+
+
+def test_a_rate_that_is_too_high_is_halved_until_it_holds() -> None:
+    """Above 0.2 every step is bad: 0.8, 0.4, then 0.2 trains, and keeps its rate."""
+    poison = Poison(math.nan, step=1, rate=0.2)
+    progress = next(made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.8), (poison,))))
+    assert progress.events == (("rollback", 2),)
+    assert poison.rates[-1] == 0.2
+
+
+def test_halvings_are_part_of_the_state() -> None:
+    """A training that went back goes on at its lower rate after it is taken up again."""
+    model = made(WINDOW)
+    next(model.fit(TRAIN, recipe(Sgd(lr=0.8), (Poison(math.nan, step=1, rate=0.2),))))
+    watch = Poison(0.0, step=10**9)
+    how = replace(recipe(Sgd(lr=0.8), (watch,)), resume=model.state())
+    list(islice(made(WINDOW).fit(TRAIN, how), 2))
+    assert set(watch.rates) == {0.2}
+
+
+def test_an_infinite_validation_loss_is_no_good_place() -> None:
+    """Nor does it enter the history of the schedule."""
+    model = made(WINDOW)
+    fitting = model.fit(TRAIN, recipe(Adam()))
+    next(fitting)
+    fitting.send(math.inf)
+    assert model.state().values["place"]["valid"] == []
+    fitting.send(2.5)
+    assert model.state().values["place"]["valid"] == [2.5]
