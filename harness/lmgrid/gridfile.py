@@ -38,7 +38,7 @@ from lmgrid.grid import (
     near,
 )
 from lmgrid.selection import Filter
-from lmgrid.spec import KernelPart, ModelPart, RegularizerPart, ReporterPart
+from lmgrid.spec import KernelPart, ModelPart, OptimizerPart, RegularizerPart, ReporterPart
 
 Parts = tuple[Part, ...]
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class Catalogue(Protocol):
     def option_names(self, kind: str, name: str) -> tuple[str, ...]: ...
 
     def model(self, part: Part) -> ModelPart: ...
+
+    def optimizer(self, part: Part) -> OptimizerPart: ...
 
     def regularizer(self, part: Part) -> RegularizerPart: ...
 
@@ -207,22 +209,30 @@ class _Reader:
         if kind.deterministic and "seeds" in own:
             raise GridError(f"{where}.seeds: {model.name!r} feels no seed; remove it")
         trains = kind.by_gradient
+        budget = self._budget(own, where) if trains else None
         return _Training(
-            self._optimizers(own, where, model) if trains else (None,),
+            self._optimizers(own, where, model, budget) if budget else (None,),
             self._regularizer_lists(own, where, model) if trains else ((),),
             self._reporter_lists(own, where, model) if trains else ((),),
             (None,) if kind.deterministic else self._seeds(own, where),
             self._devices(own, where, kind.devices),
             tuple(self._typed_axis("threads", own, where, 1)),
-            self._budget(own, where) if trains else None,
+            budget,
         )
 
-    def _optimizers(self, own: Block, where: str, model: Part) -> Parts:
+    def _optimizers(self, own: Block, where: str, model: Part, budget: Budget) -> Parts:
         path, tables = self._own_or_shared("optimizers", own, where)
         if not tables:
             hint = 'optimizers = ["adam"]'
             raise GridError(f"{path}: {model.name!r} learns by gradient; name an optimizer: {hint}")
-        return self._each("optimizer", tables, path)
+        parts = self._each("optimizer", tables, path)
+        for part in parts:
+            if budget.limit(1) == float("inf") and self._catalogue.optimizer(part).needs_length:
+                raise GridError(
+                    f"{path}: the schedule of {part.label} must know how long training is; give "
+                    "the budget epochs or tokens too"
+                )
+        return parts
 
     def _regularizer_lists(self, own: Block, where: str, model: Part) -> tuple[Parts, ...]:
         path, lists = self._own_or_shared("regularizers", own, where)

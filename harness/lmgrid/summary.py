@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,17 @@ from lmgrid.statistics import (
     zero_p_value,
 )
 
-WHO = ("corpus", "model", "optimizer", "regularizers", "device", "threads", "budget")
+WHO = (
+    "corpus",
+    "model",
+    "optimizer",
+    "regularizers",
+    "reporters",
+    "device",
+    "threads",
+    "budget",
+)
+CURVE = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # shares of the longest training, in a curve's head
 TRAINING = ("optimizer", "regularizers")
 TIED = "≈"
 SHARED = "~"
@@ -76,7 +87,7 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
 def tables(frame: pd.DataFrame) -> tuple[Table, ...]:
     """Return every table that the frame has rows for, the newest of each cell."""
     frame = newest(frame)
-    made = (overview(frame), *details(frame), speedups(frame), failures(frame))
+    made = (overview(frame), *details(frame), curves(frame), speedups(frame), failures(frame))
     return tuple(table for table in made if table.rows)
 
 
@@ -121,6 +132,26 @@ def details(frame: pd.DataFrame) -> tuple[Table, ...]:
         _models_table(frame, ("time", "Time"), time),
         _models_table(frame, ("sizes", "Size"), sizes),
     )
+
+
+def curves(frame: pd.DataFrame) -> Table:
+    """Return validation perplexity against seconds of training, for what has several points."""
+    found = [isinstance(curve, tuple) and len(curve) > 1 for curve in frame["curve"]]
+    trained = frame[np.array(found, dtype=bool)]
+    longest = trained["train_seconds"].max() if len(trained) else 0.0
+    times = tuple(float(f"{share * longest:.2g}") for share in CURVE[:-1])
+    columns = [_Column(f"{t:g} s", partial(_perplexity_at, seconds=t)) for t in times]
+    last = _Column("end", partial(_perplexity_at, seconds=math.inf))
+    name = "curve", "Validation perplexity after seconds of training"
+    return _models_table(trained, name, (last, *columns))
+
+
+def _perplexity_at(group: _Group, seconds: float) -> str:
+    """Return the mean over seeds at the last point no later than that; nothing if there is none."""
+    found = [[nats for at, nats in curve if at <= seconds][-1:] for curve in group.rows["curve"]]
+    if not all(found):
+        return "–"
+    return _number(float(np.exp([nats for (nats,) in found]).mean()), ".1f")
 
 
 # ---------------------------------------------------------------- models

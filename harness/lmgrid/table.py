@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from typing import Any
 
 import pandas as pd
 
 from lmgrid.grid import Part
-from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Point, Record
 
 COLUMNS = (
     "address",
@@ -20,6 +20,7 @@ COLUMNS = (
     "model",
     "optimizer",
     "regularizers",
+    "reporters",
     "kernel",
     "seed",
     "device",
@@ -54,6 +55,7 @@ COLUMNS = (
     "machine",
     "jobs",
     "load",
+    "others",
     "shared",
     "text",
     "version",
@@ -61,7 +63,10 @@ COLUMNS = (
     "error",
     "message",
     "test_blocks",
+    "curve",
 )
+NESTED = ["test_blocks", "curve"]  # columns that hold several numbers a row
+WHO = ("address", "corpus", "model", "optimizer", "regularizers", "seed", "device", "budget")
 
 
 def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
@@ -74,6 +79,46 @@ def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """
     rows = sorted((_row(outcome) for outcome in outcomes), key=lambda row: str(row["address"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def points(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Return a row for each point of each record: where training stood, and how well it did."""
+    rows = [
+        {
+            **_who(record),
+            "tokens": point.tokens,
+            "seconds": point.seconds,
+            "cpu_seconds": point.cpu_seconds,
+            "train_nats": point.train_nats,
+            "penalty": point.penalty,
+            "valid_nats": point.valid_nats,
+            "events": " ".join(f"{name}={count}" for name, count in point.events),
+        }
+        for record, point in _points(outcomes)
+    ]
+    heads = ("tokens", "seconds", "cpu_seconds", "train_nats", "penalty", "valid_nats", "events")
+    return pd.DataFrame(rows, columns=[*WHO, *heads])
+
+
+def readings(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Return a row for each figure that a reporter read: at which point, of what, how much."""
+    rows = [
+        {**_who(record), "tokens": point.tokens, "name": r.name, "at": r.at, "value": r.value}
+        for record, point in _points(outcomes)
+        for r in point.readings
+    ]
+    return pd.DataFrame(rows, columns=[*WHO, "tokens", "name", "at", "value"])
+
+
+def _points(outcomes: Iterable[Outcome]) -> Iterator[tuple[Record, Point]]:
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    for record in sorted(records, key=lambda r: (r.cell.label, r.inputs.address)):
+        yield from ((record, point) for point in record.points)
+
+
+def _who(record: Record) -> dict[str, Any]:
+    row = {"address": record.inputs.address, **_cell(record.inputs)}
+    return {key: row[key] for key in WHO}
 
 
 def plain_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -132,6 +177,7 @@ def _what(outcome: Outcome) -> dict[str, Any]:
         "machine": circumstances.environment.machine,
         "jobs": circumstances.jobs,
         "load": circumstances.load,
+        "others": circumstances.others,
         "shared": _shared(circumstances),
         "text": outcome.inputs.corpus,
         "version": outcome.inputs.version,
@@ -140,8 +186,10 @@ def _what(outcome: Outcome) -> dict[str, Any]:
 
 
 def _shared(circumstances: Circumstances) -> bool:
-    """Whether a time was taken beside other work: cells of the run, or all cores busy before."""
-    return circumstances.jobs > 1 or circumstances.load >= circumstances.environment.cores
+    """Whether a time was taken beside other work: cells of the run, or what else was seen."""
+    unwatched = circumstances.others is None
+    busy = circumstances.load >= circumstances.environment.cores
+    return circumstances.jobs > 1 or circumstances.contended or (unwatched and busy)
 
 
 def _cell(inputs: Inputs) -> dict[str, Any]:
@@ -151,6 +199,7 @@ def _cell(inputs: Inputs) -> dict[str, Any]:
             "model": cell.model.label,
             "optimizer": _labels((cell.optimizer,) if cell.optimizer else ()),
             "regularizers": _labels(cell.regularizers),
+            "reporters": _labels(cell.reporters),
             "seed": cell.seed,
             "device": cell.device,
             "threads": cell.threads,
@@ -182,6 +231,7 @@ def _figures(record: Record) -> dict[str, Any]:
         "test_perplexity_known": test.known_perplexity,
         "bits_per_character": test.bits_per_character,
         "bits_per_byte": test.bits_per_byte,
+        "curve": tuple((point.seconds, point.nats) for point in record.points),
     }
 
 

@@ -82,7 +82,9 @@ class Bars(Reporting):
         self._tasks[planned.address] = self._progress.add_task(label, total=100, figures="")
 
     def live(self, planned: Planned, live: Live) -> None:
-        figures = f"{live.tokens_per_second:,.0f} tokens/s, perplexity {live.perplexity:,.1f}"
+        figures = f"{live.tokens_per_second:,.0f} tokens/s"
+        if live.perplexity is not None:
+            figures += f", perplexity {live.perplexity:,.1f}"
         task = self._tasks[planned.address]
         self._progress.update(task, completed=int(100 * live.share), figures=figures)
 

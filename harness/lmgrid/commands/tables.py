@@ -19,7 +19,9 @@ FORMATS = ("terminal", "markdown", "csv", "latex")
 @click.command()
 @RESULTS_ARGUMENT
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal")
-@click.option("--rows", is_flag=True, help="Print CSV, one row a record or failure, all columns.")
+@click.option("--rows", "sheet", flag_value="rows", help="Print CSV, one row a record or failure.")
+@click.option("--points", "sheet", flag_value="points", help="… one row a point of each curve.")
+@click.option("--readings", "sheet", flag_value="readings", help="… one row a reporter's figure.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -27,15 +29,19 @@ FORMATS = ("terminal", "markdown", "csv", "latex")
     help="Write every table in every format there.",
 )
 @JSON_OPTION
-def tables(results: Path, form: str, rows: bool, output: Path | None, as_json: bool) -> None:
+def tables(results: Path, form: str, sheet: str | None, output: Path | None, as_json: bool) -> None:
     """Print the tables of the records in DIR: perplexity, time, sizes, speedup, failures."""
-    from lmgrid.table import frame, plain_rows
+    from lmgrid import table
 
-    found = frame(existing_store(results))
+    store = existing_store(results)
+    if sheet in ("points", "readings"):
+        found = getattr(table, sheet)(store)
+    else:
+        found = table.frame(store)
     if as_json:
-        show_json(plain_rows(found))
-    elif rows:
-        click.echo(found.drop(columns="test_blocks").to_csv(index=False), nl=False)
+        show_json(table.plain_rows(found))
+    elif sheet:
+        click.echo(found.drop(columns=table.NESTED, errors="ignore").to_csv(index=False), nl=False)
     else:
         _show(found, form, output)
 
