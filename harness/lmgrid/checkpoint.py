@@ -1,14 +1,16 @@
 """A half-trained cell on disk, so that a killed one goes on from its last point.
 
-checkpoints/<address>/checkpoint.json    where it stands; names the other two, with their sha256
-checkpoints/<address>/state-<n>          what the model needs to go on, as safetensors
-checkpoints/<address>/best-<n>/          the weights of the best point so far
+checkpoints/<address>/checkpoint.msgpack    a line with the sha256 of the rest, then where it
+                                            stands, and the sha256 of the other files
+checkpoints/<address>/state-<n>             what the model needs to go on, as safetensors
+checkpoints/<address>/best-<n>/             the weights of the best point so far
 
 The first is replaced last and in one step, so that a name never stands for half a checkpoint.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from lmgrid.files import sha256, sync_folder, write_whole
 from lmgrid.record import Point
 from lmgrid.spec import State
 
-INDEX = "checkpoint.json"
+INDEX = "checkpoint.msgpack"
 STATE, BEST = "state-", "best-"
 
 
@@ -40,7 +42,7 @@ class Stand:
 
 @dataclass(frozen=True)
 class _Index:
-    """What ``checkpoint.json`` holds."""
+    """What ``checkpoint.msgpack`` holds."""
 
     stand: Stand
     values: dict[str, Any]
@@ -67,7 +69,8 @@ class Checkpoints:
         names = [f"{STATE}{tokens}", *(f"{best}/{file.name}" for file in weights.iterdir())]
         hashes = {name: sha256(self._folder / name) for name in names}
         index = _Index(stand, dict(state.values), f"{STATE}{tokens}", best, hashes)
-        write_whole(self._folder / INDEX, msgspec.json.encode(index))
+        body = msgspec.msgpack.encode(index)
+        write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._sweep({index.state, index.best, INDEX})
 
     def load(self, weights: Path) -> tuple[Stand, State] | None:
@@ -75,17 +78,24 @@ class Checkpoints:
         from safetensors.numpy import load
 
         try:
-            index = msgspec.json.decode((self._folder / INDEX).read_bytes(), type=_Index)
-            if not index.stand.points or any(
-                sha256(self._folder / name) != expected for name, expected in index.hashes.items()
-            ):
+            index = self._index()
+            if index is None:
                 return None
-            arrays = load((self._folder / Path(index.state).name).read_bytes())
-            for file in (self._folder / Path(index.best).name).iterdir():
+            arrays = load((self._folder / index.state).read_bytes())
+            for file in (self._folder / index.best).iterdir():
                 shutil.copy(file, weights / file.name)
-        except (OSError, msgspec.DecodeError):
+        except OSError:
             return None
         return index.stand, State(arrays, index.values)
+
+    def _index(self) -> _Index | None:
+        """Return what is said to be there, if it is there and unaltered."""
+        stated, _, body = (self._folder / INDEX).read_bytes().partition(b"\n")
+        if stated.decode(errors="replace") != hashlib.sha256(body).hexdigest():
+            return None
+        index = msgspec.msgpack.decode(body, type=_Index)
+        found = {name: sha256(self._folder / name) for name in index.hashes}
+        return index if found == index.hashes else None
 
     def remove(self) -> None:
         """Forget a cell that is finished."""

@@ -143,7 +143,7 @@ def curves(frame: pd.DataFrame) -> Table:
     columns = [_Column(f"{t:g} s", partial(_perplexity_at, seconds=t)) for t in times]
     last = _Column("end", partial(_perplexity_at, seconds=math.inf))
     name = "curve", "Validation perplexity after seconds of training"
-    return _models_table(trained, name, (last, *columns))
+    return _models_table(trained, name, (*columns, last))
 
 
 def _perplexity_at(group: _Group, seconds: float) -> str:
