@@ -27,6 +27,7 @@ from lmgrid.spec import (
     OptimizerPart,
     Place,
     RegularizerPart,
+    ReporterPart,
 )
 
 
@@ -101,6 +102,11 @@ class Adam(NotMade, OptimizerPart):
     """Another."""
 
     lr: float = 0.001
+    falling: bool = False
+
+    @property
+    def needs_length(self) -> bool:
+        return self.falling
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,15 @@ class Clip(NotMade, RegularizerPart):
     """Needs no site."""
 
     norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Watch(NotMade, ReporterPart):
+    """Looks at a site."""
+
+    sites: ClassVar[tuple[str, ...]] = ("hidden",)
+
+    lags: int = 3
 
 
 @dataclass(frozen=True)
@@ -146,6 +161,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
     "model": {"count": Count, "sample": Sample, "net": Net, "bare": Bare},
     "optimizer": {"sgd": Sgd, "adam": Adam},
     "regularizer": {"drop": Drop, "clip": Clip},
+    "reporter": {"watch": Watch},
     "kernel": {"product": Product},
     "device": {"cpu": Cpu, "fast*": Fast},
 }
@@ -699,3 +715,45 @@ def test_a_built_in_without_its_extra_is_told(
     )
     with pytest.raises(GridError, match="model 'rnn' needs torch: pip install"):
         read_grid(path, Registry.installed())
+
+
+# ---------------------------------------------------------------- reporters and schedules
+
+
+def test_a_reporter_is_part_of_the_cells_it_fits(read: Read) -> None:
+    """Asked for at the top, it watches the models that have its site, and leaves the others be."""
+    trained = '[[models]]\nname = "bare"\n[[models]]\nname = "count"\n'
+    text = 'optimizers = ["sgd"]\nreporters = ["watch"]\n' + CORPUS + trained
+    grid = read(text + '[[models]]\nname = "net"\n')
+    assert [[p.label for p in cell.reporters] for cell in models(grid)] == [[], [], ["watch"]]
+
+
+def test_reporters_act_together_and_their_options_are_axes(read: Read) -> None:
+    """A list of reporters is no axis; a list of values of one's option is."""
+    watched = 'reporters = ["watch", { name = "watch", lags = [1, 2] }]'
+    labels = [[p.label for p in cell.reporters] for cell in models(read(NET + watched))]
+    assert labels == [["watch", "watch[lags=1]"], ["watch", "watch[lags=2]"]]
+
+
+def test_a_reporter_without_its_site_is_refused(read: Read) -> None:
+    """Where a model's own block asks for it."""
+    text = CORPUS + '[[models]]\nname = "bare"\noptimizers = ["sgd"]\nreporters = ["watch"]\n'
+    with pytest.raises(GridError, match=r"models\[0\].reporters.*hidden; 'bare' has no such site"):
+        read(text)
+
+
+def test_a_counting_model_has_no_reporters(read: Read) -> None:
+    """Its block may not ask for one."""
+    with pytest.raises(GridError, match="counts and does not train"):
+        read(COUNT + 'reporters = ["watch"]\n')
+
+
+@pytest.mark.parametrize("budget", ["{ seconds = 3 }", "{ epochs = 2, seconds = 3 }"])
+def test_a_schedule_that_needs_the_length_is_told_it(read: Read, budget: str) -> None:
+    """A budget of seconds alone does not say when training ends; epochs or tokens beside it do."""
+    text = f"budget = {budget}\n" + NET.replace('"sgd"', '{ name = "adam", falling = true }')
+    if "epochs" in budget:
+        assert models(read(text))
+    else:
+        with pytest.raises(GridError, match=r"adam\[falling=true\].*epochs or tokens"):
+            read(text)
