@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ MASKED = -100  # a target that is not there
 class Output(nn.Module, ABC):
     """The last layer of a network: its loss in training, and exact normalised scores.
 
-    ``features``: F, how many numbers it reads for a word; ``vocabulary``: V.
+    ``features``: F, how many numbers it reads for a word; ``vocabulary``: V. ``exact``: whether
+    the loss is the mean of -ln p. A layer that draws in training has a generator ``draw``.
     """
+
+    exact: ClassVar[bool] = True
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()

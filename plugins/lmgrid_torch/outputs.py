@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from lmgrid.spec import Context
+from lmgrid.spec import Context, derive_seed
 from lmgrid_torch.adaptive import Adaptive
 from lmgrid_torch.output import Output, Softmax
 from lmgrid_torch.parts import NeuralPart
+from lmgrid_torch.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
 
 
 def output_layer(options: NeuralPart, context: Context) -> Output:
@@ -13,4 +14,11 @@ def output_layer(options: NeuralPart, context: Context) -> Output:
     features, vocabulary = options.features, len(context.vocabulary)
     if options.output == "adaptive":
         return Adaptive(features, vocabulary, options.cutoffs, options.div_value)
+    noise = Noise(options.samples, options.noise_power, derive_seed(context.seed, "samples"))
+    if options.output == "sampled":
+        return SampledSoftmax(features, vocabulary, noise)
+    if options.output == "nce":
+        return NoiseContrastive(features, vocabulary, noise, options.log_normaliser)
+    if options.output == "blackout":
+        return BlackOut(features, vocabulary, noise)
     return Softmax(features, vocabulary)

@@ -31,7 +31,11 @@ class NeuralPart(ModelPart):
     output: how the distribution over the vocabulary is computed. ``full``: a softmax over all
     words. ``adaptive`` (Grave et al. 2017): words from each of the ids ``cutoffs`` on in a
     cluster of their own, the i-th of which reads 1 / div_value^i of the features; cutoffs past
-    the vocabulary are left out.
+    the vocabulary are left out. Three train on ``samples`` words a step beside the targets, drawn
+    from the unigram distribution to the power of ``noise_power``, and score over all words:
+    ``sampled``, a softmax with a sampled normaliser (Jean et al. 2015); ``nce``, noise-contrastive
+    estimation (Mnih and Teh 2012), where exp(log_normaliser) is what the scores sum to;
+    ``blackout`` (Ji et al. 2016).
 
     accumulate: batches whose gradients make one step. precision: ``single``, or ``bf16``, which
     computes products in bfloat16 (autocast; on CUDA alone). compile: let torch compile the
@@ -45,9 +49,12 @@ class NeuralPart(ModelPart):
 
     initialisation: Literal["xavier", "uniform"] = "xavier"  # of the other weights
     uniform_range: Positive = 0.1  # r of Uniform(-r, r); "xavier" does not use it
-    output: Literal["full", "adaptive"] = "full"
+    output: Literal["full", "adaptive", "sampled", "nce", "blackout"] = "full"
     cutoffs: tuple[Size, ...] = (1000, 4000)
     div_value: Annotated[float, Meta(ge=1)] = 2.0
+    samples: Size = 200
+    noise_power: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    log_normaliser: float = 0.0
     accumulate: Size = 1
     precision: Literal["single", "bf16"] = "single"
     compile: bool = False
