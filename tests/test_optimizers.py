@@ -11,11 +11,13 @@ import pytest
 
 from lmgrid.spec import Context, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.optimizer_parts import Adagrad, Adam, AdamW, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizer_parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
+
+from lmgrid_torch.averaging import AveragedSgd
 
 GRADIENTS = (0.5, -1.5, 0.25)
 START = 2.0
@@ -146,11 +148,47 @@ def test_nadamw() -> None:
         nesterov = ahead + (1 - mu(t)) * g / (1 - product)
         return w * (1 - 0.1 * 0.3) - 0.1 * nesterov / (math.sqrt(s / (1 - 0.9**t)) + 1e-3)
 
-    options = {"lr": 0.1, "beta1": 0.8, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.3}
-    assert steps(NAdamW(**options, momentum_decay=0.1)) == pytest.approx(follow(update))
+    part = NAdamW(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3, momentum_decay=0.1)
+    assert steps(part) == pytest.approx(follow(update))
 
 
-@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp()])
+def averaged() -> tuple[torch.nn.Parameter, AveragedSgd]:
+    """Return a weight after three steps of rate 0.1, averaged from the second on."""
+    weight = torch.nn.Parameter(torch.tensor([START], dtype=torch.float64))
+    optimizer = Asgd(lr=0.1).make(CONTEXT)([weight])
+    assert isinstance(optimizer, AveragedSgd)
+    for t, gradient in enumerate(GRADIENTS):
+        optimizer.param_groups[0]["averaging"] = int(t >= 1)
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+    return weight, optimizer
+
+
+def test_asgd() -> None:
+    """Steps are those of sgd; what scores is the mean of θ(2) and θ(3) (Polyak, Juditsky 1992)."""
+    weight, optimizer = averaged()
+    stands = follow(lambda w, g, t: w - 0.1 * g)
+    assert weight.item() == pytest.approx(stands[2])
+    optimizer.eval()
+    assert weight.item() == pytest.approx((stands[1] + stands[2]) / 2)
+    optimizer.train()
+    assert weight.item() == pytest.approx(stands[2])
+
+
+def test_scoring_twice_is_scoring_once() -> None:
+    """Neither eval nor train swaps a second time."""
+    weight, optimizer = averaged()
+    raw = weight.item()
+    optimizer.train()
+    assert weight.item() == raw
+    optimizer.eval()
+    mean = weight.item()
+    optimizer.eval()
+    assert weight.item() == mean
+    assert mean != raw
+
+
+@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp(), Asgd()])
 def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
     """A parameter that is not trained is left alone."""
     weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2), False)]

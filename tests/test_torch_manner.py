@@ -1,0 +1,207 @@
+"""How steps are computed: accumulated, in which precision, compiled; and where memory ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmgrid.spec import Context, LanguageModel, ModelPart, Reading, Recipe, Tokens
+from lmgrid.testing import sample_tokens, sample_vocabulary
+from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.optimizer_parts import Asgd, Sgd
+from lmgrid_torch.regularizer_parts import L2
+from lmgrid_window.parts import Window
+
+pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+
+import torch
+
+from lmgrid_torch.manner import Manner
+from lmgrid_torch.memory import memory_errors
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.regularizers import Idle
+
+V = 30
+WINDOW = Window(embedding=4, hidden=6, batch=32)
+RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
+TRAIN = sample_tokens(V, seed=1, count=320)
+CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
+RECIPE = Recipe(Sgd(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
+
+
+def made(part: ModelPart) -> NeuralModel:
+    model = part.make(CONTEXT)
+    assert isinstance(model, NeuralModel)
+    return model
+
+
+# ---------------------------------------------------------------- accumulation
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch() -> None:
+    """Two batches of 16 windows are one of 32, the penalty counted once."""
+    how = replace(RECIPE, regularizers=(L2(weight=0.1).make(CONTEXT),))
+    large, small = made(WINDOW), made(replace(WINDOW, batch=16, accumulate=2))
+    one, two = (list(islice(model.fit(TRAIN, how), 2)) for model in (large, small))
+    for a, b in zip(one, two, strict=True):
+        assert a.train_nats == pytest.approx(b.train_nats, rel=1e-5)
+        assert a.penalty == pytest.approx(b.penalty, rel=1e-5)
+    for x, y in zip(large.network.parameters(), small.network.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
+
+
+@BOTH
+def test_an_epoch_ends_with_what_is_left_of_a_step(part: ModelPart) -> None:
+    """No batch is dropped, and no step reaches into the next epoch."""
+    steps = Doubling()
+    how = replace(RECIPE, regularizers=(steps,))
+    model = made(replace(part, accumulate=4))  # type: ignore[type-var]
+    seen = [(p.tokens, p.events) for p in islice(model.fit(TRAIN, how), 2)]
+    assert seen == [(320, (("doubling", 3),)), (640, (("doubling", 3),))]  # 4, 4 and 2 batches
+
+
+# ---------------------------------------------------------------- precision
+
+
+def test_bf16_is_refused_without_a_graphics_card() -> None:
+    """It would be slower by far; the message says what to leave."""
+    with pytest.raises(ValueError, match="needs a graphics card"):
+        next(made(replace(WINDOW, precision="bf16")).fit(TRAIN, RECIPE))
+
+
+def test_single_precision_runs_in_no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only bf16 asks for it, of the device's kind and in bfloat16."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(torch, "autocast", lambda *how: asked.append(how))
+    Manner().autocast(torch.device("cpu"))
+    assert asked == []
+    Manner(precision="bf16").autocast(torch.device("cuda", 1))
+    assert asked == [("cuda", torch.bfloat16)]
+
+
+def test_bf16_on_cuda() -> None:
+    """Training lowers the loss, and the weights stay in single precision."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    for part in (WINDOW, RNN):
+        model = replace(part, precision="bf16").make(replace(CONTEXT, device="cuda"))
+        assert isinstance(model, NeuralModel)
+        first, *_, last = islice(model.fit(TRAIN, RECIPE), 10)
+        assert (last.train_nats or math.inf) < (first.train_nats or 0)
+        assert {weight.dtype for weight in model.network.parameters()} == {torch.float32}
+
+
+# ---------------------------------------------------------------- compilation
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it imports itself
+@BOTH
+def test_a_compiled_network_trains_alike_and_tells_what_compiling_took(part: ModelPart) -> None:
+    """Losses agree; the seconds are those of the first steps, and none is told later."""
+    plain = list(islice(made(part).fit(TRAIN, RECIPE), 4))
+    compiled = list(islice(made(replace(part, compile=True)).fit(TRAIN, RECIPE), 4))  # type: ignore[type-var]
+    for a, b in zip(plain, compiled, strict=True):
+        assert a.train_nats == pytest.approx(b.train_nats, rel=1e-4)
+    assert compiled[0].compile_seconds > 0.5
+    assert compiled[-1].compile_seconds == 0
+    assert [progress.compile_seconds for progress in plain] == [0] * 4
+
+
+# ---------------------------------------------------------------- reporters
+
+
+class Norms:
+    """Notes the norm of the gradients before and after regularizers."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, float]] = []
+
+    def gradients(self, module: torch.nn.Module, *, updated: bool) -> None:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        self.seen.append((updated, float(torch.nn.utils.get_total_norm(gradients))))
+
+    def readings(self, model: LanguageModel, tokens: Tokens) -> Iterator[Reading]:
+        yield from ()
+
+
+class Doubling(Idle):
+    """Doubles each gradient."""
+
+    def update(self, module: torch.nn.Module, rate: float) -> int:
+        for weight in module.parameters():
+            if weight.grad is not None:
+                weight.grad.mul_(2)
+        return 1
+
+
+def test_reporters_look_before_and_after_regularizers() -> None:
+    """Once each in every step."""
+    norms = Norms()
+    how = replace(RECIPE, regularizers=(Doubling(),), reporters=(norms,))
+    next(made(WINDOW).fit(TRAIN, how))
+    assert [updated for updated, _ in norms.seen] == [False, True] * 10
+    before, after = (norm for _, norm in norms.seen[:2])
+    assert after == pytest.approx(2 * before)
+
+
+def test_a_loss_that_is_not_exact_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a sampled output layer is no perplexity."""
+    model = made(WINDOW)
+    monkeypatch.setattr(model.network.output, "exact", False, raising=False)
+    assert next(model.fit(TRAIN, RECIPE)).train_nats is None
+
+
+# ---------------------------------------------------------------- averaging
+
+
+@BOTH
+def test_means_score_and_weights_train(part: ModelPart) -> None:
+    """Beside plain sgd: the same losses in training, and at each yield the mean of its weights."""
+    plain, averaged = made(part), made(part)
+    how = replace(RECIPE, point_interval=1)
+    mean = replace(how, optimizer=Asgd(lr=0.5, start_epoch=0).make(CONTEXT))
+    pairs = zip(plain.fit(TRAIN, how), averaged.fit(TRAIN, mean), strict=False)
+    total = torch.zeros_like(plain.network.output.get_parameter("weight"))
+    for step, (one, two) in enumerate(islice(pairs, 15), start=1):
+        assert one == two
+        total += plain.network.output.get_parameter("weight").detach()
+        scoring = averaged.network.output.get_parameter("weight").detach()
+        torch.testing.assert_close(scoring, total / step, rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def too_much() -> object:
+    return torch.empty(2**46)
+
+
+def on_a_card() -> object:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("ask", [too_much, on_a_card])
+def test_a_lack_of_memory_is_a_memory_error(ask: Callable[[], object]) -> None:
+    """Whichever allocator meets it, and the first message is kept."""
+    with pytest.raises(MemoryError, match=r"allocate|out of memory"), memory_errors():
+        ask()
+
+
+def test_another_error_stays_what_it_is() -> None:
+    """A shape that does not fit is no lack of memory."""
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory_errors():
+        torch.ones(2, 3) @ torch.ones(2, 3)
+
+
+def test_a_model_that_does_not_fit_is_a_memory_error() -> None:
+    """While it is made, and while it trains."""
+    with pytest.raises(MemoryError):
+        Window(embedding=2**22, hidden=2**22).make(CONTEXT)
