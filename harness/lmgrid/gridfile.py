@@ -200,18 +200,17 @@ class _Reader:
 
     def _training(self, model: Part, own: Block, where: str) -> _Training:
         kind = self._catalogue.model(model)
-        if not kind.by_gradient:
-            for key in (*TRAINING, "budget"):
-                if key in own:
-                    raise GridError(
-                        f"{where}.{key}: {model.name!r} counts and does not train; remove it"
-                    )
+        felt = (TRAINING if kind.by_gradient else ()) + (("budget",) if kind.budgeted else ())
+        for key in (*TRAINING, "budget"):
+            if key in own and key not in felt:
+                why = "learns in its own way" if kind.budgeted else "counts and does not train"
+                raise GridError(f"{where}.{key}: {model.name!r} {why}; remove it")
         if kind.deterministic and "seeds" in own:
             raise GridError(f"{where}.seeds: {model.name!r} feels no seed; remove it")
         trains = kind.by_gradient
-        budget = self._budget(own, where) if trains else None
+        budget = self._budget(own, where) if kind.budgeted else None
         return _Training(
-            self._optimizers(own, where, model, budget) if budget else (None,),
+            self._optimizers(own, where, model, budget) if trains and budget else (None,),
             self._regularizer_lists(own, where, model) if trains else ((),),
             self._reporter_lists(own, where, model) if trains else ((),),
             (None,) if kind.deterministic else self._seeds(own, where),

@@ -298,10 +298,15 @@ class CorpusPart(AnyPart, ABC):
 class ModelPart(AnyPart, ABC):
     """Options of a language model."""
 
-    by_gradient: ClassVar[bool] = False  # takes an optimizer, regularizers and a budget
+    by_gradient: ClassVar[bool] = False  # takes an optimizer and regularizers
     deterministic: ClassVar[bool] = False  # the seed changes nothing
     devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
     sites: ClassVar[tuple[str, ...]] = ()  # where regularizers may act
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether it trains on until a budget ends it, be it by an optimizer of its own."""
+        return self.by_gradient
 
     @property
     def normalised(self) -> bool:

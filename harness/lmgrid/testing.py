@@ -69,7 +69,7 @@ def fit_sample(
         optimizer.make(context) if optimizer else None,
         tuple(r.make(context) for r in regularizers),
         seed,
-        Budget(epochs=2) if part.by_gradient else None,
+        Budget(epochs=2) if part.budgeted else None,
         point_interval=1_000,
     )
     model = part.make(context)
