@@ -199,6 +199,33 @@ def test_the_lock_sweeps_what_a_dead_run_left(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.glob("*/.draft*")] == [".draft-b2-x"]
 
 
+def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> None:
+    """What dead runs left of finished cells goes; a locked cell, and a half-trained one, stay."""
+    store, done = Store(tmp_path), KERNEL.inputs.address
+    store.add(KERNEL)
+    for address in (done, "b2"):
+        (tmp_path / "checkpoints" / address).mkdir(parents=True)
+    (tmp_path / "records" / f".draft-{done}-x").write_text("whole, but its run died")
+    with store.lock("b2"), store.lock(done):
+        (tmp_path / "records" / f".draft-{done}-y").write_text("being written")
+        store.sweep()
+        assert len(list(tmp_path.glob("records/.draft*"))) == 1
+    store.sweep()
+    assert list(tmp_path.glob("records/.draft*")) == []
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["b2"]
+
+
+def test_a_superseded_record_is_kept_aside(tmp_path: Path) -> None:
+    """The new record has the address, the old one lies in ``superseded``, both whole."""
+    store, newer = Store(tmp_path), replace(KERNEL, difference=0.5)
+    store.add(KERNEL)
+    store.supersede(newer)
+    assert list(store) == [newer]
+    (kept,) = (tmp_path / "superseded").iterdir()
+    assert unseal(kept.read_bytes())[0] == KERNEL
+    assert list(store.damages()) == []
+
+
 def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
     """What a manifest names is looked for inside the model's folder alone."""
     (tmp_path / "secret").write_text("x")

@@ -28,6 +28,7 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
     "reporter": ("lmgrid_reporters", spec.ReporterPart),
     "kernel": ("lmgrid_kernels", spec.KernelPart),
     "device": ("lmgrid_devices", spec.DevicePart),
+    "executor": ("lmgrid_executors", spec.ExecutorPart),
 }
 RESERVED = ("name", *SETTINGS, *TRAINING, *BLOCKS, "because", "none")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: a key of --set is NAME.OPTION

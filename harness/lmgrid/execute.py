@@ -1,50 +1,45 @@
-"""Cells to outcomes, side by side, each in a process that may die."""
+"""Cells to outcomes, side by side, wherever an executor runs them."""
 
 from __future__ import annotations
 
-import math
-import multiprocessing
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from threading import Event
-from time import monotonic
+from typing import Any, Literal
 
-from lmgrid.grid import AnyCell, Grid, GridError
+from lmgrid.environment import capture, now
+from lmgrid.executors import Here, Local
+from lmgrid.grid import AnyCell, Grid, GridError, KernelCell
 from lmgrid.plan import Planned, place_of, plan
-from lmgrid.record import Outcome, Point
+from lmgrid.record import Circumstances, Failure, Outcome, Point
 from lmgrid.registry import Registry
-from lmgrid.store import Store, StoreError
+from lmgrid.spec import Crew, Executor, Halt, Resources
+from lmgrid.store import Store
+from lmgrid.supervise import preload
 from lmgrid.training import Live
-from lmgrid.worker import Begun, Ears, Job, Message, attempt, failure, work
+from lmgrid.worker import Job, attempt, is_contended
 
-POLL_SECONDS = 0.1
-# Windows has no fork; a fork of a process with threads, which this one is, may hang.
-CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+MakeExecutor = Callable[[Crew], Executor]
+Running = dict["Future[Any]", tuple[Planned, Resources]]
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How cells are executed. None of it decides a number; only times may feel ``jobs``."""
+    """How cells are executed. None of it decides a number; only times may feel ``jobs``.
+
+    ``retry`` says what is run beside the cells without any outcome: nothing, those that failed,
+    or these and those whose times were taken beside others. ``fail_fast`` starts no cell after
+    one has failed.
+    """
 
     jobs: int = 1
     timeout: float | None = None  # seconds of wall time a cell, from when it holds its lock
     keep_weights: bool = True
-
-
-@dataclass
-class Halt:
-    """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
-
-    soon: Event = field(default_factory=Event)
-    now: Event = field(default_factory=Event)
-
-    def ask(self) -> None:
-        (self.now if self.soon.is_set() else self.soon).set()
+    memory: int | None = None  # bytes a cell may hold
+    retry: Literal["none", "failed", "contended"] = "failed"
+    fail_fast: bool = False
 
 
 class Listener:
@@ -70,18 +65,39 @@ class Run:
     halt: Halt = field(default_factory=Halt)
 
     def job(self, planned: Planned) -> Job:
+        manner = self.manner
         return Job(
             planned.cell,
             planned.inputs,
             self.store.root,
             place_of(self.grid),
-            self.manner.jobs,
-            self.manner.keep_weights,
+            1 if is_timed(planned.cell) else max(1, manner.jobs),
+            manner.keep_weights,
+            manner.timeout,
+            manner.memory,
+            manner.retry == "contended",
         )
 
     @property
     def remaining(self) -> tuple[Planned, ...]:
-        return tuple(p for p in self.planned if not p.recorded)
+        return tuple(p for p in self.planned if self._is_due(p))
+
+    def _is_due(self, planned: Planned) -> bool:
+        retry = self.manner.retry
+        if not planned.recorded:
+            return retry != "none" or self.store.find(planned.address) is None
+        found = self.store.find(planned.address) if retry == "contended" else None
+        return found is not None and is_contended(found)
+
+
+def is_timed(cell: AnyCell) -> bool:
+    """Return whether a cell is run for its times alone, and so must run alone."""
+    return isinstance(cell, KernelCell)
+
+
+def resources_of(planned: Planned, manner: Manner) -> Resources:
+    cell = planned.cell
+    return Resources(cell.threads, cell.device, manner.memory, is_timed(cell))
 
 
 def run_here(grid: Grid, store: Store, registry: Registry) -> Iterator[Outcome]:
@@ -92,104 +108,92 @@ def run_here(grid: Grid, store: Store, registry: Registry) -> Iterator[Outcome]:
         yield found or attempt(run.job(planned), registry)
 
 
-def execute(run: Run, listener: Listener) -> Iterator[tuple[Planned, Outcome]]:
-    """Run what is left, each cell in a process of its own; yield outcomes as they come."""
-    _preload(run.remaining)
-    waiting = list(reversed(run.remaining))
-    running: dict[Future[Outcome | None], Planned] = {}
-    with ThreadPoolExecutor(run.manner.jobs) as pool:
-        while running or (waiting and not run.halt.soon.is_set()):
-            while waiting and len(running) < run.manner.jobs and not run.halt.soon.is_set():
-                planned = waiting.pop()
-                running[pool.submit(supervise, run, planned, listener)] = planned
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+def executor_here(registry: Registry) -> MakeExecutor:
+    """Return what makes the executor of ``-j 0``."""
+    return lambda crew: Here(crew, registry)
+
+
+def execute(
+    run: Run, listener: Listener, make: MakeExecutor = Local
+) -> Iterator[tuple[Planned, Outcome]]:
+    """Run what is left; yield outcomes as they come, then those that were not begun and why."""
+    preload(dict.fromkeys(name for planned in run.remaining for name in planned.modules))
+    crew = Crew(run.manner.jobs, run.halt, _Hearing(run, listener).hear)
+    with closing(make(crew)) as executor:
+        yield from _Execution(run, listener, executor).outcomes()
+
+
+class _Hearing:
+    """Passes on what the cells say, with their plan."""
+
+    def __init__(self, run: Run, listener: Listener) -> None:
+        self._planned = {planned.address: planned for planned in run.planned}
+        self._listener = listener
+
+    def hear(self, job: Job, message: Live | Point) -> None:
+        planned = self._planned[job.inputs.address]
+        if isinstance(message, Live):
+            self._listener.live(planned, message)
+        else:
+            self._listener.point(planned, message)
+
+
+class _Execution:
+    """One pass over the cells that are left."""
+
+    def __init__(self, run: Run, listener: Listener, executor: Executor) -> None:
+        self._run, self._listener, self._executor = run, listener, executor
+        remaining = [(p, resources_of(p, run.manner)) for p in run.remaining]
+        for resources in dict.fromkeys(resources for _, resources in remaining):
+            executor.check(resources)
+        self._waiting = deque(sorted(remaining, key=lambda item: item[1].alone))
+        self._running: Running = {}
+        self._failed: Planned | None = None
+
+    def outcomes(self) -> Iterator[tuple[Planned, Outcome]]:
+        while self._running or self._may_begin:
+            self._begin()
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
             for future in done:
-                planned, outcome = running.pop(future), future.result()
+                planned, outcome = self._running.pop(future)[0], future.result()
                 if outcome is not None:
-                    listener.finished(planned, outcome)
+                    self._end(planned, outcome)
                     yield planned, outcome
+        if self._failed:
+            yield from ((planned, _skipped(planned, self._failed)) for planned, _ in self._waiting)
 
+    @property
+    def _may_begin(self) -> bool:
+        return bool(self._waiting) and not self._failed and not self._run.halt.soon.is_set()
 
-def _preload(remaining: Sequence[Planned]) -> None:
-    """Let the server that workers are forked from import what all of them need, once."""
-    modules = dict.fromkeys(name for planned in remaining for name in planned.modules)
-    CONTEXT.set_forkserver_preload(["lmgrid.worker", "lmgrid.kernel", "numpy", *modules])
+    def _begin(self) -> None:
+        while self._may_begin and (found := self._next()):
+            planned, resources = found
+            future = self._executor.submit(self._run.job(planned), resources)
+            self._running[future] = found
+            self._listener.started(planned)
 
-
-def supervise(run: Run, planned: Planned, listener: Listener) -> Outcome | None:
-    """Run a cell in a child process and turn any death of it into an outcome.
-
-    Returns None where the run was stopped meanwhile.
-    """
-    job = run.job(planned)
-    ours, theirs = CONTEXT.Pipe()
-    process: BaseProcess = CONTEXT.Process(  # type: ignore[attr-defined]
-        target=work, args=(job, theirs), daemon=True
-    )
-    started = monotonic()
-    process.start()
-    theirs.close()
-    listener.started(planned)
-    try:
-        status = _listen(run, ours, _ears(planned, listener))
-    finally:
-        _end(process, ours)
-    if status == "stopped":
+    def _next(self) -> tuple[Planned, Resources] | None:
+        """Take the first waiting cell that fits; with nothing running, the first."""
+        running = [resources for _, resources in self._running.values()]
+        for i, (_, resources) in enumerate(self._waiting):
+            if not running or self._executor.fits(resources, running):
+                found = self._waiting[i]
+                del self._waiting[i]
+                return found
         return None
-    if not status:
-        return run.store.find(job.inputs.address)
-    found = failure(job, *_death(status, process, run.manner), monotonic() - started)
-    run.store.add(found)
-    return run.store.find(job.inputs.address)
+
+    def _end(self, planned: Planned, outcome: Outcome) -> None:
+        if self._run.manner.fail_fast and isinstance(outcome, Failure):
+            self._failed = self._failed or planned
+        self._listener.finished(planned, outcome)
 
 
-def _ears(planned: Planned, listener: Listener) -> Ears:
-    return Ears(
-        lambda live: listener.live(planned, live), lambda point: listener.point(planned, point)
-    )
-
-
-def _listen(run: Run, connection: Connection, ears: Ears) -> str:
-    """Hear a worker out; return why it ended without an outcome, or nothing if it has one."""
-    deadline = math.inf
-    while True:
-        if run.halt.now.is_set():
-            return "stopped"
-        if monotonic() > deadline:
-            return "timeout"
-        try:
-            if not connection.poll(POLL_SECONDS):
-                continue
-            message: Message = connection.recv()
-        except (EOFError, OSError):
-            # A signal to the whole group ends the workers too, and is no fault of theirs.
-            return "stopped" if run.halt.soon.is_set() else "died"
-        if message is None:
-            return ""
-        if isinstance(message, StoreError):
-            raise message
-        if isinstance(message, Begun):
-            deadline = monotonic() + (run.manner.timeout or math.inf)
-            continue
-        (ears.on_live if isinstance(message, Live) else ears.on_point)(message)  # type: ignore[arg-type]
-
-
-def _end(process: BaseProcess, connection: Connection) -> None:
-    connection.close()  # a worker that still runs ends when it hears nothing any more
-    process.join(1.0)
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def _death(status: str, process: BaseProcess, manner: Manner) -> tuple[str, str]:
-    """Return status and cause of a worker that left no outcome."""
-    if status == "timeout":
-        return "timeout", f"over {manner.timeout:g} s"
-    code = process.exitcode or 0
-    if code < 0:
-        return "killed", signal.Signals(-code).name
-    return "error", f"worker ended with exit status {code}"
+def _skipped(planned: Planned, failed: Planned) -> Failure:
+    """Return the end of a cell that was not begun. It is told and not stored."""
+    why = f"--fail-fast: {failed.cell.label} failed"
+    circumstances = Circumstances(capture(), now(), 1, 0.0)
+    return Failure(planned.inputs, "skipped", why, "", "", 0.0, circumstances)
 
 
 def check_jobs(jobs: int, cells: Sequence[AnyCell], cores: int) -> None:

@@ -16,6 +16,7 @@ from lmgrid.source import Source
 from lmgrid.spec import Reading
 
 SCHEMA = 1
+CONTENDED = 0.25  # cores
 
 
 class RecordError(Mistake):
@@ -148,6 +149,14 @@ class Circumstances:
     jobs: int  # cells that could run side by side
     load: float  # one-minute load average before
     resumed: int = 0  # how often it went on from a checkpoint
+    others: float | None = None  # cores that other processes kept busy meanwhile, on average
+    competing: int | None = None  # other processes that were ready to run before
+    load_after: float | None = None  # one-minute load average
+
+    @property
+    def contended(self) -> bool:
+        """Whether others took so much of the machine that times are not to be trusted."""
+        return self.others is not None and self.others > CONTENDED
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,9 @@ class Registry:
     def kernel(self, part: Part) -> spec.KernelPart:
         return cast(spec.KernelPart, self._instance("kernel", part))
 
+    def executor(self, part: Part) -> spec.ExecutorPart:
+        return cast(spec.ExecutorPart, self._instance("executor", part))
+
     def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
         """Return every part of a cell."""
         return tuple(self._instance(kind, part) for kind, part in named_parts(cell))

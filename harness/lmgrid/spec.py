@@ -8,9 +8,10 @@ and planning never import torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import pluggy
@@ -18,6 +19,8 @@ import pluggy
 from lmgrid.seeds import derive_seed as derive_seed
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -55,6 +58,36 @@ class Context:
     cache: Path
 
 
+@dataclass
+class Halt:
+    """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
+
+    soon: Event = field(default_factory=Event)
+    now: Event = field(default_factory=Event)
+
+    def ask(self) -> None:
+        (self.now if self.soon.is_set() else self.soon).set()
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cell needs of the machine that runs it."""
+
+    threads: int = 1
+    device: str = "cpu"
+    memory: int | None = None  # bytes that it is killed beyond
+    alone: bool = False  # its times count: nothing else may run beside it
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What an executor is made for."""
+
+    jobs: int  # cells side by side, as asked
+    halt: Halt
+    hear: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
+
+
 # ---------------------------------------------------------------- what parts make
 
 
@@ -78,7 +111,7 @@ class State:
     """What training needs to go on from a yield as if it had never stopped.
 
     Weights, optimizer, schedule, random states, hidden state, place in the data: arrays by name,
-    and plain values (numbers, texts, lists and mappings of them) that JSON can hold.
+    and plain values: numbers, texts, lists and mappings of them.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -272,6 +305,26 @@ class Device(Protocol):
         ...
 
 
+class Executor(ABC):
+    """Decides where cells run, and nothing else: there it calls ``lmgrid.supervise.supervise``."""
+
+    @abstractmethod
+    def submit(self, job: Any, resources: Resources) -> Future[Any]:
+        """Begin an ``lmgrid.worker.Job``; the future holds what ``supervise`` returned."""
+
+    def check(self, resources: Resources) -> None:
+        """Raise a ValueError if no worker can give so much: it would wait for ever."""
+        return
+
+    def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
+        """Return whether a cell can begin now, beside those that run."""
+        return True
+
+    def close(self) -> None:
+        """Let go of what it holds; no cell is running."""
+        return
+
+
 # ---------------------------------------------------------------- parts
 
 
@@ -368,6 +421,13 @@ class DevicePart(AnyPart, ABC):
     def make(self) -> Device: ...
 
 
+class ExecutorPart(AnyPart, ABC):
+    """Options of an executor, as in ``--executor 'dask[address=tcp://host:8786]'``."""
+
+    @abstractmethod
+    def make(self, crew: Crew) -> Executor: ...
+
+
 # ---------------------------------------------------------------- hooks
 
 
@@ -404,6 +464,11 @@ def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:  # type: ignore[empt
 @hookspec
 def lmgrid_devices() -> Mapping[str, type[DevicePart]]:  # type: ignore[empty-body]
     """Return device providers by name pattern (``cuda*``)."""
+
+
+@hookspec
+def lmgrid_executors() -> Mapping[str, type[ExecutorPart]]:  # type: ignore[empty-body]
+    """Return executors by name."""
 
 
 @hookspec

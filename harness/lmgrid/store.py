@@ -4,6 +4,7 @@ records/<address>.json     finished cells
 failures/<address>.json    other ends, replaced by the next attempt, gone when it succeeds
 models/<address>/          the kept weights, each file with its sha256 in manifest.json
 checkpoints/<address>/     how far a cell is that was not finished
+superseded/<address>-<hash>.json    records that a later run replaced, since others disturbed them
 locks/<address>            held by whoever runs the cell
 """
 
@@ -16,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
 import msgspec
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync_folder, write_draft, write_whole
@@ -32,6 +34,7 @@ from lmgrid.record import (
 )
 
 MANIFEST = "manifest.json"
+STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 
 class StoreError(Mistake):
@@ -112,17 +115,32 @@ class Store:
     # ------------------------------------------------------------ writing
 
     @contextmanager
-    def lock(self, address: str) -> Iterator[None]:
-        """Hold the right to run a cell; waits for whoever has it, sweeps what a dead one left."""
+    def lock(self, address: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the right to run a cell, and sweep what a dead run left of it.
+
+        Whoever has it is waited for, or else filelock's Timeout is raised.
+        """
         with self._explained():
             lock = FileLock(self._made("locks") / address)
-            lock.acquire()
+            lock.acquire(timeout=-1 if wait else 0)
         try:
             for left in self.root.glob(f"*/{DRAFT}{address}-*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
+
+    def sweep(self) -> None:
+        """Remove what dead runs left of cells that are finished and so are not locked again."""
+        drafts = {path.name.split("-")[1] for path in self.root.glob(f"*/{DRAFT}*-*")}
+        halves = {path.name for path in self.root.glob("checkpoints/[!.]*")}
+        for address in filter(self.has, drafts | halves):
+            with suppress(Timeout), self.lock(address, wait=False):
+                shutil.rmtree(self.checkpoint_folder(address), ignore_errors=True)
+        for path in self.root.glob(f"failures/{DRAFT}*"):
+            with suppress(OSError):
+                if time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
 
     @contextmanager
     def weights_draft(self, address: str) -> Iterator[Path]:
@@ -159,6 +177,20 @@ class Store:
             self._write("records", address, seal(outcome), replace=False)
             self._file("failures", address).unlink(missing_ok=True)
 
+    def supersede(self, outcome: Outcome) -> None:
+        """Put a record in the place of an older one, which is kept in ``superseded``.
+
+        At every moment the address has a whole record.
+        """
+        address = outcome.inputs.address
+        with self._explained():
+            place = self._file("records", address)
+            kept = self._made("superseded") / f"{address}-{sha256(place)[:8]}.json"
+            with suppress(FileExistsError):
+                os.link(place, kept)
+            sync_folder(kept.parent)
+            write_whole(place, seal(outcome))
+
     def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
         """Write by temporary file, fsync and link, so that a name never stands for half a file."""
         parent = self._made(folder)
@@ -184,6 +216,8 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except Timeout:  # a lock that was not waited for
+            raise
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(

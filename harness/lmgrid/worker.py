@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import threading
 import traceback
 from dataclasses import dataclass, field, replace
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from lmgrid.checkpoint import Checkpoints
+from lmgrid.contention import Company, Neighbourhood
 from lmgrid.environment import capture, load_average, now
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell
 from lmgrid.identity import Identities
-from lmgrid.record import Circumstances, Failure, Inputs, Outcome, Point
+from lmgrid.record import (
+    Circumstances,
+    Failure,
+    Inputs,
+    KernelRecord,
+    Outcome,
+    Point,
+    Record,
+)
 from lmgrid.registry import Registry
 from lmgrid.run import Desk, run
 from lmgrid.spec import Diverged, Place
@@ -51,6 +62,9 @@ class Job:
     place: Place
     jobs: int = 1  # cells side by side
     keep_weights: bool = True
+    timeout: float | None = None  # seconds of wall time, from when it holds its lock
+    memory: int | None = None  # bytes
+    again: bool = False  # also if there is a record, where that one's times were contended
 
 
 @dataclass(frozen=True)
@@ -69,12 +83,15 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
     """Run a cell, unless it was finished meanwhile, and put what came of it into the store."""
     store, address = Store(job.root), job.inputs.address
     with store.lock(address):
-        if store.has(address):
-            return _found(store, address)
+        before = store.find(address)
+        if before and not isinstance(before, Failure) and not (job.again and is_contended(before)):
+            return before
         started = perf_counter()
         ears.on_begun()
         try:
-            store.add(_record(job, registry, ears))
+            neighbourhood = Neighbourhood()
+            outcome = _beside(_record(job, registry, ears), neighbourhood.company())
+            store.supersede(outcome) if store.has(address) else store.add(outcome)
         except StoreError:
             raise
         except Exception as error:
@@ -84,6 +101,21 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
         return _found(store, address)
 
 
+def is_contended(outcome: Outcome) -> bool:
+    """Return whether a record's times were taken beside others."""
+    return not isinstance(outcome, Failure) and outcome.circumstances.contended
+
+
+def _beside(outcome: Record | KernelRecord, company: Company) -> Record | KernelRecord:
+    circumstances = replace(
+        outcome.circumstances,
+        others=company.others,
+        competing=company.competing,
+        load_after=company.load_after,
+    )
+    return replace(outcome, circumstances=circumstances)
+
+
 def _found(store: Store, address: str) -> Outcome:
     outcome = store.find(address)
     if outcome is None:
@@ -91,7 +123,7 @@ def _found(store: Store, address: str) -> Outcome:
     return outcome
 
 
-def _record(job: Job, registry: Registry, ears: Ears) -> Outcome:
+def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
     store, address = Store(job.root), job.inputs.address
     if Identities(registry, job.place).of(job.cell) != job.inputs:
         raise Mistake("the corpus or a plugin's source was edited after the run began; run again")
@@ -105,7 +137,13 @@ def _record(job: Job, registry: Registry, ears: Ears) -> Outcome:
         return outcome
 
 
-def failure(job: Job, status: str, error: BaseException | str, seconds: float) -> Failure:
+def failure(
+    job: Job,
+    status: str,
+    error: BaseException | str,
+    seconds: float,
+    peak_bytes: int | None = None,
+) -> Failure:
     """Return the end of a cell that has no record; texts are bounded."""
     circumstances = Circumstances(capture(), now(), job.jobs, round(load_average(), 2))
     kind = error if isinstance(error, str) else type(error).__name__
@@ -119,6 +157,7 @@ def failure(job: Job, status: str, error: BaseException | str, seconds: float) -
         _without_paths(trace)[-LONGEST_TRACEBACK:],
         round(seconds, 3),
         circumstances,
+        peak_bytes,
     )
 
 
@@ -139,13 +178,31 @@ def _status(error: Exception) -> str:
 # ---------------------------------------------------------------- in a process of its own
 
 
+def search_path() -> tuple[str, ...]:
+    """Return the folders where distributions are looked for and some are."""
+    return tuple(p for p in sys.path if p and _holds_distributions(p))
+
+
+def _holds_distributions(folder: str) -> bool:
+    try:
+        return any(name.endswith(("-info", ".egg")) for name in os.listdir(folder))
+    except OSError:
+        return False
+
+
+@cache
+def installed(path: tuple[str, ...]) -> Registry:
+    """Return the plugins that are found there; a process forked from one that knows has them."""
+    return Registry.installed()
+
+
 def work(job: Job, connection: Connection) -> None:
     """Be a worker: attempt the cell, and tell the parent how it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
     ears = Ears(connection.send, connection.send, lambda: connection.send(Begun()))
     try:
-        attempt(job, Registry.installed(), ears)
+        attempt(job, installed(search_path()), ears)
         connection.send(None)
     except StoreError as error:
         connection.send(error)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import crashes
 import msgspec
 
 from lmgrid.spec import (
@@ -23,9 +24,12 @@ from lmgrid.spec import (
     Progress,
     Recipe,
     Sizes,
+    State,
     hookimpl,
 )
 from lmgrid.text import RawText, Text, TextOptions, encode
+
+crashes.install()
 
 SENTENCES = "the students opened their books\nthe students opened their minds\n" * 20
 
@@ -52,19 +56,23 @@ class Counts(ModelPart):
 
     deterministic: ClassVar[bool] = True
 
-    fault: Literal["", "raise", "kill", "segfault", "sleep", "nan", "memory", "shape", "sum"] = ""
+    fault: Literal[
+        "", "raise", "kill", "segfault", "sleep", "nan", "memory", "hoard", "shape", "sum"
+    ] = ""
     prior: float = 1.0
     steps: int = 1
     best: int = 0
     pause: float = 0.0
     unnormalised: bool = False
+    resumes: bool = False
 
     @property
     def normalised(self) -> bool:
         return not self.unnormalised
 
     def make(self, context: Context) -> Any:
-        return Unigram(self, len(context.vocabulary))
+        kind = ResumableUnigram if self.resumes else Unigram
+        return kind(self, len(context.vocabulary))
 
 
 class Unigram:
@@ -74,14 +82,22 @@ class Unigram:
         self._options, self._np = options, np
         self._counts = np.full(size, options.prior)
         self._flat = 0.0
+        self._step = 0
 
     def fit(self, train: Any, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        crashes.log(f"begin {self._options.prior}")
         self._misbehave()
-        self._counts += self._np.bincount(train, minlength=len(self._counts))
-        for step in range(self._options.steps):
+        if recipe.resume:
+            self._counts = self._np.array(recipe.resume.arrays["counts"])
+            self._flat, self._step = (recipe.resume.values[key] for key in ("flat", "step"))
+            yield Progress(len(train) * self._step, 1.0)
+        else:
+            self._counts += self._np.bincount(train, minlength=len(self._counts))
+        for step in range(self._step, self._options.steps):
             time.sleep(self._options.pause)
+            crashes.reach("mid-training")
             # The further from the best step, the flatter the distribution.
-            self._flat = abs(step - self._options.best)
+            self._flat, self._step = float(abs(step - self._options.best)), step + 1
             nats = float("nan") if self._options.fault == "nan" else 1.0
             yield Progress(len(train) * (step + 1), nats, events=(("step", 1),))
 
@@ -95,6 +111,8 @@ class Unigram:
             time.sleep(60)
         if fault == "memory":
             raise MemoryError("no more, on purpose")
+        if fault == "hoard":
+            _hoard()
 
     def _logs(self) -> Any:
         counts = self._counts + self._flat * self._counts.sum()
@@ -118,6 +136,21 @@ class Unigram:
 
     def sizes(self) -> Sizes:
         return Sizes(len(self._counts), self._counts.nbytes)
+
+
+class ResumableUnigram(Unigram):
+    """Goes on from the step at which it was stopped."""
+
+    def state(self) -> State:
+        return State({"counts": self._counts.copy()}, {"flat": self._flat, "step": self._step})
+
+
+def _hoard() -> None:
+    """Take ever more memory; 4 GB are enough to be noticed."""
+    hoard = []
+    for _ in range(400):
+        hoard.append(bytearray(b"x" * 10_000_000))
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

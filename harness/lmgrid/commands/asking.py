@@ -90,6 +90,17 @@ def read(options: dict[str, Any], registry: Registry) -> Grid:
     return read_grid(find_grid(options["grid"]), registry, asked(options))
 
 
+def parse_named(text: str, flag: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of ``NAME[OPTION=VALUE,…]``; values are TOML, or bare words."""
+    from lmgrid.document import parse_assignment
+
+    name, bracket, rest = text.strip().partition("[")
+    if bracket and not rest.endswith("]"):
+        raise Mistake(f"{flag} {text}: expected NAME[OPTION=VALUE,…]")
+    pairs = [pair for pair in rest.removesuffix("]").split(",") if pair.strip()]
+    return name, dict(parse_assignment(pair, flag) for pair in pairs)
+
+
 def find_grid(name: str) -> Path:
     """Return the file of a grid: a path, or the name of an installed grid."""
     from lmgrid.grid import near

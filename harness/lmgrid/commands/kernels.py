@@ -30,7 +30,8 @@ def kernels(**options: Any) -> None:
     registry = Registry.installed()
     grid = _grid(options, registry)
     store = store_of(options, grid.name)
-    options |= {"jobs": 1, "timeout": None, "discard_models": True}
+    options |= {"jobs": 1, "timeout": None, "memory": None, "discard_models": True}
+    options |= {"retry": "failed", "fail_fast": False, "executor": "local"}
     sys.exit(run_and_show(grid, store, (registry, options)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, grid_options, read, store_of
+from lmgrid.commands.asking import JSON_OPTION, grid_options, parse_named, read, store_of
 from lmgrid.commands.screen import complain, say, show_json, show_tables
 from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
-    from lmgrid.execute import Halt, Run
+    from lmgrid.commands.progress import Reporting
+    from lmgrid.execute import MakeExecutor, Manner, Run
     from lmgrid.grid import Grid
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
+    from lmgrid.spec import Halt
     from lmgrid.store import Store
 
 INTERRUPTED = 130
@@ -26,8 +29,24 @@ INTERRUPTED = 130
 
 @click.command()
 @grid_options
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Cells side by side.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(0), default=1, help="Cells side by side; 0: no processes."
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds a cell, at most.")
+@click.option("--memory", metavar="SIZE", help="Bytes a cell may hold, e.g. 800M or 4G.")
+@click.option(
+    "--retry",
+    type=click.Choice(["none", "failed", "contended"]),
+    default="failed",
+    help="Run again also what failed (the default), or this and what was timed beside others.",
+)
+@click.option("--fail-fast", is_flag=True, help="Begin no cell after one has failed.")
+@click.option(
+    "--executor",
+    default="local",
+    metavar="NAME[OPTION=VALUE,…]",
+    help="Where cells run: local, dask[address=tcp://host:8786], …",
+)
 @click.option("--discard-models", is_flag=True, help="Keep no weights; generate needs them.")
 @click.option("--strict", is_flag=True, help="End with status 2 if any plugin is broken.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress; only the tables.")
@@ -58,21 +77,61 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
 
 def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]]) -> int:
     """Run what is left, print the tables of the whole grid, and return the exit status."""
-    from lmgrid.environment import usable_cores
-    from lmgrid.execute import Manner, Run, check_jobs
+    from lmgrid.execute import Run
     from lmgrid.plan import plan
 
     registry, options = how
-    check_jobs(options["jobs"], grid.cells, usable_cores())
+    manner, make = manner_of(options), executor_of(options, registry, grid)
     planned = plan(grid, store, registry)
-    manner = Manner(options["jobs"], options["timeout"], not options["discard_models"])
     ready = Run(grid, store, planned, manner)
     if not options["quiet"]:
         _introduce(ready)
-    _execute(ready, registry, quiet=options["quiet"])
-    outcomes = [found for p in planned if (found := store.find(p.address)) is not None]
+    skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
+    outcomes = [
+        found
+        for p in planned
+        if (found := skipped.get(p.address) or store.find(p.address)) is not None
+    ]
     _conclude(store, outcomes, as_json=options["as_json"])
     return _status(ready, outcomes)
+
+
+def manner_of(options: dict[str, Any]) -> Manner:
+    from lmgrid.execute import Manner
+
+    limited = [name for name in ("timeout", "memory") if options[name] is not None]
+    if limited and options["jobs"] == 0:
+        raise Mistake(f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1")
+    return Manner(
+        options["jobs"],
+        options["timeout"],
+        not options["discard_models"],
+        None if options["memory"] is None else parse_bytes(options["memory"]),
+        options["retry"],
+        options["fail_fast"],
+    )
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size such as ``800M`` or ``4G`` in bytes, by powers of a thousand."""
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    if not found or not float(found[1]):
+        raise Mistake(f"--memory {text}: expected a size such as 800M or 4G")
+    return int(float(found[1]) * units[found[2]])
+
+
+def executor_of(options: dict[str, Any], registry: Registry, grid: Grid) -> MakeExecutor:
+    """Return what makes the executor that was asked for."""
+    from lmgrid.environment import usable_cores
+    from lmgrid.execute import check_jobs, executor_here
+    from lmgrid.executors import Local
+
+    name, given = parse_named(options["executor"], "--executor")
+    if name != "local":
+        return registry.executor(registry.part("executor", name, given)).make
+    check_jobs(options["jobs"], grid.cells, usable_cores())
+    return Local if options["jobs"] else executor_here(registry)
 
 
 def _introduce(ready: Run) -> None:
@@ -87,18 +146,27 @@ def _introduce(ready: Run) -> None:
     )
 
 
-def _execute(ready: Run, registry: Registry, *, quiet: bool) -> None:
+def reporting_of(ready: Run, registry: Registry, *, quiet: bool) -> Reporting:
     from lmgrid.commands.progress import reporting
+
+    return reporting(registry, len(ready.remaining), quiet=quiet)
+
+
+def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, Outcome]:
+    """Run what is left; return by address what was skipped, which no store knows."""
     from lmgrid.execute import execute
 
+    ready.store.sweep()
+    skipped: dict[str, Outcome] = {}
     if not ready.remaining:
-        return
-    listener = reporting(registry, len(ready.remaining), quiet=quiet)
+        return skipped
     with _interruptible(ready.halt), listener.watching():
-        for _ in execute(ready, listener):
-            pass
+        for planned, outcome in execute(ready, listener, make):
+            if getattr(outcome, "status", "") == "skipped":
+                skipped[planned.address] = outcome
     if ready.halt.soon.is_set():
         complain("interrupted; the same command goes on from here")
+    return skipped
 
 
 @contextmanager

@@ -1,0 +1,193 @@
+"""A cell in a child process that may die; any death of it becomes an outcome.
+
+Every executor calls ``supervise`` on the machine where it wants the cell to run.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Protocol
+
+from lmgrid.memory import MemoryWatch
+from lmgrid.record import Outcome, Point
+from lmgrid.spec import Halt
+from lmgrid.store import Store, StoreError
+from lmgrid.training import Live
+from lmgrid.worker import Begun, Job, Message, failure, work
+
+POLL_SECONDS = 0.05
+# Windows has no fork; a fork of a process with threads, which this one is, may hang.
+CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+WORKER = "from lmgrid.supervise import serve; serve({handle})"
+
+Hear = Callable[[Live | Point], None]
+
+
+class Child(Protocol):
+    """A process that runs a cell."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def exitcode(self) -> int | None: ...
+
+    def join(self, timeout: float | None = None) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Let the server that workers are forked from import what all of them need, once."""
+    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *modules])
+
+
+def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
+    """Run a cell in a child process and turn any death of it into an outcome.
+
+    Returns None where the run was stopped meanwhile.
+    """
+    started = monotonic()
+    connection, child = _start(job)
+    watch = MemoryWatch(child.pid or 0)
+    try:
+        end = _Listening(job, connection, watch).hear_out(hear, halt)
+    finally:
+        _end(child, connection)
+    if end == "stopped":
+        return None
+    if not end:
+        return _found(job)
+    status, cause = _death(end, child.exitcode or 0, job)
+    return conclude(job, (status, cause), monotonic() - started, watch.peak or None)
+
+
+def conclude(
+    job: Job, end: tuple[str, str], seconds: float, peak_bytes: int | None = None
+) -> Outcome:
+    """Store the failure of a cell that left none itself; ``end`` is its status and the cause."""
+    Store(job.root).add(failure(job, *end, seconds, peak_bytes))
+    return _found(job)
+
+
+def _found(job: Job) -> Outcome:
+    outcome = Store(job.root).find(job.inputs.address)
+    if outcome is None:
+        raise StoreError(f"{job.root}: what was just written is gone")
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Listening:
+    """Hears a worker out, and watches its time and its memory."""
+
+    job: Job
+    connection: Connection
+    watch: MemoryWatch
+
+    def hear_out(self, hear: Hear, halt: Halt) -> str:
+        """Return why a worker ended without an outcome, or nothing if it has one."""
+        deadline, looked = math.inf, 0.0
+        while True:
+            if halt.now.is_set():
+                return "stopped"
+            if monotonic() > deadline:
+                return "timeout"
+            if monotonic() > looked + POLL_SECONDS:
+                looked = monotonic()
+                if self.watch.look() > (self.job.memory or math.inf):
+                    return "out-of-memory"
+            try:
+                if not self.connection.poll(POLL_SECONDS):
+                    continue
+                message: Message = self.connection.recv()
+            except (EOFError, OSError):
+                # A signal to the whole group ends the workers too, and is no fault of theirs.
+                return "stopped" if halt.soon.is_set() else "died"
+            if message is None:
+                return ""
+            if isinstance(message, StoreError):
+                raise message
+            if isinstance(message, Begun):
+                deadline = monotonic() + (self.job.timeout or math.inf)
+            else:
+                hear(message)
+
+
+def _end(child: Child, connection: Connection) -> None:
+    connection.close()  # a worker that still runs ends when it hears nothing any more
+    child.join(1.0)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+
+
+def _death(end: str, code: int, job: Job) -> tuple[str, str]:
+    """Return status and cause of a worker that left no outcome."""
+    if end == "timeout":
+        return end, f"over {job.timeout:g} s"
+    if end == "out-of-memory":
+        return end, f"over {(job.memory or 0) / 1e6:,.0f} MB"
+    if code < 0:
+        return "killed", signal.Signals(-code).name
+    return "error", f"worker ended with exit status {code}"
+
+
+# ---------------------------------------------------------------- how a child is started
+
+
+def _start(job: Job) -> tuple[Connection, Child]:
+    ours, theirs = CONTEXT.Pipe()
+    try:
+        if multiprocessing.current_process().daemon:  # as dask's workers are: it may have no child
+            child: Child = _Plain(theirs)
+            ours.send(job)
+        else:
+            process = CONTEXT.Process(  # type: ignore[attr-defined]
+                target=work, args=(job, theirs), daemon=True
+            )
+            process.start()
+            child = process
+    finally:
+        theirs.close()
+    return ours, child
+
+
+class _Plain:
+    """A new interpreter, for where multiprocessing starts none; POSIX alone hands it its pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        handle = connection.fileno()
+        command = [sys.executable, "-c", WORKER.format(handle=handle)]
+        self._process = subprocess.Popen(command, pass_fds=[handle])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        return self._process.poll()
+
+    def join(self, timeout: float | None = None) -> None:
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def serve(handle: int) -> None:
+    """Be a worker that was started with a pipe; its job comes through it."""
+    connection = Connection(handle)
+    work(connection.recv(), connection)
