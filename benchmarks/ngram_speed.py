@@ -82,7 +82,7 @@ def _score(train: bytes, test: bytes, folder: Path) -> None:
     import kenlm
 
     model = TextModel.load(folder)
-    _ = model.model.scorer  # as kenlm makes its table when it loads
+    _ = model.model.tables  # as kenlm makes its table when it loads
     peer = kenlm.Model(str(folder / "model.arpa"))
     lines = test.decode().removesuffix("\n").split("\n")
     ids = model.encoder.encode(test)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.scorer import Scorer
+from lmgrid_ngram.stream import Found, context_lengths, probabilities
+from lmgrid_ngram.tables import Table, tables
 from lmgrid_ngram.trie import EOS, Nodes
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int32]
     Places = NDArray[np.intp]
-    Floats = NDArray[np.float64]
-    Counter = NDArray[np.int8]
     Weights = NDArray[np.float32]
 
 BLOCK = 1 << 16  # tokens scored at once
@@ -38,6 +36,14 @@ class Layer:
     nodes: Nodes
     probabilities: Weights  # (m,) of the last word, given the others
     backoffs: Weights  # (m,) as a context; (0,) in the highest order
+
+    def find(self, contexts: Places, words: Places) -> Found:
+        """Return which words follow their contexts, shape (n,) both, by searching sorted keys."""
+        found, hit = self.nodes.locate(contexts, words)
+        which = np.flatnonzero(hit)
+        nodes = found.take(which)
+        weights = self.backoffs.take(nodes) if len(self.backoffs) else self.backoffs
+        return Found(which, nodes, self.probabilities.take(nodes), weights)
 
 
 @dataclass(frozen=True)
@@ -67,52 +73,25 @@ class BackoffModel:
         with np.errstate(divide="ignore"):
             return np.log(scores, out=scores)
 
-    def _probabilities(self, stream: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _probabilities(self, stream: Places) -> NDArray[np.float64]:
         """Return p of each token of a stream but the first, given those before it."""
-        way = self.scorer if "scorer" in self.__dict__ else self
+        finders = self.tables if "tables" in self.__dict__ else self.layers[1:]
         if self.unseen == 1:
-            return way.probabilities(stream, None)
+            return probabilities(stream, self.layers[0], finders, None)
         known = np.zeros(len(stream) - 1, np.int8)
-        p = way.probabilities(stream, known)
+        p = probabilities(stream, self.layers[0], finders, known)
         missing = context_lengths(stream, self.order - 1)[1:] - known
         p *= self.unseen**missing
         return p
 
-    def probabilities(self, stream: Places, known: Counter | None) -> Floats:
-        """Return p of each token but the first; count in ``known`` how many contexts of it are.
-
-        One pass an order. An n-gram that was found is the context of the token after it.
-        Backoff weights of contexts that the model does not have are left out.
-        """
-        words = stream[1:]
-        at = np.arange(len(words))  # the tokens whose context the model has
-        contexts = stream[:-1]
-        p = self.layers[0].probabilities.take(words).astype(np.float64)
-        for lower, layer in pairwise(self.layers):
-            here = words.take(at)
-            found, hit = layer.nodes.locate(contexts, here)
-            q = p.take(at)
-            q *= lower.backoffs.take(contexts)
-            right = np.flatnonzero(hit)
-            nodes = found.take(right)
-            q[right] = layer.probabilities.take(nodes)
-            p[at] = q
-            if known is not None:
-                known[at] += 1
-            goes_on = np.flatnonzero(here.take(right) != EOS)  # no context reaches across an <eos>
-            at, contexts = at.take(right.take(goes_on)) + 1, nodes.take(goes_on)
-            if len(at) and at[-1] == len(words):
-                at, contexts = at[:-1], contexts[:-1]
-        return p
-
     @cached_property
-    def scorer(self) -> Scorer:
-        """The model arranged for scoring much; once made, ``score`` uses it.
+    def tables(self) -> tuple[Table, ...]:
+        """The orders from 2 up arranged for scoring much; once made, ``score`` uses them.
 
-        It takes as long as scoring about as many tokens as there are n-grams, and 16 to 48 bytes
+        It takes as long as scoring about as many tokens as there are n-grams, and 35 to 75 bytes
         for each of them.
         """
-        return Scorer(self)
+        return tuple(tables(self))
 
     def next_probabilities(self, contexts: Sequence[Ids]) -> NDArray[np.float64]:
         """Return p of each word after each context, shape (len(contexts), V)."""
@@ -151,14 +130,3 @@ def sentence_tail(context: Ids, reach: int) -> list[int]:
     tail = [EOS, *context[max(len(context) - reach, 0) :].tolist()]
     begin = len(tail) - 1 - tail[::-1].index(EOS)
     return tail[max(begin, len(tail) - reach) :]
-
-
-def context_lengths(stream: Places, reach: int) -> NDArray[np.int64]:
-    """Return how many ids, up to ``reach``, come before each position in its sentence."""
-    position = np.arange(len(stream))
-    begins = np.where(stream == EOS, position, 0)
-    last = np.maximum.accumulate(begins)
-    lengths = np.empty(len(stream), np.int64)
-    lengths[:1] = 0
-    lengths[1:] = position[1:] - last[:-1]
-    return np.minimum(lengths, reach)
