@@ -1,20 +1,41 @@
-"""Dropout, L2 and clipping, each by its own law."""
+"""Regularizers, each by its own law."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from lmgrid.spec import Context
-from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
+from lmgrid.spec import Context, Progress, Recipe, Regularizer, RegularizerPart
+from lmgrid.testing import sample_tokens, sample_vocabulary
+from lmgrid_torch.optimizer_parts import Adam, AdamW, Sgd
+from lmgrid_torch.regularizer_parts import (
+    L1,
+    L2,
+    Activation,
+    Clip,
+    Dropout,
+    EmbeddingDropout,
+    LabelSmoothing,
+    TemporalActivation,
+    VariationalDropout,
+    WeightDecay,
+    WeightDrop,
+)
+from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
+from torch.nn import functional as F
 
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.network import Network
+from lmgrid_torch.output import MASKED, Softmax
 from lmgrid_torch.site import Site, sites
 
 
@@ -86,6 +107,255 @@ def test_dropout_passes_gradients_where_it_kept() -> None:
     out = at_hidden(module, values)
     (slopes,) = torch.autograd.grad(out.sum(), values)
     assert torch.equal(slopes, out.detach())
+
+
+# ---------------------------------------------------------------- what shares a draw
+
+
+def at(name: str, part: RegularizerPart, values: torch.Tensor, steps: int = 1) -> torch.Tensor:
+    """Return what a regularizer makes of values at the site ``name``, in its last step."""
+    site = Site(name)
+    module = torch.nn.Sequential(site, torch.nn.Linear(1, 1))
+    part.make(context()).layers(module)
+    for _ in range(steps):
+        out = site(values)
+    assert isinstance(out, torch.Tensor)
+    return out
+
+
+def test_variational_dropout_has_one_mask_for_all_steps() -> None:
+    """(T, B, H): a unit of a sequence is dropped at every step or at none."""
+    out = at("hidden", VariationalDropout(rate=0.5), torch.ones(7, 40, 50))
+    assert torch.equal(out, out[:1].expand_as(out))
+    assert sorted(set(out.flatten().tolist())) == [0, 2]
+    assert float(out.mean()) == pytest.approx(1, abs=5 / 2000**0.5)
+
+
+def test_variational_dropout_has_a_mask_for_each_sequence_unit_and_step_of_training() -> None:
+    """Two sequences, two units and two batches differ."""
+    once, again = (at("between", VariationalDropout(), torch.ones(2, 40, 50), n) for n in (1, 2))
+    assert not torch.equal(once[0, 0], once[0, 1])
+    assert not torch.equal(once[0, :, 0], once[0, :, 1])
+    assert not torch.equal(once, again)
+
+
+def test_variational_dropout_refuses_what_has_no_time() -> None:
+    """The message says what to take instead."""
+    with pytest.raises(ValueError, match=r"not \(4, 3\); take dropout"):
+        at("hidden", VariationalDropout(), torch.ones(4, 3))
+
+
+def test_embedding_dropout_drops_whole_words() -> None:
+    """A row of the table is zero, or divided by what is kept: the mean is kept."""
+    table = torch.rand(4000, 5, generator=torch.Generator().manual_seed(0)) + 1
+    out = at("embedding", EmbeddingDropout(rate=0.2), table)
+    gone = (out == 0).all(1)
+    torch.testing.assert_close(out[~gone], table[~gone] / 0.8)
+    assert float(gone.float().mean()) == pytest.approx(0.2, abs=5 * (0.16 / 4000) ** 0.5)
+
+
+def test_weight_drop_drops_single_weights() -> None:
+    """Each recurrent weight has a draw of its own, and the mean is kept."""
+    out = at("recurrent_weight", WeightDrop(rate=0.4), torch.ones(200, 200))
+    assert sorted(set(out.flatten().tolist())) == pytest.approx([0, 1 / 0.6])
+    zeros = (out == 0).float()
+    assert float(zeros.mean()) == pytest.approx(0.4, abs=5 * (0.24 / 40_000) ** 0.5)
+    assert 0 < float(zeros[0].mean()) < 1
+
+
+def test_kinds_of_dropout_draw_apart() -> None:
+    """One seed gives each kind masks of its own, and a generator that a checkpoint can find."""
+    ones = torch.ones(1, 30, 40)
+    plain, locked = at("hidden", Dropout(), ones), at("hidden", VariationalDropout(), ones)
+    assert not torch.equal(plain, locked)
+    regularizer = WeightDrop().make(context())
+    regularizer.layers(network())
+    assert isinstance(getattr(regularizer, "draw", None), torch.Generator)
+
+
+def test_regularizers_act_in_the_order_of_their_list() -> None:
+    """What stands first acts first: a penalty sees what was dropped before it, and only that."""
+    for parts, seen in (
+        ((Dropout(rate=0.5), Activation(weight=1)), 2.0),  # half of 2² and half of 0
+        ((Activation(weight=1), Dropout(rate=0.5)), 1.0),
+    ):
+        module = network()
+        made = [part.make(context()) for part in parts]
+        for regularizer in made:
+            regularizer.layers(module)
+        at_hidden(module, torch.ones(300, 20, 30))
+        penalty = sum(float(regularizer.loss(module)) for regularizer in made)
+        assert penalty == pytest.approx(seen, abs=0.05)
+
+
+# ---------------------------------------------------------------- penalties on activations
+
+
+def penalty(part: RegularizerPart, *values: torch.Tensor) -> torch.Tensor:
+    """Return what is added to the loss after values passed the hidden site."""
+    module, made = network(), part.make(context())
+    made.layers(module)
+    for value in values:
+        at_hidden(module, value)
+    return torch.as_tensor(made.loss(module))
+
+
+def test_activation_is_alpha_times_the_mean_square() -> None:
+    """α (1 + 4 + 9 + 16) / 4, and its slope 2 α h / 4."""
+    h = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]], requires_grad=True)
+    found = penalty(Activation(weight=0.5), h)
+    assert found.item() == pytest.approx(0.5 * 30 / 4)
+    found.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(h.grad, 0.25 * h.detach())
+
+
+def test_temporal_activation_is_beta_times_the_mean_square_change() -> None:
+    """Two streams over three steps: (1, 2) and (0, -3) are the changes."""
+    h = torch.tensor([[[1.0], [5.0]], [[2.0], [5.0]], [[4.0], [2.0]]])  # (3, 2, 1)
+    found = penalty(TemporalActivation(weight=0.5), h)
+    assert found.item() == pytest.approx(0.5 * (1 + 0 + 4 + 9) / 4)
+
+
+def test_temporal_activation_of_one_step_is_zero() -> None:
+    """Where nothing comes after, nothing changes."""
+    assert penalty(TemporalActivation(), torch.ones(1, 3, 2)).item() == 0
+
+
+def test_a_penalty_is_of_its_own_step() -> None:
+    """What one step kept is gone in the next; in evaluation nothing is kept."""
+    module, made = network(), Activation(weight=1).make(context())
+    made.layers(module)
+    for size in (1.0, 3.0):
+        at_hidden(module, torch.full((2, 2, 2), size))
+        assert float(made.loss(module)) == size**2
+    at_hidden(module.eval(), torch.ones(2, 2, 2))
+    assert float(made.loss(module)) == 0
+
+
+# ---------------------------------------------------------------- label smoothing
+
+
+Case = tuple[torch.Tensor, Softmax, torch.Tensor]
+
+
+def smoothed(case: Case, share: float) -> torch.Tensor:
+    """Return torch's own cross-entropy with smoothed labels."""
+    features, output, targets = case
+    logits = output.logits(features)
+    return F.cross_entropy(logits, targets, ignore_index=MASKED, label_smoothing=share)
+
+
+def test_label_smoothing_adds_what_torch_s_own_loss_has() -> None:
+    """Data loss and penalty sum to cross-entropy with smoothed labels, and so do gradients."""
+    draw = torch.Generator().manual_seed(0)
+    output = Softmax(4, 7).double()
+    for weight in output.parameters():
+        torch.nn.init.normal_(weight, generator=draw)
+    features = torch.randn(5, 4, generator=draw, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([3, 0, MASKED, 6, 3])
+    module, made = torch.nn.Module(), LabelSmoothing(weight=0.3).make(context())
+    module.output = output
+    made.layers(module)
+    plain = output.loss(features, targets)
+    whole = plain + made.loss(module)
+    expected = smoothed((features, output, targets), 0.3)
+    torch.testing.assert_close(plain, smoothed((features, output, targets), 0.0))
+    torch.testing.assert_close(whole, expected)
+    arguments = [features, *output.parameters()]
+    one, two = (torch.autograd.grad(loss, arguments) for loss in (whole, expected))
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("output", ["adaptive", "sampled"])
+def test_label_smoothing_refuses_other_output_layers(
+    output: Literal["adaptive", "sampled"],
+) -> None:
+    """They do not compute all words in training; the message says what to set."""
+    part = replace(WINDOW, output=output)
+    with pytest.raises(ValueError, match="set output = 'full'"):
+        trained(part, LabelSmoothing())
+
+
+# ---------------------------------------------------------------- in training
+
+
+WINDOW = Window(embedding=4, hidden=6, batch=32, cutoffs=(5,))
+V = 30
+
+
+def recipe(*parts: RegularizerPart, optimizer: Adam | Sgd) -> Recipe:
+    made: tuple[Regularizer, ...] = tuple(part.make(context()) for part in parts)
+    return Recipe(optimizer.make(context()), made, 0, None, 10**9)
+
+
+def trained(
+    model: Window, *parts: RegularizerPart, optimizer: Adam | Sgd | None = None
+) -> tuple[Network, Progress]:
+    """Return a network after two epochs, and what it said of the second."""
+    train = sample_tokens(V, seed=1, count=320)
+    counts = np.bincount(train, minlength=V)
+    made = model.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
+    assert isinstance(made, NeuralModel)
+    how = recipe(*parts, optimizer=optimizer or Adam(lr=0.01))
+    _, progress = islice(made.fit(train, how), 2)
+    return made.network, progress
+
+
+EVERYTHING = (LabelSmoothing(), L1(), Activation(), Dropout(), EmbeddingDropout(), WeightDecay())
+
+
+def test_all_together_repeat_bitwise() -> None:
+    """Combined, they train, report a penalty, and give the same weights from the same seed."""
+    (one, said), (two, again) = (trained(WINDOW, *EVERYTHING, Clip()) for _ in range(2))
+    assert said == again
+    assert said.penalty != 0
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_data_loss_stays_apart_from_smoothing() -> None:
+    """At rate ≈ 0 smoothing changes the penalty alone."""
+    still = Sgd(lr=1e-30)
+    _, plain = trained(WINDOW, optimizer=still)
+    _, held = trained(WINDOW, LabelSmoothing(weight=0.5), optimizer=still)
+    assert held.train_nats == plain.train_nats
+    assert held.penalty > plain.penalty == 0
+
+
+# ---------------------------------------------------------------- weight decay
+
+
+def test_decay_beside_adam_is_adamw() -> None:
+    """The door's θ ← (1 - rate λ) θ before Adam's step is what torch calls AdamW."""
+    one, _ = trained(WINDOW, WeightDecay(weight=0.2))
+    two, _ = trained(WINDOW, optimizer=AdamW(lr=0.01, weight_decay=0.2))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_decay_leaves_alone_what_has_no_gradient() -> None:
+    """θ shrinks by rate · λ where it is trained, and by nothing elsewhere."""
+    module = torch.nn.Linear(2, 1)
+    for parameter in module.parameters():
+        torch.nn.init.constant_(parameter, 2.0)
+    module.weight.grad = torch.zeros(1, 2)
+    assert WeightDecay(weight=0.5).make(context()).update(module, rate=0.1) == 0
+    assert module.weight.tolist() == [[pytest.approx(1.9)] * 2]
+    assert module.bias.tolist() == [2]
+
+
+# ---------------------------------------------------------------- l1
+
+
+def test_l1_is_lambda_times_the_sum_of_absolute_values() -> None:
+    """Its value is λ Σ |θ| and its gradient λ sign(θ), over all parameters."""
+    module = torch.nn.Linear(3, 2)
+    found = torch.as_tensor(L1(weight=0.25).make(context()).loss(module))
+    sizes = sum(float(p.detach().abs().sum()) for p in module.parameters())
+    assert found.item() == pytest.approx(0.25 * sizes)
+    found.backward()  # type: ignore[no-untyped-call]
+    for parameter in module.parameters():
+        torch.testing.assert_close(parameter.grad, 0.25 * parameter.detach().sign())
 
 
 # ---------------------------------------------------------------- l2

@@ -25,8 +25,16 @@ def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:
 def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:
     return {
         "dropout": regularizer_parts.Dropout,
+        "variational-dropout": regularizer_parts.VariationalDropout,
+        "embedding-dropout": regularizer_parts.EmbeddingDropout,
+        "weight-drop": regularizer_parts.WeightDrop,
+        "l1": regularizer_parts.L1,
         "l2": regularizer_parts.L2,
+        "activation": regularizer_parts.Activation,
+        "temporal-activation": regularizer_parts.TemporalActivation,
+        "label-smoothing": regularizer_parts.LabelSmoothing,
         "clip": regularizer_parts.Clip,
+        "weight-decay": regularizer_parts.WeightDecay,
     }
 
 

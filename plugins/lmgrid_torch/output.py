@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmgrid_torch.site import Site
+
 MASKED = -100  # a target that is not there
 
 
@@ -46,21 +48,38 @@ class Output(nn.Module, ABC):
 
 
 class Softmax(Output):
-    """The full softmax, p = softmax(W h + b)."""
+    """The full softmax, p = softmax(W h + b).
+
+    Site: ``margins`` is the mean of s_t - mean_v s_v over the targets t that are not masked,
+    with s the logits; it is computed only if a regularizer acts there.
+    """
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__(features, vocabulary)
         self.weight = nn.Parameter(torch.empty(vocabulary, features))
         self.bias = nn.Parameter(torch.empty(vocabulary))
+        self.margins = Site("margins")
 
     def start_from(self, log_unigram: Tensor) -> None:
         self.bias.copy_(log_unigram)
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
+        if self.margins.awaited:
+            self.margins(self.margin(features, targets))
         arguments = features, self.weight, self.bias, targets
         loss: Tensor = SoftmaxLoss.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
+
+    def margin(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of s_t - mean_v s_v over the targets that are not masked.
+
+        s_t - mean_v s_v = (W_t - mean_v W_v) h + b_t - mean_v b_v needs no logits of all words.
+        """
+        kept, places = targets != MASKED, targets.clamp(min=0)
+        rows = self.weight.index_select(0, places) - self.weight.mean(0)  # (N, F)
+        margins = (features * rows).sum(1) + self.bias[places] - self.bias.mean()  # (N,)
+        return margins.dot(kept.to(margins.dtype) / kept.sum())
 
     def logits(self, features: Tensor) -> Tensor:
         """Return W h + b, (N, F) -> (N, V)."""

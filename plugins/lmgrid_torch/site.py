@@ -20,8 +20,13 @@ class Site(nn.Module):
         self.name = name
         self.actions: list[Callable[[Tensor], Tensor]] = []
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody acts here now; a model may spare itself what is computed for nobody."""
+        return self.training and bool(self.actions)
+
     def forward(self, values: Tensor) -> Tensor:
-        if self.training:
+        if self.awaited:
             for act in self.actions:
                 values = act(values)
         return values
