@@ -238,9 +238,8 @@ def test_a_seed_repeats_bitwise(part: ModelPart) -> None:
 @BOTH
 def test_the_seed_changes_the_weights(part: ModelPart) -> None:
     """Another seed starts elsewhere."""
-    one, two = made(part, seed=0).network, made(part, seed=1).network
-    assert not torch.equal(next(one.parameters()), two.output.weight)
-    assert not torch.equal(one.output.weight, two.output.weight)
+    one, two = (made(part, seed=s).network.get_parameter("output.weight") for s in (0, 1))
+    assert not torch.equal(one, two)
 
 
 class Noting(WindowNetwork):
@@ -289,6 +288,6 @@ def test_a_second_fit_drops_the_first_one_s_regularizers() -> None:
     model = made(WINDOW)
     train = sample_tokens(V, seed=1, count=100)
     next(model.fit(train, replace(recipe(), regularizers=(Dropout().make(context()),))))
-    assert [len(site.actions) for site in sites(model.network)] == [1, 1]
+    assert sum(len(site.actions) for site in sites(model.network)) == 2
     next(model.fit(train, recipe()))
-    assert [len(site.actions) for site in sites(model.network)] == [0, 0]
+    assert sum(len(site.actions) for site in sites(model.network)) == 0
