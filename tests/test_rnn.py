@@ -44,7 +44,7 @@ def network() -> RecurrentNetwork:
     made = model().network.double()
     assert isinstance(made, RecurrentNetwork)
     draw = torch.Generator().manual_seed(1)
-    for vector in (made.bias, made.output.bias, made.start):
+    for vector in (made.bias, made.get_parameter("output.bias"), made.start):
         torch.nn.init.normal_(vector, generator=draw)
     return made
 
@@ -61,8 +61,8 @@ def test_the_loss_is_ln_v_without_output_weights() -> None:
     """With U and b2 zero, every word has probability 1 / V, whatever the rest."""
     made = model()
     with torch.no_grad():
-        made.network.output.weight.zero_()
-        made.network.output.bias.zero_()
+        for name in ("output.weight", "output.bias"):
+            made.network.get_parameter(name).zero_()
     scores = made.score(sample_tokens(V, seed=2, count=100))
     np.testing.assert_allclose(scores, -math.log(V), rtol=1e-6)
 
@@ -73,7 +73,7 @@ def test_the_loss_is_the_unigram_s_with_the_bias_a_model_starts_with() -> None:
     counts = np.bincount(train)
     made = model(counts=counts)
     with torch.no_grad():
-        made.network.output.weight.zero_()
+        made.network.get_parameter("output.weight").zero_()
     p = counts / counts.sum()
     assert -made.score(train).mean() == pytest.approx(-(p * np.log(p)).sum(), rel=1e-6)
 
@@ -193,6 +193,7 @@ def test_a_text_shorter_than_the_streams_trains() -> None:
     how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
     progress = next(model(Rnn(batch=20)).fit(sample_tokens(V, seed=1, count=3), how))
     assert progress.tokens == 3
+    assert progress.train_nats is not None
     assert math.isfinite(progress.train_nats)
 
 

@@ -35,7 +35,7 @@ def network(part: Window) -> WindowNetwork:
     assert isinstance(made, WindowNetwork)
     draw = torch.Generator().manual_seed(1)
     torch.nn.init.normal_(made.bias, generator=draw)
-    torch.nn.init.normal_(made.output.bias, generator=draw)
+    torch.nn.init.normal_(made.get_parameter("output.bias"), generator=draw)
     return made
 
 
@@ -46,10 +46,8 @@ def loss(made: WindowNetwork, tokens: torch.Tensor) -> torch.Tensor:
 
 def loss_by_hand(made: WindowNetwork, tokens: np.ndarray) -> float:
     """Return the mean of -ln softmax(b + W x + U tanh(d + H x)) word by word, in NumPy."""
-    C, H, d, UW, b = (
-        p.detach().numpy()
-        for p in (made.embedding, made.weight, made.bias, made.output.weight, made.output.bias)
-    )
+    names = ("embedding", "weight", "bias", "output.weight", "output.bias")
+    C, H, d, UW, b = (p.detach().numpy() for p in map(made.get_parameter, names))
     U, W = np.split(UW, [len(d)], axis=1)
     padded = np.concatenate([np.ones(made.context, dtype=int), tokens])
     nats = []
