@@ -1,0 +1,157 @@
+"""The adjustment: learned from the Poisson loss of a text of which each token is left out.
+
+Where token n has the target w and the features f, and y(j) is the sum over i in f of M[i, j], its
+loss is the sum over all words j of y(j), less ln y(w): up to a constant that of Poisson variables
+with means y, of which w happened once and the others never. Without token n itself, the counts of
+i are C[i, *] - 1, those of its link to w are C[i, w] - 1, and those of its links to other words
+are as they were. So token n moves the adjustment of each of its links (i, w), by
+
+    M+ (1 - 1 / y(w))     M+ = exp(A(i, w; C[i, w] - 1, C[i, *] - 1)) (C[i, w] - 1) / (C[i, *] - 1)
+
+and each other word's link by M-, its M with C[i, j] and C[i, *] - 1. Over the text, a link (i, w)
+meets that at each of the C[i, *] - C[i, w] tokens where i comes before another word; it is booked
+where the link itself occurs, with each of its C[i, w] tokens having its share:
+
+    M- (C[i, *] - C[i, w]) / C[i, w]
+
+This is the gradient of the paper's section on leave-one-out training; no step is longer than the
+links of its own tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lmgrid_snm.matrix import Matrix
+from lmgrid_snm.metafeatures import Links, Metafeatures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lmgrid_snm.index import Counted
+    from lmgrid_snm.parts import SNM
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+BLOCK = 1 << 18  # links of the matrix made at once
+UNIFORM = -3.0  # A of the feature that is always there, before training
+
+
+class Loss(NamedTuple):
+    """The Poisson loss of some tokens, and its gradient by the table."""
+
+    value: float
+    gradient: Floats  # (slots + 1,)
+
+
+@dataclass(frozen=True)
+class _Occurrences:
+    """The links of some tokens, m of them, but of features that occur nowhere else."""
+
+    rows: Integers  # (m,) which of the tokens
+    links: Links  # by the counts of the whole text
+
+    def where(self, chosen: NDArray[np.bool_], less: int) -> tuple[Links, Floats]:
+        """Return some of them as they are judged when their token is left out, and C / C*.
+
+        ``less`` is what leaving it out takes from the count of the link.
+        """
+        links = self.links
+        counts = links.link_counts[chosen] - less
+        totals = links.feature_counts[chosen] - 1
+        rest = (links.templates[chosen], links.features[chosen], links.targets[chosen])
+        return Links(*rest, totals, counts), counts / totals
+
+
+class Adjustment:
+    """The weights of the metafeatures, (slots + 1,); the last is A of the feature always there."""
+
+    def __init__(self, counted: Counted, options: SNM) -> None:
+        self.weights = np.zeros(options.slots + 1)
+        self.weights[-1] = UNIFORM
+        self._squares = np.ones(options.slots + 1)  # Adagrad's sums of squared gradients
+        self._rate = options.rate
+        self._metafeatures = Metafeatures(options.adjustment == "lexical", options.slots)
+        self._index = counted.index
+        keys = np.concatenate(counted.index.links)
+        self._counts = counted.counts
+        self._features, self._targets = np.divmod(keys, counted.index.vocabulary)
+        self._totals = np.bincount(self._features, self._counts).astype(np.int64)
+        self._templates = np.repeat(
+            np.arange(len(counted.index.links)), np.diff(counted.index.first_links)
+        )
+        self._instances = counted.instances
+
+    def step(self, tokens: slice) -> float:
+        """Take a step of Adagrad down the loss of some tokens; return the loss before it."""
+        loss = self.loss(tokens)
+        touched = np.flatnonzero(loss.gradient)
+        gradient = loss.gradient[touched]
+        self._squares[touched] += gradient * gradient
+        self.weights[touched] -= self._rate * gradient / np.sqrt(self._squares[touched])
+        return loss.value
+
+    def loss(self, tokens: slice) -> Loss:
+        """Return the loss of some tokens, each left out of the counts, and its gradient."""
+        size = len(range(*tokens.indices(len(self._instances))))
+        found = self._occurrences(tokens)
+        counts = found.links.link_counts
+        seen, other = counts > 1, counts < found.links.feature_counts
+        links, shares = found.where(seen, less=1)
+        places = self._metafeatures.places(links)
+        own, rows = self._adjusted(places) * shares, found.rows[seen]  # M+
+        uniform = float(np.exp(self.weights[-1]))
+        floor = uniform / self._index.vocabulary
+        y = np.bincount(rows, own, size) + floor
+        links, shares = found.where(other, less=0)
+        elsewhere = (links.feature_counts + 1) / links.link_counts - 1
+        other_places = self._metafeatures.places(links)
+        others = self._adjusted(other_places) * shares * elsewhere  # M-, at each other word
+        gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
+        gradient[-1] = size * uniform - (floor / y).sum()
+        value = own.sum() + others.sum() + size * uniform - np.log(y).sum()
+        return Loss(float(value), gradient)
+
+    def matrix(self) -> Matrix:
+        """Return the matrix by the counts of the whole text and the weights as they are."""
+        weights = np.empty(len(self._counts), np.float32)
+        for low in range(0, len(weights), BLOCK):
+            links = self._links(np.arange(low, min(low + BLOCK, len(weights))))
+            adjusted = self._adjusted(self._metafeatures.places(links))
+            weights[low : low + BLOCK] = adjusted * links.link_counts / links.feature_counts
+        sums: Floats = np.bincount(self._features, weights).astype(np.float64, copy=False)
+        return Matrix(self._index, weights, sums, float(np.exp(self.weights[-1])))
+
+    def _occurrences(self, tokens: slice) -> _Occurrences:
+        instances = self._instances[tokens]
+        rows, columns = np.nonzero(instances >= 0)
+        links = instances[rows, columns]
+        again = self._totals[self._features[links]] > 1
+        return _Occurrences(rows[again], self._links(links[again]))
+
+    def _links(self, ids: NDArray[np.integer]) -> Links:
+        features = self._features[ids]
+        return Links(
+            self._templates[ids],
+            features,
+            self._targets[ids],
+            self._totals[features],
+            self._counts[ids],
+        )
+
+    def _adjusted(self, places: list[Integers]) -> Floats:
+        """Return exp(A) of each link."""
+        total = np.zeros(len(places[0]))
+        for place in places:
+            total += self.weights[place]
+        return np.exp(total, out=total)
+
+    def _spread(self, parts: list[tuple[list[Integers], Floats]]) -> Floats:
+        """Return the gradient by the table, from the metafeatures and gradients of links."""
+        places = np.concatenate([place for found, _ in parts for place in found])
+        gradients = np.concatenate([gradient for found, gradient in parts for _ in found])
+        return np.bincount(places, gradients, len(self.weights)).astype(np.float64, copy=False)

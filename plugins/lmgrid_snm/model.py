@@ -1,0 +1,96 @@
+"""The sparse non-negative matrix model as a grid runs it: counts, adjusts, scores, is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from itertools import count as naturals
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmgrid.spec import Progress, Recipe, Sizes
+from lmgrid_snm.adjustment import Adjustment
+from lmgrid_snm.index import count, templates
+from lmgrid_snm.matrix import Matrix, load
+
+if TYPE_CHECKING:
+    from lmgrid.spec import LogProbs, Tokens
+    from lmgrid_snm.parts import SNM
+
+GLANCE = 20_000  # tokens of the training text scored for the loss on it, without an adjustment
+
+
+class SNMError(ValueError):
+    """The model cannot do what is asked; the message says why and what to do."""
+
+
+class SNMModel:
+    """A sparse non-negative matrix model over ids 0 to ``vocabulary - 1``.
+
+    The matrix is made from the adjustment when it is first scored after a step, which takes about
+    a tenth of a pass over the text, outside the training clock.
+    """
+
+    def __init__(self, options: SNM, vocabulary: int) -> None:
+        self.options = options
+        self.vocabulary = vocabulary
+        self._adjustment: Adjustment | None = None
+        self._matrix: Matrix | None = None
+
+    @property
+    def matrix(self) -> Matrix:
+        """The matrix as training stands; an error before ``fit`` or ``load``."""
+        if self._matrix is None:
+            if self._adjustment is None:
+                raise SNMError("the SNM model has counted nothing yet; call fit or load first")
+            self._matrix = self._adjustment.matrix()
+        return self._matrix
+
+    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        """Count, then adjust pass after pass; or yield once, where there is no adjustment.
+
+        A batch is every k-th token of the text, so that each is of all of it and no seed is felt.
+        The loss of a token is the Poisson loss less one: its nats where the sum of y over all
+        words is one, and above them elsewhere.
+        """
+        self._adjustment = self._count(train)
+        self._matrix = None
+        if self.options.adjustment == "none":
+            yield Progress(len(train), -float(self.score(train[:GLANCE]).mean()))
+            return
+        batches = -(-len(train) // self.options.batch)
+        seen, since, loss = 0, 0, 0.0
+        for i in naturals():
+            batch = slice(i % batches, None, batches)
+            loss += self._adjustment.step(batch)
+            self._matrix = None
+            before, seen = seen, seen + len(train[batch])
+            crossed = seen // recipe.point_interval > before // recipe.point_interval
+            if crossed or i % batches == batches - 1:
+                yield Progress(seen, loss / (seen - since) - 1)
+                since, loss = seen, 0.0
+
+    def _count(self, train: Tokens) -> Adjustment:
+        if not len(train):
+            raise SNMError("the train split is empty: there is nothing to count")
+        counted = count(train, templates(self.options), self.vocabulary)
+        return Adjustment(counted, self.options)
+
+    def score(self, tokens: Tokens) -> LogProbs:
+        """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
+        return self.matrix.score(tokens)
+
+    def next_log_probs(self, context: Tokens) -> LogProbs:
+        """Return ln p(v | context) for each id v, shape (V,)."""
+        return self.matrix.distribution(context)
+
+    def sizes(self) -> Sizes:
+        """Return the links, and the bytes of keys, weights and sums."""
+        matrix = self.matrix
+        keys = sum(array.nbytes for array in (*matrix.index.features, *matrix.index.links))
+        return Sizes(len(matrix.weights) + 1, keys + matrix.weights.nbytes + matrix.sums.nbytes)
+
+    def save(self, folder: Path) -> None:
+        self.matrix.save(folder)
+
+    def load(self, folder: Path) -> None:
+        self._matrix = load(folder)
