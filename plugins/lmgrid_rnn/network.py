@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid_rnn.elman import Elman
+from lmgrid_rnn.layer import Layer, State
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.network import Batch, Network, streams
 from lmgrid_torch.output import Output
@@ -16,26 +17,41 @@ from lmgrid_torch.site import Site
 
 
 class RecurrentNetwork(Network):
-    """h(t) = tanh(W_h h(t-1) + W_e e(t) + b1); the features of word t + 1 are h(t)."""
+    """Word vectors, recurrent layers one on the other, and what the output layer reads of them."""
 
     def __init__(self, options: Rnn, output: Output) -> None:
         super().__init__(1, output)
         self.batch, self.steps = options.batch, options.steps
         self.embedding = nn.Parameter(torch.empty(output.vocabulary, options.embedding))
-        self.input_weight = nn.Parameter(torch.empty(options.hidden, options.embedding))
-        self.recurrent_weight = nn.Parameter(torch.empty(options.hidden, options.hidden))
-        self.bias = nn.Parameter(torch.empty(options.hidden))
-        self.start = nn.Parameter(torch.zeros(options.hidden), options.learned_start)
-        self.input, self.hidden = Site("input"), Site("hidden")
+        if options.tied:
+            output.tie(self.embedding)
+        inputs = [options.embedding] + [options.hidden] * (options.layers - 1)
+        layers = [Layer(options, size) for size in inputs]
+        self.layers = cast("Sequence[Layer]", nn.ModuleList(layers))
+        narrow = nn.Linear(options.hidden, options.projection) if options.projection else None
+        self.projection = narrow or nn.Identity()
+        self.table, self.input = Site("embedding"), Site("input")
+        self.between, self.hidden = Site("between"), Site("hidden")
 
-    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """From words (T, B) and the state before them (B, H) to features (T B, H)."""
-        if state is None:
-            state = self.start.expand(inputs.shape[1], -1)
-        e = self.input(F.embedding(inputs, self.embedding))  # (T, B, E)
-        a = F.linear(e, self.input_weight, self.bias)  # (T, B, H)
-        h: Tensor = Elman.apply(a, state, self.recurrent_weight)  # type: ignore[no-untyped-call]
-        return self.hidden(h).flatten(0, 1), h[-1].detach()
+    def forward(
+        self, inputs: Tensor, state: tuple[State, ...] | None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """From words (T, B) and the state before them to features (T B, F)."""
+        h, after = self.states(inputs, state)
+        features = self.hidden(self.projection(h))
+        detached = tuple(tuple(part.detach() for part in layer) for layer in after)
+        return features.flatten(0, 1), detached
+
+    def states(
+        self, inputs: Tensor, state: tuple[State, ...] | None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Return the last layer's states (T, B, H), and each layer's after the last word."""
+        x = self.input(F.embedding(inputs, self.table(self.embedding)))  # (T, B, E)
+        after = []
+        for i, layer in enumerate(self.layers):
+            x, last = layer(self.between(x) if i else x, state[i] if state else None)
+            after.append(last)
+        return x, tuple(after)
 
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
         """Yield the text in its own order; nothing is drawn."""

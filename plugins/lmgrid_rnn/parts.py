@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from lmgrid.spec import Kernel, KernelPart
 from lmgrid_torch.parts import NeuralPart, Size
@@ -17,29 +19,64 @@ if TYPE_CHECKING:
 class Rnn(NeuralPart):
     """A recurrent network (Elman 1990; as a language model, Mikolov et al. 2010).
 
-    h(t) = tanh(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector
+    h(t) = s(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector
     of word t; trained by truncated back-propagation through time over parallel streams, whose
-    state is carried from chunk to chunk and begins anew each epoch. cell: the recurrence.
-    embedding: length of a word vector. hidden: length of the state. learned_start: whether h(0)
-    is learned or 0. batch: parallel streams. steps: words of a chunk, at most.
+    state is carried from chunk to chunk and begins anew each epoch.
 
-    Sites: ``input`` is e(t); ``hidden`` is h(t) on its way to the output, not to h(t+1).
-    Output bias at the start: the log unigram distribution; other biases: 0. initialisation of
-    all other weights: ``xavier``, or ``uniform`` within ± uniform_range.
+    cell: the recurrence. ``elman``: s = tanh. ``relu``: s = max(0, ·) (Le et al. 2015). ``lstm``
+    (Hochreiter and Schmidhuber 1997, with forget gates by Gers et al. 2000). ``gru`` (Cho et al.
+    2014). embedding: length of a word vector. hidden: length of the state. layers: recurrent
+    layers, each over the states of the one below. residual: add a layer's input to its output,
+    where both are equally long (He et al. 2016). layer_norm: normalise each layer's output (Ba et
+    al. 2016). projection: a linear layer to so many features before the output layer; 0 is none.
+    tied: use the word vectors as the output layer's weights too (Press and Wolf 2017), so
+    projection, or else hidden, is as long as embedding. learned_start: whether h(0) is learned
+    or 0. batch: parallel streams. steps: words of a chunk, at most.
+
+    recurrent_initialisation: how W_h is drawn, ``same`` as all others or ``orthogonal`` (Saxe et
+    al. 2014). forget_bias: where the bias of an LSTM's forget gate starts; Jozefowicz et al.
+    (2015) recommend 1.
+
+    Sites: ``embedding`` is the table of word vectors; ``input`` is e(t); ``between`` is what one
+    layer hands to the next; ``hidden`` is what goes to the output layer, not to h(t+1);
+    ``recurrent_weight`` is W_h of each layer, (G, H, H), for G gates.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
+    sites: ClassVar[tuple[str, ...]] = (
+        "embedding",
+        "input",
+        "between",
+        "hidden",
+        "recurrent_weight",
+    )
 
-    cell: Literal["elman"] = "elman"
+    cell: Literal["elman", "relu", "lstm", "gru"] = "elman"
     embedding: Size = 64
     hidden: Size = 128
+    layers: Size = 1
+    residual: bool = False
+    layer_norm: bool = False
+    projection: Annotated[int, Meta(ge=0)] = 0
+    tied: bool = False
     learned_start: bool = True
+    recurrent_initialisation: Literal["same", "orthogonal"] = "same"
+    forget_bias: float = 0.0
     batch: Size = 20
     steps: Size = 20
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tied and self.features != self.embedding:
+            raise ValueError(
+                f"tied needs features as long as a word vector, but they are {self.features} and "
+                f"{self.embedding}; set projection = {self.embedding}"
+            )
+        if self.tied and self.output == "adaptive" and self.div_value != 1:
+            raise ValueError("tied clusters read all features; set div_value = 1")
+
     @property
     def features(self) -> int:
-        return self.hidden
+        return self.projection or self.hidden
 
     def network(self, output: Output) -> Network:
         from lmgrid_rnn.network import RecurrentNetwork

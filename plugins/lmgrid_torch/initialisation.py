@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from lmgrid_torch.network import Network
     from lmgrid_torch.parts import NeuralPart
 
-EMBEDDING = "embedding"  # the name of a network's table of word vectors, (V, m)
+EMBEDDING = "embedding"  # the attribute that is a network's table of word vectors, (V, m)
 UNSEEN = 0.5  # the count that a word without any gets, so that its logarithm is finite
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A module some of whose weights start otherwise than the others."""
+
+    def draw_weights(self, draw: torch.Generator) -> None:
+        """Draw these, after all weights were drawn like the others."""
+        ...
 
 
 @torch.no_grad()
@@ -27,25 +36,33 @@ def initialise(network: Network, options: NeuralPart, context: Context) -> None:
     """
     seed = derive_seed(context.seed, "initialisation")
     draw = torch.Generator().manual_seed(seed)
-    for name, weight in network.named_parameters():
-        if weight.dim() == 1:
+    for weight in network.parameters():
+        if weight.dim() == 1 or options.initialisation == "zeros":
             weight.zero_()
         else:
             xavier = options.initialisation == "xavier"
-            r = limit(name, weight) if xavier else options.uniform_range
+            r = limit(network, weight) if xavier else options.uniform_range
             nn.init.uniform_(weight, -r, r, generator=draw)
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, Drawn):
+            module.draw_weights(draw)
     network.output.start_from(log_unigram(context))
 
 
-def limit(name: str, weight: Tensor) -> float:
+def limit(network: Network, weight: Tensor) -> float:
     """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010).
 
     Of the V inputs of a table of word vectors one is 1 and the others 0 at any time, so it counts
-    as having one input; V would make the vectors of a large vocabulary vanish.
+    as having one input; V would make the vectors of a large vocabulary vanish. A table (V, m)
+    that is the output layer's weight too has r = 1 / √m, between what either alone would have.
+    Dimensions before the last two count several matrices.
     """
-    if name == EMBEDDING:
-        return math.sqrt(6 / (1 + weight.shape[1]))
-    return math.sqrt(6 / sum(weight.shape))
+    if weight is getattr(network, EMBEDDING, None):
+        size = weight.shape[1]
+        return 1 / math.sqrt(size) if network.output.tied else math.sqrt(6 / (1 + size))
+    return math.sqrt(6 / sum(weight.shape[-2:]))
 
 
 def log_unigram(context: Context) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +41,11 @@ class Network(nn.Module, ABC):
         return next(self.parameters()).device
 
     @abstractmethod
-    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the features (N, F) of the N words to predict, and the state after them.
 
-        ``state`` is what came back for the words before, None at the start of a text. The state
+        ``state`` is what came back for the words before, None at the start of a text: a tensor, or
+        tuples of tensors. The state
         returned is detached: gradients end where a batch begins. For scoring, ``inputs`` is
         ``contexts(tokens, context)``, or consecutive rows of it.
         """

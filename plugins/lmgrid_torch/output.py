@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.site import Site
+from lmgrid_torch.slices import Slices
 
 MASKED = -100  # a target that is not there
 
@@ -26,6 +27,11 @@ class Output(nn.Module, ABC):
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()
         self.features, self.vocabulary = features, vocabulary
+        self.tied = False
+
+    def tie(self, table: nn.Parameter) -> None:
+        """Use a table of word vectors (V, F) as the weights of the words."""
+        raise ValueError(f"{type(self).__name__} has no weights that word vectors could stand for")
 
     @abstractmethod
     def start_from(self, log_unigram: Tensor) -> None:
@@ -51,54 +57,64 @@ class Softmax(Output):
     """The full softmax, p = softmax(W h + b).
 
     Site: ``margins`` is the mean of s_t - mean_v s_v over the targets t that are not masked,
-    with s the logits; it is computed only if a regularizer acts there.
+    with s the logits; it is computed only if a regularizer acts there. ``entries``: how many
+    logits it has; ``added``, where it is given, is added to them.
     """
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__(features, vocabulary)
         self.weight = nn.Parameter(torch.empty(vocabulary, features))
         self.bias = nn.Parameter(torch.empty(vocabulary))
+        self.entries = vocabulary
         self.margins = Site("margins")
+
+    def tie(self, table: nn.Parameter) -> None:
+        self.weight, self.tied = table, True
 
     def start_from(self, log_unigram: Tensor) -> None:
         self.bias.copy_(log_unigram)
 
-    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
+        more = None if added is None else added.part(self.entries)
         if self.margins.awaited:
-            self.margins(self.margin(features, targets))
-        arguments = features, self.weight, self.bias, targets
+            self.margins(self.margin(features, targets, more))
+        arguments = features, self.weight, self.bias, targets, more
         loss: Tensor = SoftmaxLoss.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
 
-    def margin(self, features: Tensor, targets: Tensor) -> Tensor:
+    def margin(self, features: Tensor, targets: Tensor, more: Tensor | None = None) -> Tensor:
         """Return the mean of s_t - mean_v s_v over the targets that are not masked.
 
         s_t - mean_v s_v = (W_t - mean_v W_v) h + b_t - mean_v b_v needs no logits of all words.
+        ``more``: what is added to the logits, (N, V).
         """
         kept, places = targets != MASKED, targets.clamp(min=0)
         rows = self.weight.index_select(0, places) - self.weight.mean(0)  # (N, F)
         margins = (features * rows).sum(1) + self.bias[places] - self.bias.mean()  # (N,)
+        if more is not None:
+            margins = margins + more.gather(1, places[:, None])[:, 0] - more.mean(1)
         return margins.dot(kept.to(margins.dtype) / kept.sum())
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Return W h + b, (N, F) -> (N, V)."""
-        return F.linear(features, self.weight, self.bias)
+    def logits(self, features: Tensor, added: Slices | None = None) -> Tensor:
+        """Return W h + b and what is added, (N, F) -> (N, V)."""
+        logits = F.linear(features, self.weight, self.bias)
+        return logits if added is None else logits + added.part(self.entries)
 
-    def score(self, features: Tensor, targets: Tensor) -> Tensor:
+    def score(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return ln p(target) of each target, (N, F) and (N,) -> (N,), in single precision."""
-        return -F.cross_entropy(self.logits(features), targets, reduction="none")
+        return -F.cross_entropy(self.logits(features, added), targets, reduction="none")
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, added: Slices | None = None) -> Tensor:
         """Return ln p of each word, (N, F) -> (N, V), in float64, so that it sums to 1."""
-        logits = self.logits(features)
+        logits = self.logits(features, added)
         if logits.device.type == "mps":  # has no float64
             logits = logits.cpu()
         return F.log_softmax(logits, dim=-1, dtype=torch.float64)
 
 
 class SoftmaxLoss(torch.autograd.Function):
-    """Mean of -ln softmax(W h + b)[target], over the targets that are not masked.
+    """Mean of -ln softmax(W h + b + more)[target], over the targets that are not masked.
 
     The gradient of a row's logits is p - onehot(target); it is kept from the forward pass, so
     that of the arrays of N · V numbers, which cost as much as the products, only two are made:
@@ -107,12 +123,19 @@ class SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        more: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss from h (N, F), W (V, F), b (V,), targets (N,)."""
+        """Return the loss from h (N, F), W (V, F), b (V,), targets (N,), more logits (N, V)."""
         kept = targets != MASKED
         places = targets.clamp(min=0)[:, None]  # (N, 1)
         logits = torch.addmm(bias, features, weight.t())  # (N, V)
+        if more is not None:
+            logits += more
         p = torch.softmax(logits, 1)
         # the likeliest word's p is no less than 1 / V, so its logarithm is finite
         gaps = logits.amax(1) - logits.gather(1, places)[:, 0]
@@ -123,10 +146,12 @@ class SoftmaxLoss(torch.autograd.Function):
         return nats.dot(share)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Return the gradients of h, W and b; the targets have none."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of h, W, b and more logits; the targets have none."""
         features, weight, slopes, share = ctx.saved_tensors
         share = share * gradients[0]
         rows = share[:, None]
         by_features = (slopes @ weight).mul_(rows)
-        return by_features, slopes.t() @ (features * rows), share @ slopes, None
+        by_weight, by_bias = slopes.t() @ (features * rows), share @ slopes
+        by_more = slopes * rows if len(ctx.needs_input_grad) > 4 and ctx.needs_input_grad[4] else None
+        return by_features, by_weight, by_bias, None, by_more

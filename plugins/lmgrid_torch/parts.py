@@ -26,7 +26,9 @@ class NeuralPart(ModelPart):
     """What every neural model may be told; a model adds its sizes and gives its ``network``.
 
     The output bias starts at the log unigram distribution of train, which is its best value
-    while all other weights are 0; other biases start at 0.
+    while all other weights are 0; other biases start at 0. initialisation of all other weights:
+    ``xavier`` (Glorot and Bengio 2010), ``uniform`` within ± uniform_range, or ``zeros``, from
+    which the hidden units never learn to differ.
 
     output: how the distribution over the vocabulary is computed. ``full``: a softmax over all
     words. ``adaptive`` (Grave et al. 2017): words from each of the ids ``cutoffs`` on in a
@@ -47,8 +49,8 @@ class NeuralPart(ModelPart):
     by_gradient: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
-    initialisation: Literal["xavier", "uniform"] = "xavier"  # of the other weights
-    uniform_range: Positive = 0.1  # r of Uniform(-r, r); "xavier" does not use it
+    initialisation: Literal["xavier", "uniform", "zeros"] = "xavier"  # of the other weights
+    uniform_range: Positive = 0.1  # r of Uniform(-r, r), for "uniform" alone
     output: Literal["full", "adaptive", "sampled", "nce", "blackout"] = "full"
     cutoffs: tuple[Size, ...] = (1000, 4000)
     div_value: Annotated[float, Meta(ge=1)] = 2.0
