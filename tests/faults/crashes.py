@@ -3,7 +3,7 @@
 LMGRID_CRASHES        a folder for the log and the counts; without it nothing here happens
 LMGRID_CRASHES_AT     MOMENT:VICTIM:N,…: at each Nth time that a worker comes to the moment, it
                       kills itself (``worker``), or the run that started it (``run``)
-LMGRID_CRASHES_SPOIL  ``sync`` or ``link``: do a plain write in its place
+LMGRID_CRASHES_SPOIL  ``sync`` or ``link``: do a plain write in its place; ``full``: a full disk
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ def install() -> None:
     """Put the moments into the functions that pass them."""
     if not FOLDER:
         return
+    from lmgrid import worker
+    from lmgrid.run import run
     from lmgrid.store import Store
+    from lmgrid.training import Meter
 
     os.environ.setdefault(RUN, str(os.getpid()))  # the run imports plugins before any worker
     spoilt = os.environ.get("LMGRID_CRASHES_SPOIL", "")
@@ -63,6 +67,10 @@ def install() -> None:
     os.replace = _during_checkpoint(os.replace)
     filelock.FileLock.acquire = _before(filelock.FileLock.acquire)  # type: ignore[method-assign]
     Store.add = _acknowledged(Store.add)  # type: ignore[method-assign]
+    Meter.add = _trained(Meter.add)  # type: ignore[method-assign]
+    worker.run = _begun(run)  # type: ignore[attr-defined]
+    if spoilt == "full":
+        tempfile.mkstemp = _on_a_full_disk(tempfile.mkstemp)  # type: ignore[assignment]
 
 
 def _unsynced(handle: int) -> None:
@@ -117,5 +125,34 @@ def _acknowledged(add: Callable[..., None]) -> Callable[..., None]:
         add(store, outcome)
         if not hasattr(outcome, "status"):
             log(f"done {outcome.inputs.address}")
+
+    return wrapped
+
+
+def _trained(add: Callable[..., None]) -> Callable[..., None]:
+    def wrapped(meter: Any, progress: Any) -> None:
+        reach("mid-training")
+        add(meter, progress)
+
+    return wrapped
+
+
+def _begun(run: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(cell: Any, registry: Any, desk: Any) -> Any:
+        log(f"begin {desk.checkpoints.name}")
+        return run(cell, registry, desk)
+
+    return wrapped
+
+
+def _on_a_full_disk(mkstemp: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """Let records after the second go to where nothing has room."""
+
+    def wrapped(*arguments: Any, **options: Any) -> tuple[int, str]:
+        handle, name = mkstemp(*arguments, **options)
+        folder = Path(name).parent
+        if folder.name == "records" and len(list(folder.glob("*.json"))) == 2:
+            os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
+        return handle, name
 
     return wrapped

@@ -85,7 +85,6 @@ class Unigram:
         self._step = 0
 
     def fit(self, train: Any, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        crashes.log(f"begin {self._options.prior}")
         self._misbehave()
         if recipe.resume:
             self._counts = self._np.array(recipe.resume.arrays["counts"])
@@ -95,7 +94,6 @@ class Unigram:
             self._counts += self._np.bincount(train, minlength=len(self._counts))
         for step in range(self._step, self._options.steps):
             time.sleep(self._options.pause)
-            crashes.reach("mid-training")
             # The further from the best step, the flatter the distribution.
             self._flat, self._step = float(abs(step - self._options.best)), step + 1
             nats = float("nan") if self._options.fault == "nan" else 1.0
