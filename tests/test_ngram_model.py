@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid.spec import Context, Predicts
-from lmgrid.text import Vocabulary
+from lmgrid.spec import Progress, Recipe
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
 from lmgrid_ngram.parts import NGram
@@ -91,8 +90,41 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not any(tmp_path.iterdir())
 
 
-def test_relative_frequencies_do_not_say_what_comes_next() -> None:
-    """After an unseen context they have no distribution, and a run does not ask for one."""
-    context = Context(Vocabulary(("<unk>", "<eos>", "a")), np.zeros(3, np.int64), 0, "cpu", Path())
-    assert not isinstance(NGram(smoothing="mle").make(context), Predicts)
-    assert isinstance(NGram(smoothing="absolute").make(context), Predicts)
+def test_relative_frequencies_predict_nothing_after_an_unseen_context() -> None:
+    """They say what comes next all the same, and the part says that a sum may be 0."""
+    part = NGram(order=2, smoothing="mle")
+    model = NGramModel(part, 4)
+    model.learn(np.array([2, 3, 1], np.int32))
+    assert np.exp(model.next_log_probs(np.array([2], np.int32))).tolist() == [0, 0, 0, 1]
+    assert np.exp(model.next_log_probs(np.array([0], np.int32))).sum() == 0
+    assert part.normalised
+    assert not part.sums_to_one
+    assert NGram(smoothing="absolute").sums_to_one
+
+
+def test_the_loss_on_train_is_not_scored_inside_the_clock() -> None:
+    """One yield after all tokens, without a loss: counting does not make one."""
+    model = NGramModel(NGram(order=2), 4)
+    recipe = Recipe(None, (), seed=0, budget=None, point_interval=1)
+    assert list(model.fit(np.array([2, 3, 1], np.int32), recipe)) == [Progress(3, None)]
+
+
+@pytest.mark.parametrize("smoothing", ["modified-kneser-ney", "stupid-backoff", "mle"])
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_many_contexts_at_once_are_each_on_its_own(smoothing: str, order: int) -> None:
+    """Of any length, with sentence ends in them or none: p is what scoring says, for every word."""
+    model = NGramModel(NGram(order=order, smoothing=smoothing), 30)  # type: ignore[arg-type]
+    model.learn(zipfian(500, 30, seed=1))
+    text = zipfian(40, 30, seed=2)
+    contexts = [text[low:high] for low in (0, 3, 20) for high in (low, low + 1, low + 2, 38)]
+    for context, p in zip(contexts, model.fitted.next_probabilities(contexts), strict=True):
+        scores = [model.score(np.append(context, v).astype(np.int32))[-1] for v in range(30)]
+        np.testing.assert_allclose(p, np.exp(scores), rtol=1e-12)
+
+
+def test_an_order_without_ngrams_predicts_as_the_one_below() -> None:
+    """Cut-offs can leave out every n-gram of an order, and the contexts with them."""
+    model = NGramModel(NGram(order=3, min_counts=(9,)), 5)
+    model.learn(np.array([2, 3, 4, 1, 2, 4, 3, 1], np.int32))
+    p = model.fitted.next_probabilities([np.array([2, 3], np.int32)])
+    np.testing.assert_array_equal(p[0], model.fitted.layers[0].probabilities)

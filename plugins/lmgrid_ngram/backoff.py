@@ -6,7 +6,7 @@ times p(w | h without its first word). Interpolated models have this form as wel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -95,38 +95,45 @@ class BackoffModel:
 
     def next_probabilities(self, contexts: Sequence[Ids]) -> NDArray[np.float64]:
         """Return p of each word after each context, shape (len(contexts), V)."""
-        p = np.empty((len(contexts), self.vocabulary))
-        for row, context in zip(p, contexts, strict=True):
-            self._fill(row, sentence_tail(context, self.order - 1))
+        tails, lengths = sentence_tails(contexts, self.order - 1)
+        nodes = np.full((self.order, len(tails)), -1, np.int32)  # of the last k words in row k
+        weights = np.ones((self.order + 1, len(tails)))  # of backing off from k words in row k
+        for k in range(1, self.order):
+            long = np.flatnonzero(lengths >= k)
+            nodes[k, long] = self._nodes(tails[long, -k:])
+            weights[k, long] = self.unseen
+            seen = np.flatnonzero(nodes[k] >= 0)
+            weights[k, seen] = self.layers[k - 1].backoffs[nodes[k, seen]]
+        factors = np.cumprod(weights[::-1], axis=0)[::-1]  # of all weights from k words on
+        p: NDArray[np.float64] = factors[1][:, None] * self.layers[0].probabilities
+        for k, layer in enumerate(self.layers[1:], start=1):
+            rows = np.flatnonzero(nodes[k] >= 0)
+            which, children = layer.nodes.families(nodes[k, rows])
+            rows = rows[which]
+            words = layer.nodes.words[children]
+            p[rows, words] = layer.probabilities[children] * factors[k + 1, rows]
         return p
 
-    def _fill(self, row: NDArray[np.float64], context: list[int]) -> None:
-        row[:] = self.layers[0].probabilities
-        for k, node in enumerate(self._context_nodes(context), start=1):
-            if node < 0:
-                row *= self.unseen
-                continue
-            row *= self.layers[k - 1].backoffs[node]
-            children = self.layers[k].nodes.children(slice(node, node + 1))
-            row[self.layers[k].nodes.words[children]] = self.layers[k].probabilities[children]
-
-    def _context_nodes(self, context: list[int]) -> Iterator[int]:
-        """Yield the node of the last word, of the last two words, …; -1 for an unseen one."""
-        for length in range(1, len(context) + 1):
-            yield self.node(context[-length:])
-
-    def node(self, ngram: Sequence[int]) -> int:
-        """Return the node of an n-gram in the layer of its length, -1 where there is none."""
-        node = np.array([ngram[0]], np.int32)
-        for layer, word in zip(self.layers[1:], ngram[1:], strict=False):
-            node = layer.nodes.find(node, np.array([word], np.int32))
-            if node[0] < 0:
-                break
-        return int(node[0])
+    def _nodes(self, ngrams: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the nodes of n-grams, shape (n, k), in layer k; -1 where there is none."""
+        nodes = ngrams[:, 0].copy()
+        for layer, words in zip(self.layers[1:], ngrams.T[1:], strict=False):
+            there = np.flatnonzero(nodes >= 0)
+            nodes[there] = layer.nodes.find(nodes[there], words[there])
+        return nodes
 
 
-def sentence_tail(context: Ids, reach: int) -> list[int]:
-    """Return the last ``reach`` ids from the last ``<eos>`` on; one stands before the text."""
-    tail = [EOS, *context[max(len(context) - reach, 0) :].tolist()]
-    begin = len(tail) - 1 - tail[::-1].index(EOS)
-    return tail[max(begin, len(tail) - reach) :]
+def sentence_tails(
+    contexts: Sequence[Ids], reach: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the last ``reach`` ids of each context, shape (n, reach), and how many count.
+
+    Those from the last ``<eos>`` on count; one stands before each context.
+    """
+    stream = np.concatenate([np.full(1, EOS, np.int32), *contexts])
+    lengths = np.fromiter(map(len, contexts), np.int64, len(contexts))
+    back = np.arange(reach, 0, -1)
+    places = 1 + np.cumsum(lengths)[:, None] - back  # (n, reach) in the stream
+    tails = np.where(back <= lengths[:, None], stream[np.maximum(places, 0)], EOS).astype(np.int32)
+    ends = np.column_stack((tails[:, ::-1] == EOS, np.ones(len(contexts), np.bool_)))
+    return tails, np.minimum(np.argmax(ends, axis=1) + 1, reach)

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from lmgrid_ngram.parts import NGram
 
 
-GLANCE = 20_000  # tokens of the training text scored for the loss on it
-
-
 class NGramError(ValueError):
     """An n-gram model cannot be made as asked; the message says why and what to do."""
 
@@ -50,9 +47,9 @@ class NGramModel:
         return self._fitted
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Count and estimate, then yield once, with the loss on the first of the text."""
+        """Count and estimate, then yield once. The loss on train is no by-product of counting."""
         self.learn(train)
-        yield Progress(tokens=len(train), train_nats=-float(self.score(train[:GLANCE]).mean()))
+        yield Progress(tokens=len(train), train_nats=None)
 
     def learn(self, train: Tokens) -> None:
         """Count and estimate; on disk, where memory would not do."""
@@ -90,7 +87,7 @@ class NGramModel:
         return self.fitted.score(check_tokens(tokens, self.vocabulary))
 
     def next_log_probs(self, context: Tokens) -> LogProbs:
-        """Return ln p(v | context) for each id v, shape (V,)."""
+        """Return ln p(v | context) for each id v, shape (V,); all -inf if ``mle`` has none."""
         tokens = check_tokens(context, self.vocabulary)
         with np.errstate(divide="ignore"):
             logs: LogProbs = np.log(self.fitted.next_probabilities([tokens])[0])
@@ -112,15 +109,6 @@ class NGramModel:
 
     def load(self, folder: Path) -> None:
         self._fitted = storage.load(folder)
-
-
-class RelativeFrequencies(NGramModel):
-    """Without smoothing: after a context that was never seen, it has no distribution.
-
-    So it is not one of ``lmgrid.spec.Predicts``, whose probabilities sum to one.
-    """
-
-    next_log_probs = None  # type: ignore[assignment]
 
 
 def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:

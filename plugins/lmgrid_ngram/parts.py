@@ -90,11 +90,14 @@ class NGram(ModelPart):
     def normalised(self) -> bool:
         return self.smoothing != "stupid-backoff"
 
-    def make(self, context: Context) -> NGramModel:
-        from lmgrid_ngram.model import NGramModel, RelativeFrequencies
+    @property
+    def sums_to_one(self) -> bool:
+        return self.smoothing not in ("stupid-backoff", "mle")
 
-        kind = RelativeFrequencies if self.smoothing == "mle" else NGramModel
-        return kind(self, len(context.vocabulary), context.cache)
+    def make(self, context: Context) -> NGramModel:
+        from lmgrid_ngram.model import NGramModel
+
+        return NGramModel(self, len(context.vocabulary), context.cache)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,14 @@ class Nodes:
         """Return the nodes under a range of contexts."""
         return slice(int(self.starts[contexts.start]), int(self.starts[contexts.stop]))
 
+    def families(self, contexts: Integers) -> tuple[Places, Places]:
+        """Return, for all children of some contexts, which of these it is and the node."""
+        first = self.starts[contexts].astype(np.intp)
+        sizes = self.starts[contexts + 1] - first
+        which = np.repeat(np.arange(len(first)), sizes)
+        before = np.cumsum(sizes) - sizes
+        return which, np.arange(len(which)) + (first - before)[which]
+
 
 @dataclass(frozen=True)
 class Level:
