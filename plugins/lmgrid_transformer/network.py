@@ -1,0 +1,68 @@
+"""The transformer, from words to features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmgrid_torch.network import Batch, Network, streams
+from lmgrid_torch.output import Output
+from lmgrid_torch.site import Site
+from lmgrid_transformer.layer import TransformerLayer
+from lmgrid_transformer.parts import Transformer
+
+BASE = 10_000  # the longest wavelength of a sinusoidal position is 2 π times this
+
+
+class TransformerNetwork(Network):
+    """Word vectors and positions, layers, and a last normalisation."""
+
+    def __init__(self, options: Transformer, output: Output) -> None:
+        super().__init__(1, output)
+        self.window, self.batch, width = options.context, options.batch, options.width
+        self.embedding = nn.Parameter(torch.empty(output.vocabulary, width))
+        if options.tied:
+            output.tie(self.embedding)
+        self.scale = 1.0
+        if options.positions == "learned":
+            self.positions = nn.Parameter(torch.empty(self.window, width))
+        else:
+            self.scale = math.sqrt(width)
+            self.register_buffer("positions", sinusoids(self.window, width), persistent=False)
+        layers = (TransformerLayer(options) for _ in range(options.layers))
+        self.layers, self.norm = nn.Sequential(*layers), nn.LayerNorm(width)
+        self.table, self.input, self.hidden = Site("embedding"), Site("input"), Site("hidden")
+
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """From words (T, B) and as many as fit of the words before, (S, B), to features (T B, W).
+
+        The state returned is the last words, (at most ``window``, B).
+        """
+        seen = inputs[:0] if state is None else state
+        features, stride = [], self.window if self.training else self.window // 2
+        for words in torch.split(inputs, stride):
+            seen = torch.cat((seen, words))[-self.window :]
+            features.append(self.read(seen)[-len(words) :])
+        return self.hidden(torch.cat(features)).flatten(0, 1), seen
+
+    def read(self, words: Tensor) -> Tensor:
+        """Return what the layers make of words that stand side by side, (T, B) -> (T, B, W)."""
+        e = F.embedding(words, self.table(self.embedding))
+        x = e * self.scale + self.positions[: len(words), None]
+        h: Tensor = self.norm(self.layers(self.input(x)))
+        return h
+
+    def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
+        """Yield the text in its own order; nothing is drawn."""
+        return streams(tokens, self.batch, self.window)
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Return sin(p / BASE^(2 i / width)) and, beside it, the cosine, (length, width)."""
+    rates = BASE ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * rates  # (length, width / 2)
+    return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -1,0 +1,67 @@
+"""Options of the transformer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from lmgrid_torch.parts import NeuralPart, Size
+
+if TYPE_CHECKING:
+    from lmgrid_torch.network import Network
+    from lmgrid_torch.output import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer(NeuralPart):
+    """A transformer decoder (Vaswani et al. 2017), normalised first (Radford et al. 2019).
+
+    Each layer adds to x = e(t) + position(t) causal self-attention, then a network of one GELU
+    layer, each computed of the normalised x; what the output layer reads is normalised too.
+
+    layers: of attention and network. heads: of attention; they divide width. width: length of a
+    word vector and of all between. feedforward: units of the GELU layer, as a multiple of width.
+    context: words that a prediction sees, at most. positions: ``learned``, or ``sinusoidal``,
+    beside which word vectors are multiplied by √width as in the paper. tied: use the word vectors
+    as the output layer's weights too (Press and Wolf 2017). batch: parallel streams.
+
+    In training, each stream is cut into chunks of at most ``context`` words; a word sees its chunk
+    up to itself. Scoring goes on by strides of half a context, or less, and reads what fits of the
+    words before each stride again, so every prediction sees between half a context and a whole
+    one, where the text has so much before it.
+
+    Sites: ``embedding`` is the table of word vectors; ``input`` is e(t) + position(t); ``between``
+    is what attention or network add; ``hidden`` is what goes to the output layer.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("embedding", "input", "between", "hidden")
+
+    layers: Size = 2
+    heads: Size = 4
+    width: Size = 128
+    feedforward: Size = 4
+    context: Annotated[int, Meta(ge=2)] = 128
+    positions: Literal["learned", "sinusoidal"] = "learned"
+    tied: bool = False
+    batch: Size = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(
+                f"{self.heads} heads do not divide a width of {self.width}; "
+                f"set width = {-(-self.width // self.heads) * self.heads}"
+            )
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise ValueError("sinusoidal positions are pairs of numbers; make width even")
+
+    @property
+    def features(self) -> int:
+        return self.width
+
+    def network(self, output: Output) -> Network:
+        from lmgrid_transformer.network import TransformerNetwork
+
+        return TransformerNetwork(self, output)
