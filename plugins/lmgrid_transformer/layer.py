@@ -45,5 +45,6 @@ class TransformerLayer(nn.Module):
         """Return softmax(Q Kᵀ / √d) V of each head, side by side, (T, B, W) -> (T, B, W)."""
         several = self.attended(x).unflatten(2, (3, self.heads, -1))  # (T, B, 3, heads, d)
         q, k, v = several.permute(2, 1, 3, 0, 4)  # each (B, heads, T, d)
-        mixed: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return mixed.permute(2, 0, 1, 3).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        side_by_side: Tensor = mixed.permute(2, 0, 1, 3).flatten(2)
+        return side_by_side
