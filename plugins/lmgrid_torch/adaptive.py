@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.output import MASKED, Output, Softmax
+from lmgrid_torch.slices import Slices
 
 
 class Tail(Softmax):
@@ -33,7 +34,9 @@ class Adaptive(Output):
     fall with frequency, so few targets reach a cluster, and most rows meet the head alone.
 
     Unlike torch's, it has biases, so that it can start from the unigram distribution, and each
-    of its softmaxes has the hand-written gradient of the full one.
+    of its softmaxes has the hand-written gradient of the full one. ``entries``: how many logits
+    it has, the head's and then those of each cluster; ``added``, where it is given, is added to
+    them.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Adaptive(Output):
         inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary]
         self.bounds = (*inside, vocabulary)
         self.short = self.bounds[0]
+        self.entries = vocabulary + len(inside)
         self.head = Softmax(features, self.short + len(inside))
         widths = (max(1, int(features / div_value**i)) for i in range(1, len(self.bounds)))
         spans = zip(widths, self.clusters, strict=True)
@@ -63,31 +67,34 @@ class Adaptive(Output):
         for softmax, tail, mass in zip(self.tails, tails, masses, strict=True):
             softmax.start_from(tail - mass)
 
-    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
-        loss = self.head.loss(features, self._head_targets(targets))
+        loss = self.head.loss(features, self._head_targets(targets), added)
         count = (targets != MASKED).sum()
         for i, (first, _) in enumerate(self.clusters):
             if len(rows := self._rows(targets, i)):
                 tail, picked = self.tails[i], features.index_select(0, rows)
-                nats = tail.loss(tail.shorten(picked), targets[rows] - first)
+                more = self._tail(added, i, rows)
+                nats = tail.loss(tail.shorten(picked), targets[rows] - first, more)
                 loss = loss + nats * (len(rows) / count)
         return loss
 
-    def score(self, features: Tensor, targets: Tensor) -> Tensor:
+    def score(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return ln p(target) of each target, (N, F) and (N,) -> (N,), in single precision."""
-        scores: Tensor = self.head.score(features, self._head_targets(targets))
+        scores: Tensor = self.head.score(features, self._head_targets(targets), added)
         for i, (first, _) in enumerate(self.clusters):
             rows, tail = self._rows(targets, i), self.tails[i]
-            scores[rows] += tail.score(tail.shorten(features[rows]), targets[rows] - first)
+            inside, more = tail.shorten(features[rows]), self._tail(added, i, rows)
+            scores[rows] += tail.score(inside, targets[rows] - first, more)
         return scores
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, added: Slices | None = None) -> Tensor:
         """Return ln p of each word, (N, F) -> (N, V), in float64, so that it sums to 1."""
-        head = self.head(features)
+        head = self.head(features, added)
         parts = [head[:, : self.short]]
         for i, tail in enumerate(self.tails):
-            parts.append(head[:, self.short + i, None] + tail(tail.shorten(features)))
+            inside, more = tail.shorten(features), self._tail(added, i)
+            parts.append(head[:, self.short + i, None] + tail(inside, more))
         return torch.cat(parts, 1)
 
     def _head_targets(self, targets: Tensor) -> Tensor:
@@ -96,6 +103,15 @@ class Adaptive(Output):
         for i, (first, end) in enumerate(self.clusters):
             entries = entries.where((targets < first) | (targets >= end), self.short + i)
         return entries
+
+    def _tail(
+        self, added: Slices | None, cluster: int, rows: Tensor | None = None
+    ) -> Slices | None:
+        """Return what is added in a cluster, whose entries follow the head's and each other."""
+        if added is None:
+            return None
+        inside = added.after(len(self.tails) + self.clusters[cluster][0])
+        return inside if rows is None else inside.rows(rows)
 
     def _rows(self, targets: Tensor, cluster: int) -> Tensor:
         """Return which targets are in a cluster."""

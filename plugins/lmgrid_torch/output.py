@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Output(nn.Module, ABC):
     the loss is the mean of -ln p. A layer that draws in training has a generator ``draw``.
     """
 
-    exact: ClassVar[bool] = True
+    exact: bool = True
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()
@@ -153,5 +153,7 @@ class SoftmaxLoss(torch.autograd.Function):
         rows = share[:, None]
         by_features = (slopes @ weight).mul_(rows)
         by_weight, by_bias = slopes.t() @ (features * rows), share @ slopes
-        by_more = slopes * rows if len(ctx.needs_input_grad) > 4 and ctx.needs_input_grad[4] else None
+        by_more = (
+            slopes * rows if len(ctx.needs_input_grad) > 4 and ctx.needs_input_grad[4] else None
+        )
         return by_features, by_weight, by_bias, None, by_more

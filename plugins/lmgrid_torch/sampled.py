@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lmgrid_torch.output import MASKED, Softmax
+from lmgrid_torch.slices import Slices
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Sampled(Softmax):
     its own, ``draw``, whose state says where the training stands.
     """
 
-    exact: ClassVar[bool] = False  # the loss is not the mean of -ln p
+    exact: bool = False  # the loss is not the mean of -ln p
     log_noise: Tensor  # ln q of each word, (V,)
 
     def __init__(self, features: int, vocabulary: int, noise: Noise) -> None:
@@ -67,21 +68,18 @@ class Sampled(Softmax):
         words = torch.searchsorted(self.cumulative, chances * self.cumulative[-1], right=True)
         return words.clamp(max=self.vocabulary - 1).to(self.weight.device)
 
-    def loss(self, features: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return the mean of the loss of each target that is not masked."""
-        words, kept = self.sample(), targets != MASKED
-        places = targets.clamp(min=0)
-        count = len(targets)
-        every = torch.cat((places, words))
+        words, kept, places = self.sample(), targets != MASKED, targets.clamp(min=0)
+        count, every = len(targets), torch.cat((places, words))
         weight, bias = self.weight.index_select(0, every), self.bias.index_select(0, every)
-        scored = Scored(
-            (features * weight[:count]).sum(1) + bias[:count],
-            F.linear(features, weight[count:], bias[count:]),
-            self.log_noise[places],
-            self.log_noise[words],
-            words == places[:, None],
-        )
-        losses = self.losses(scored)
+        target = (features * weight[:count]).sum(1) + bias[:count]
+        sampled = F.linear(features, weight[count:], bias[count:])
+        if added is not None:
+            target = target + added.at(places[:, None, None])[:, 0]
+            sampled = sampled + added.at(words)
+        noise, hit = self.log_noise, words == places[:, None]
+        losses = self.losses(Scored(target, sampled, noise[places], noise[words], hit))
         return losses.dot(kept.to(losses.dtype) / kept.sum())
 
     @abstractmethod

@@ -1,0 +1,67 @@
+"""Slices of one array of weights that are added to logits, and their gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What is added to the logits of N rows: to entry v of row n, Σ_l weights[starts[n, l] + v]."""
+
+    weights: Tensor  # (S,)
+    starts: Tensor  # (N, L)
+
+    def part(self, width: int) -> Tensor:
+        """Return what is added to the entries 0 … width - 1, (N, width)."""
+        added: Tensor = SumOfSlices.apply(self.weights, self.starts, width)  # type: ignore[no-untyped-call]
+        return added
+
+    def at(self, entries: Tensor) -> Tensor:
+        """Return what is added to some entries, (K,) or (N, 1, K) of them -> (N, K)."""
+        places = self.starts[:, :, None] + entries  # (N, L, K)
+        return self.weights.index_select(0, places.flatten()).view(places.shape).sum(1)
+
+    def after(self, entries: int) -> Slices:
+        """Return what is added from that entry on."""
+        return Slices(self.weights, self.starts + entries)
+
+    def rows(self, picked: Tensor) -> Slices:
+        """Return the slices of some rows."""
+        return Slices(self.weights, self.starts[picked])
+
+
+class SumOfSlices(torch.autograd.Function):
+    """Σ_l weights[starts[n, l] : starts[n, l] + width] of each row n."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, starts: Tensor, width: int) -> Tensor:
+        """Return (N, width) from weights (S,) and starts (N, L)."""
+        ctx.save_for_backward(starts)
+        ctx.size = len(weights)
+        windows = weights.unfold(0, width, 1)
+        first, *others = starts.unbind(1)
+        total = windows.index_select(0, first)
+        for places in others:
+            total += windows.index_select(0, places)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the weights; those that no row read have 0."""
+        (starts,), rows = ctx.saved_tensors, gradients[0]
+        slopes = rows.new_zeros(ctx.size)
+        if rows.device.type == "cpu":  # additions row by row take a third of the time of indices
+            array, width = slopes.numpy(), rows.shape[1]
+            for places, row in zip(starts.tolist(), rows.numpy(), strict=True):
+                for place in places:
+                    array[place : place + width] += row
+        else:
+            within = torch.arange(rows.shape[1], device=rows.device)
+            for places in starts.unbind(1):
+                slopes.index_add_(0, (places[:, None] + within).flatten(), rows.flatten())
+        return slopes, None, None
