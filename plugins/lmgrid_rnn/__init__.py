@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lmgrid.spec import KernelPart, ModelPart, hookimpl
-from lmgrid_rnn import parts
+from lmgrid.spec import KernelPart, ModelPart, ReporterPart, hookimpl
+from lmgrid_rnn import parts, reporter_parts
 
 
 @hookimpl
@@ -16,3 +16,8 @@ def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
     return {"recurrent-step": parts.RecurrentStep}
+
+
+@hookimpl
+def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:
+    return {"gradients": reporter_parts.Gradients}

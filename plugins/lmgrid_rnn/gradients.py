@@ -1,0 +1,152 @@
+"""What is read of gradients in recurrent networks: how far back they reach, how long they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lmgrid.spec import LanguageModel, Reading, Tokens
+from lmgrid_rnn.network import RecurrentNetwork
+from lmgrid_torch.course import as_tensor
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.network import contexts
+
+PLACES = 32  # of a text, over which norms are means
+WARM = 20  # words that are read before the first state that is asked for
+
+
+class Gradients:
+    """An ``lmgrid.spec.Reporter``; ``reporter_parts`` says what it reads."""
+
+    def __init__(self, lags: int) -> None:
+        self.lags = lags
+        self._norms: dict[bool, list[Tensor]] = {False: [], True: []}  # by whether updated
+
+    def gradients(self, module: nn.Module, *, updated: bool) -> None:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        self._norms[updated].append(nn.utils.get_total_norm(gradients))  # stays on its device
+
+    def readings(self, model: LanguageModel, tokens: Tokens) -> Iterator[Reading]:
+        yield from self._lengths()
+        network = recurrent(model)
+        yield from spectral_radii(network)
+        yield from reaches(network, as_tensor(tokens, network), self.lags)
+
+    def _lengths(self) -> Iterator[Reading]:
+        """Yield mean and maximum of the norms of all steps since this was last asked."""
+        for updated, name in ((False, "gradient_norm"), (True, "updated_gradient_norm")):
+            if seen := self._norms[updated]:
+                norms = torch.stack(seen).double().cpu()
+                yield Reading(f"{name}.mean", finite(norms.mean()))
+                yield Reading(f"{name}.max", finite(norms.max()))
+                seen.clear()
+
+
+def recurrent(model: LanguageModel) -> RecurrentNetwork:
+    if isinstance(model, NeuralModel) and isinstance(model.network, RecurrentNetwork):
+        return model.network
+    raise ValueError(
+        f"the reporter gradients reads the model rnn, not {type(model).__name__}; "
+        "leave it out of this model's reporters"
+    )
+
+
+def finite(value: Tensor) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+@torch.no_grad()
+def spectral_radii(network: RecurrentNetwork) -> Iterator[Reading]:
+    """Yield the largest |eigenvalue| of each layer's W_h, for each of its gates."""
+    for number, layer in enumerate(network.layers, 1):
+        weights = layer.recurrent_weight.double().cpu()  # (G, H, H)
+        for gate, weight in enumerate(weights, 1):
+            whole = bool(weight.isfinite().all())
+            radius = finite(torch.linalg.eigvals(weight).abs().max()) if whole else None
+            at = gate if len(weights) > 1 else None
+            yield Reading(f"layer{number}.spectral_radius", radius, at)
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The tensors that one kind of state went through, step by step; the last at lag ``first``."""
+
+    name: str
+    first: int
+    states: list[Tensor]
+
+    def back(self, lags: int) -> list[Tensor]:
+        """Return the states of lag ``first`` … ``lags``."""
+        return self.states[::-1][: max(0, lags + 1 - self.first)]
+
+
+def reaches(network: RecurrentNetwork, tokens: Tensor, lags: int) -> Iterator[Reading]:
+    """Yield the mean norms of ∂J(t)/∂h(t-ℓ), and of ∂J(t)/∂c(t-ℓ) of an LSTM, by ℓ."""
+    with scoring(network), torch.enable_grad():
+        inputs, targets = pieces(tokens, WARM + lags + 1)
+        features, trails = unroll(network, inputs)
+        loss = -network.output.score(features, targets).sum()  # each place has its own term
+        asked = [state for trail in trails for state in trail.back(lags)]
+        slopes = iter(torch.autograd.grad(loss, asked))
+    for trail in trails:
+        for lag in range(trail.first, trail.first + len(trail.back(lags))):
+            yield Reading(trail.name, finite(next(slopes).norm(dim=-1).mean()), lag)
+
+
+@contextmanager
+def scoring(network: nn.Module) -> Iterator[None]:
+    """Keep dropout and its kin off, and what they draw from untouched."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def pieces(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Return words (T, B) from places spread over a text, and what follows the last, (B,)."""
+    length = min(length, len(tokens))
+    last = len(tokens) - length  # where a piece may begin
+    count = min(PLACES, last + 1)
+    starts = torch.arange(count, device=tokens.device) * last // max(count - 1, 1)
+    rows = starts + torch.arange(length, device=tokens.device)[:, None]  # (T, B)
+    return contexts(tokens, 1)[rows, 0], tokens[rows[-1]]
+
+
+def unroll(network: RecurrentNetwork, inputs: Tensor) -> tuple[Tensor, list[Trail]]:
+    """Return the features after words (T, B), and the states they came from, step by step.
+
+    The hook sees h(t), (1, B, H), where a layer gives it to its normalisation: what goes on to
+    the next step and what goes up both come from there. c(t), (B, H), is what is handed to the
+    next step, so that the last has no slope.
+    """
+    seen: list[list[Tensor]] = [[] for _ in network.layers]
+    handed, state = [], None
+    with ExitStack() as stack:
+        for layer, states in zip(network.layers, seen, strict=True):
+            hook = layer.norm.register_forward_pre_hook(keeping(states))
+            stack.callback(hook.remove)
+        for words in torch.split(inputs, 1):
+            h, state = network.states(words, state)
+            handed.append(state)
+    trails = []
+    for i, states in enumerate(seen):
+        trails.append(Trail(f"layer{i + 1}.state_gradient", 0, states))
+        cells = [cell for step in handed[:-1] for cell in step[i][1:]]  # none but an LSTM has c
+        trails.append(Trail(f"layer{i + 1}.cell_gradient", 1, cells))
+    return network.hidden(network.projection(h)).flatten(0, 1), trails
+
+
+def keeping(states: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Return a hook that keeps what a module is given."""
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        states.append(given[0])
+
+    return keep
