@@ -185,18 +185,17 @@ def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.weights_draft("a1") as draft:
         (draft / "weights").write_bytes(b"1234")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "drafts").iterdir()) == []
 
 
 def test_the_lock_sweeps_what_a_dead_run_left(tmp_path: Path) -> None:
     """Drafts of the cell that is locked are gone, those of others stay."""
-    store = Store(tmp_path)
-    (tmp_path / "models" / ".draft-a1-x").mkdir(parents=True)
-    (tmp_path / "models" / ".draft-b2-x").mkdir()
-    (tmp_path / "records").mkdir()
-    (tmp_path / "records" / ".draft-a1-y").write_text("half")
+    store, drafts = Store(tmp_path), tmp_path / "drafts"
+    (drafts / "a1-x").mkdir(parents=True)
+    (drafts / "b2-x").mkdir()
+    (drafts / "a1-y").write_text("half")
     with store.lock("a1"):
-        assert [path.name for path in tmp_path.glob("*/.draft*")] == [".draft-b2-x"]
+        assert [path.name for path in drafts.iterdir()] == ["b2-x"]
 
 
 def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> None:
@@ -205,13 +204,12 @@ def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> N
     store.add(KERNEL)
     for address in (done, "b2"):
         (tmp_path / "checkpoints" / address).mkdir(parents=True)
-    (tmp_path / "records" / f".draft-{done}-x").write_text("whole, but its run died")
-    with store.lock("b2"), store.lock(done):
-        (tmp_path / "records" / f".draft-{done}-y").write_text("being written")
+    with store.lock(done):
+        (tmp_path / "drafts" / f"{done}-y").write_text("being written")
         store.sweep()
-        assert len(list(tmp_path.glob("records/.draft*"))) == 1
+        assert len(list((tmp_path / "drafts").iterdir())) == 1
     store.sweep()
-    assert list(tmp_path.glob("records/.draft*")) == []
+    assert list((tmp_path / "drafts").iterdir()) == []
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["b2"]
 
 

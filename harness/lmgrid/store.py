@@ -5,6 +5,7 @@ failures/<address>.json    other ends, replaced by the next attempt, gone when i
 models/<address>/          the kept weights, each file with its sha256 in manifest.json
 checkpoints/<address>/     how far a cell is that was not finished
 superseded/<address>-<hash>.json    records that a later run replaced, since others disturbed them
+drafts/<address>-…         what has not got its name yet
 locks/<address>            held by whoever runs the cell
 """
 
@@ -34,6 +35,7 @@ from lmgrid.record import (
 )
 
 MANIFEST = "manifest.json"
+DRAFTS = "drafts"
 STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 
@@ -124,15 +126,16 @@ class Store:
             lock = FileLock(self._made("locks") / address)
             lock.acquire(timeout=-1 if wait else 0)
         try:
-            for left in self.root.glob(f"*/{DRAFT}{address}-*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            for left in self._drafts():
+                if left.name.startswith(address):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
 
     def sweep(self) -> None:
         """Remove what dead runs left of cells that are finished and so are not locked again."""
-        drafts = {path.name.split("-")[1] for path in self.root.glob(f"*/{DRAFT}*-*")}
+        drafts = {path.name.split("-")[0] for path in self._drafts()}
         halves = {path.name for path in self.root.glob("checkpoints/[!.]*")}
         for address in filter(self.has, drafts | halves):
             with suppress(Timeout), self.lock(address, wait=False):
@@ -142,11 +145,17 @@ class Store:
                 if time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
 
+    def _drafts(self) -> list[Path]:
+        """Return what is being written, which is little; a folder of records may be long."""
+        with suppress(FileNotFoundError):
+            return list((self.root / DRAFTS).iterdir())
+        return []
+
     @contextmanager
     def weights_draft(self, address: str) -> Iterator[Path]:
         """Give a folder that becomes ``models/<address>`` if ``keep_weights`` is called."""
         with self._explained():
-            draft = tempfile.mkdtemp(prefix=f"{DRAFT}{address}-", dir=self._made("models"))
+            draft = tempfile.mkdtemp(prefix=f"{address}-", dir=self._made(DRAFTS))
         try:
             yield Path(draft)
         finally:
@@ -163,6 +172,7 @@ class Store:
             target = self.model_folder(address)
             if target.exists():  # left by a run that died before its record was written
                 shutil.rmtree(target)
+            self._made(target.parent.name)
             draft.rename(target)
 
     def add(self, outcome: Outcome) -> None:
@@ -198,7 +208,7 @@ class Store:
             # A failure may be written without the lock, so its draft is not one to be swept.
             write_whole(self._file(folder, address), data)
             return
-        draft = write_draft(parent, data, f"{DRAFT}{address}-")
+        draft = write_draft(self._made(DRAFTS), data, f"{address}-")
         try:
             with suppress(FileExistsError):
                 os.link(draft, self._file(folder, address))

@@ -46,8 +46,12 @@ class Child(Protocol):
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Let the server that workers are forked from import what all of them need, once."""
-    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *modules])
+    """Let the server that workers are forked from import what all of them need, once.
+
+    A worker imports the main module anew, so that of the command line is among it.
+    """
+    main = [name for name in ("lmgrid.cli",) if name in sys.modules]
+    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *main, *modules])
 
 
 def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:

@@ -1,7 +1,11 @@
-"""Finds the plugins once, in the server that the processes of all cells are forked from."""
+"""What the processes of all cells need, done once in the server that they are forked from."""
 
 from __future__ import annotations
 
+import threadpoolctl as threadpoolctl
+
+from lmgrid.environment import capture
 from lmgrid.worker import installed, search_path
 
 installed(search_path())
+capture()

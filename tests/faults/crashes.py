@@ -150,8 +150,8 @@ def _on_a_full_disk(mkstemp: Callable[..., tuple[int, str]]) -> Callable[..., tu
 
     def wrapped(*arguments: Any, **options: Any) -> tuple[int, str]:
         handle, name = mkstemp(*arguments, **options)
-        folder = Path(name).parent
-        if folder.name == "records" and len(list(folder.glob("*.json"))) == 2:
+        drafts = Path(name).parent
+        if drafts.name == "drafts" and len(list(drafts.parent.glob("records/*"))) == 2:
             os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
         return handle, name
 
