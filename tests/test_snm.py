@@ -132,20 +132,26 @@ def test_the_unadjusted_model_on_a_case_by_hand() -> None:
 
 
 def test_the_adjusted_matrix_on_a_case_by_hand() -> None:
-    """M = exp(A) C / C*, with A the sum of the weights of the link's metafeatures."""
+    """M = exp(A) C / C*, with A the sum of the weights of the link's metafeatures.
+
+    A starts at -ln 2, as each token has two features.
+    """
     model = adjustment(BIGRAMS, ids(A, B, A, C))
     model.weights[:] = np.linspace(-0.5, 0.5, len(model.weights))
     place = Metafeatures(lexical=True, slots=64).places
     matrix = model.matrix()
     links = Links(*(np.array(x) for x in ([0] * 3, [0] * 3, [A, B, C], [4] * 3, [2, 1, 1])))
-    by_hand = np.exp(sum(model.weights[p] for p in place(links))) * [2 / 4, 1 / 4, 1 / 4]
+    adjusted = np.exp(-math.log(2) + sum(model.weights[p] for p in place(links)))
+    by_hand = adjusted * [2 / 4, 1 / 4, 1 / 4]
     np.testing.assert_allclose(matrix.weights[:3], by_hand, rtol=1e-6)
     assert matrix.sums[0] == pytest.approx(by_hand.sum(), rel=1e-6)
     assert matrix.uniform == math.exp(0.5)
 
 
 def test_the_loss_leaves_each_token_out_on_a_case_by_hand() -> None:
-    """With A = 0, in ``a b a b a``: the losses of five tokens, each by the other four.
+    """Before training, in ``a b a b a``: the losses of five tokens, each by the other four.
+
+    Each token has two features, so A starts at -ln 2.
 
     Without a token, the unigram predicts a (3 in all) by 2/4 and b (2) by 1/4. What follows a is b,
     twice; without one of them, b still has 1/1. What follows b is a, twice: likewise. ``<eos>``
@@ -153,9 +159,9 @@ def test_the_loss_leaves_each_token_out_on_a_case_by_hand() -> None:
     """
     model = adjustment(BIGRAMS, ids(A, B, A, B, A))
     floor = FLOOR / V
-    first = 1 + FLOOR - math.log(2 / 4 + floor)
-    after_a = 2 + FLOOR - math.log(1 / 4 + 1 + floor)
-    after_b = 2 + FLOOR - math.log(2 / 4 + 1 + floor)
+    first = (1 + FLOOR) / 2 - math.log((2 / 4 + floor) / 2)
+    after_a = (2 + FLOOR) / 2 - math.log((1 / 4 + 1 + floor) / 2)
+    after_b = (2 + FLOOR) / 2 - math.log((2 / 4 + 1 + floor) / 2)
     assert model.loss(WHOLE).value == pytest.approx(first + 2 * after_a + 2 * after_b, rel=1e-9)
 
 
@@ -176,7 +182,7 @@ def brute_loss(model: Adjustment, tokens: Tokens, options: SNM, vocabulary: int)
                 c, whole = times[f, j] - (j == w), totals[f] - 1
                 if c > 0:
                     link = Links(*(np.array([x]) for x in (templates_of[f], f, j, whole, c)))
-                    a = sum(float(model.weights[p[0]]) for p in place(link))
+                    a = model.start + sum(float(model.weights[p[0]]) for p in place(link))
                     y[j] += math.exp(a) * c / whole
         total += float(y.sum()) - math.log(y[w])
     return total

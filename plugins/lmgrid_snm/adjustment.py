@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 BLOCK = 1 << 18  # links of the matrix made at once
-UNIFORM = -3.0  # A of the feature that is always there, before training
+UNIFORM = -3.0  # A of the feature that is always there, less that of the others, before training
 
 
 class Loss(NamedTuple):
@@ -71,8 +71,11 @@ class Adjustment:
     """The weights of the metafeatures, (slots + 1,); the last is A of the feature always there."""
 
     def __init__(self, counted: Counted, options: SNM) -> None:
+        # A before training. A constant changes no probability; with this one, the words' y sum to
+        # about one from the start, as those that the loss is least with do.
+        self.start = -float(np.log((counted.instances >= 0).sum(axis=1).mean()))
         self.weights = np.zeros(options.slots + 1)
-        self.weights[-1] = UNIFORM
+        self.weights[-1] = UNIFORM + self.start
         self._squares = np.ones(options.slots + 1)  # Adagrad's sums of squared gradients
         self._rate = options.rate
         self._metafeatures = Metafeatures(options.adjustment == "lexical", options.slots)
@@ -145,7 +148,7 @@ class Adjustment:
 
     def _adjusted(self, places: list[Integers]) -> Floats:
         """Return exp(A) of each link."""
-        total = np.zeros(len(places[0]))
+        total = np.full(len(places[0]), self.start)
         for place in places:
             total += self.weights[place]
         return np.exp(total, out=total)
