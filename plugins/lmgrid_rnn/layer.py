@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,22 @@ from torch.nn import functional as F
 
 from lmgrid_rnn.elman import Elman
 from lmgrid_rnn.gru import Gru
-from lmgrid_rnn.lstm import Lstm
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.site import Site
 
 State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
-FORGET = 2  # the place of the forget gate among an LSTM's
+FORGET = 1  # the place of the forget gate among an LSTM's
 GATES = {"elman": 1, "relu": 1, "lstm": 4, "gru": 3}  # G, products with the input and the state
+
+TORCH_S: dict[str, Callable[..., Any]] = {
+    "elman": torch.rnn_tanh,
+    "relu": torch.rnn_relu,
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+}
+# Weights of our own, through which a Site may act, are copied together for cuDNN at each step,
+# which says so.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
 class Layer(nn.Module):
@@ -54,23 +65,31 @@ class Layer(nn.Module):
         """Return the layer's output, (T, B, H), and its state after the last word."""
         if state is None:
             state = tuple(h.expand(x.shape[1], -1) for h in self.start)
-        a = F.linear(x, self.input_weight.flatten(0, 1), self.bias)  # (T, B, G H)
-        h, last = self.recur(a, state)
+        weight = self.recurrent(self.recurrent_weight).flatten(0, 1)  # (G H, H)
+        here = self.cell != "lstm" and x.device.type == "cpu"
+        h, last = (self.recur if here else self.recur_by_torch)(x, state, weight)
         y = self.norm(h)
         return (x + y if self.residual else y), last
 
-    def recur(self, a: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return h(1) … h(T), (T, B, H), and the state after them, from a (T, B, G H)."""
-        weight = self.recurrent(self.recurrent_weight).flatten(0, 1)  # (G H, H)
-        if self.cell == "lstm":
-            h, c = cast("tuple[Tensor, Tensor]", _apply(Lstm, a, *state, weight))
-            return h, (h[-1], c)
+    def recur(self, x: Tensor, state: State, weight: Tensor) -> tuple[Tensor, State]:
+        """Return h(1) … h(T), (T, B, H), and the state after them, by the operations beside this.
+
+        On a CPU these are faster than torch's; an LSTM has none, since torch's calls oneDNN.
+        """
+        a = F.linear(x, self.input_weight.flatten(0, 1), self.bias)  # (T, B, G H)
+        h: Tensor
         if self.cell == "gru":
-            h = cast("Tensor", _apply(Gru, a, *state, weight))
+            h = Gru.apply(a, *state, weight)  # type: ignore[no-untyped-call]
         else:
-            h = cast("Tensor", _apply(Elman, a, *state, weight, self.cell == "relu"))
+            relu = self.cell == "relu"
+            h = Elman.apply(a, *state, weight, relu)  # type: ignore[no-untyped-call]
         return h, (h[-1],)
 
-
-def _apply(operation: type[torch.autograd.Function], *arguments: object) -> object:
-    return operation.apply(*arguments)  # type: ignore[no-untyped-call]
+    def recur_by_torch(self, x: Tensor, state: State, weight: Tensor) -> tuple[Tensor, State]:
+        """Return the same by torch's operation of the cell: oneDNN's on a CPU, or cuDNN's."""
+        start = tuple(part[None] for part in state)
+        biases = self.bias, torch.zeros_like(self.bias)  # torch has a second, beside W_h
+        weights = [self.input_weight.flatten(0, 1), weight, *biases]
+        how = True, 1, 0.0, torch.is_grad_enabled(), False, False  # biases, one layer, …
+        h, *last = TORCH_S[self.cell](x, start if len(start) > 1 else start[0], weights, *how)
+        return h, (h[-1], *(cell[0] for cell in last[1:]))

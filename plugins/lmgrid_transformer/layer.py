@@ -39,7 +39,8 @@ class TransformerLayer(nn.Module):
         """From x (T, B, W) to x, so that no place depends on one after it."""
         x = x + self.between(self.joined(self.attention(self.attention_norm(x))))
         h = F.gelu(self.widened(self.network_norm(x)))  # (T, B, feedforward · W)
-        return x + self.between(self.narrowed(h))
+        result: Tensor = x + self.between(self.narrowed(h))
+        return result
 
     def attention(self, x: Tensor) -> Tensor:
         """Return softmax(Q Kᵀ / √d) V of each head, side by side, (T, B, W) -> (T, B, W)."""
