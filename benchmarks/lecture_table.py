@@ -1,0 +1,138 @@
+"""The lecture's table of systems beside what this machine reached, from a run's records.
+
+lmgrid run lecture-table --results results/published/lecture-table
+python -m lmgrid_benchmarks.lecture_table results/published/lecture-table
+
+Each row is the learning rate that validation chose, as for every other row. An extension stands
+beside the plain model it extends: the difference of test perplexity, with a 95 % interval over
+seeds, which share their data order.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmgrid.layout import Table
+from lmgrid.record import Record
+from lmgrid.render import markdown
+from lmgrid.statistics import mean_interval
+from lmgrid.store import Store
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the lecture's table, and which model of the grid stands for it."""
+
+    name: str
+    published: float | None  # test perplexity on the One Billion Word Benchmark
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def matches(self, record: Record) -> bool:
+        found = dict(record.cell.model.options)
+        wanted = self.options.items()
+        return record.cell.model.name == self.model and all(found[k] == v for k, v in wanted)
+
+
+LSTM = {"cell": "lstm", "layers": 1, "output": "full"}
+DEEP = {**LSTM, "layers": 2}
+PLAIN = System("–", None, "rnn", {"cell": "elman", "output": "full", "direct_order": 0})
+KNESER_NEY = System("Interpolated Kneser-Ney 5-gram", 67.6, "ngram", {"order": 5})
+MAXENT = System("RNN-1024 + MaxEnt 9-gram", 51.3, "rnn", {"cell": "elman", "direct_order": 4})
+BLACKOUT = System("RNN-2048 + BlackOut", 68.3, "rnn", {"cell": "elman", "output": "blackout"})
+UNADJUSTED = System("–", None, "snm", {"adjustment": "none"})
+SNM = System("Sparse non-negative matrix", 52.9, "snm", {"adjustment": "lexical"})
+SYSTEMS = (
+    KNESER_NEY,
+    MAXENT,
+    BLACKOUT,
+    SNM,
+    System("LSTM-2048", 43.7, "rnn", LSTM),
+    System("2-layer LSTM-8192", 30.0, "rnn", DEEP),
+    System("LSTM-2048, adaptive softmax", 43.9, "rnn", {**LSTM, "output": "adaptive"}),
+    System("2-layer LSTM-2048, adaptive softmax", 39.8, "rnn", {**DEEP, "output": "adaptive"}),
+)
+EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNM, UNADJUSTED), (SNM, KNESER_NEY))
+
+
+def chosen(store: Store, system: System) -> list[Record]:
+    """Return a system's records, one a seed, of the optimizer that validation prefers."""
+    by_optimizer: dict[str, list[Record]] = {}
+    for outcome in store:
+        if isinstance(outcome, Record) and system.matches(outcome):
+            optimizer = outcome.cell.optimizer
+            by_optimizer.setdefault(optimizer.label if optimizer else "", []).append(outcome)
+    if not by_optimizer:
+        raise SystemExit(f"{store.root}: has no record of {system.model} {dict(system.options)}")
+    best = min(by_optimizer.values(), key=lambda records: _mean_nats(records))
+    return sorted(best, key=lambda record: record.cell.seed or 0)
+
+
+def _mean_nats(records: list[Record]) -> float:
+    return sum(record.valid.mean_nats for record in records) / len(records)
+
+
+def systems(store: Store) -> Table:
+    """Return the lecture's rows in its order."""
+    rows = tuple(_row(system, chosen(store, system)) for system in (*SYSTEMS, PLAIN, UNADJUSTED))
+    head = ("lecture's row", "model here", "published*", "test perplexity", "valid", "train s")
+    notes = (
+        "* On the One Billion Word Benchmark: 800 million training words, a vocabulary of 793,471; "
+        "another corpus and another scale, so the two columns compare row by row only in order.",
+    )
+    return Table("systems", "The lecture's table of systems", head, rows, 4, notes=notes)
+
+
+def _row(system: System, records: list[Record]) -> tuple[str, ...]:
+    cell = records[0].cell
+    label = cell.model.label + (f" + {cell.optimizer.label}" if cell.optimizer else "")
+    published = "–" if system.published is None else f"{system.published:g}"
+    seconds = sum(record.training.seconds for record in records) / len(records)
+    valid = math.exp(_mean_nats(records))
+    perplexity = _interval([record.test.perplexity for record in records])
+    return system.name, label, published, perplexity, f"{valid:.1f}", f"{seconds:.1f}"
+
+
+def _interval(values: list[float]) -> str:
+    interval = mean_interval(values)
+    half = "" if math.isnan(interval.half) else f" ± {interval.half:.1f}"
+    return f"{interval.mean:.1f}{half}"
+
+
+def extensions(store: Store) -> Table:
+    """Return each extension beside what it extends."""
+    rows = tuple(_comparison(chosen(store, a), chosen(store, b)) for a, b in EXTENSIONS)
+    head = ("model", "extends", "test perplexity", "of the plain model", "difference", "verdict")
+    return Table("extensions", "Extensions beside the plain models", head, rows, 4)
+
+
+def _comparison(extended: list[Record], plain: list[Record]) -> tuple[str, ...]:
+    plains = plain * len(extended) if len(plain) == 1 else plain
+    gaps = [a.test.perplexity - b.test.perplexity for a, b in zip(extended, plains, strict=True)]
+    interval = mean_interval(gaps)
+    certain = math.isnan(interval.half) or abs(interval.mean) > interval.half
+    verdict = ("better" if interval.mean < 0 else "worse") if certain else "cannot be told apart"
+    return (
+        extended[0].cell.model.label,
+        plain[0].cell.model.label,
+        _interval([record.test.perplexity for record in extended]),
+        _interval([record.test.perplexity for record in plain]),
+        _interval(gaps),
+        verdict,
+    )
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m lmgrid_benchmarks.lecture_table DIR")
+    store = Store(Path(sys.argv[1]))
+    print(f"{markdown(systems(store))}\n{markdown(extensions(store))}", end="")
+
+
+if __name__ == "__main__":
+    main()
