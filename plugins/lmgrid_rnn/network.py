@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmgrid.text import EOS
 from lmgrid_rnn.layer import Layer, State
 from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.direct import with_history
 from lmgrid_torch.network import Batch, Network, streams
 from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
@@ -28,8 +30,10 @@ class RecurrentNetwork(Network):
         inputs = [options.embedding] + [options.hidden] * (options.layers - 1)
         layers = [Layer(options, size) for size in inputs]
         self.layers = cast("Sequence[Layer]", nn.ModuleList(layers))
-        narrow = nn.Linear(options.hidden, options.projection) if options.projection else None
-        self.projection = narrow or nn.Identity()
+        self.projection: nn.Module = nn.Identity()
+        if options.projection:  # its weights are drawn later, and not from torch's generator
+            sizes = options.hidden, options.projection
+            self.projection = nn.utils.skip_init(nn.Linear, *sizes)  # type: ignore[no-untyped-call]
         self.table, self.input = Site("embedding"), Site("input")
         self.between, self.hidden = Site("between"), Site("hidden")
 
@@ -56,3 +60,22 @@ class RecurrentNetwork(Network):
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
         """Yield the text in its own order; nothing is drawn."""
         return streams(tokens, self.batch, self.steps)
+
+
+class DirectNetwork(RecurrentNetwork):
+    """The same, which also tells its output layer the last words, for n-gram features."""
+
+    def __init__(self, options: Rnn, output: Output) -> None:
+        super().__init__(options, output)
+        self.before = options.direct_order - 2  # words of earlier chunks that a history reaches
+
+    def forward(
+        self, inputs: Tensor, state: tuple[State, ...] | None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """As above, with the words after the features; the state ends in the words to carry on."""
+        inner, before = None, inputs.new_full((self.before, inputs.shape[1]), EOS)
+        if state is not None:
+            *inner, (before,) = state
+        features, after = super().forward(inputs, tuple(inner) if inner else None)
+        features, before = with_history(features, inputs, before)
+        return features, (*after, (before,))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from lmgrid.spec import Kernel, KernelPart
+from lmgrid.spec import Context, Kernel, KernelPart
 from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ class Rnn(NeuralPart):
     al. 2016). projection: a linear layer to so many features before the output layer; 0 is none.
     tied: use the word vectors as the output layer's weights too (Press and Wolf 2017), so
     projection, or else hidden, is as long as embedding. learned_start: whether h(0) is learned
-    or 0. batch: parallel streams. steps: words of a chunk, at most.
+    or 0. batch: parallel streams. steps: words of a chunk, at most. direct_order: n of the longest
+    maximum-entropy n-gram features, straight from the last n - 1 words to the output (Mikolov et
+    al. 2011, RNNME); 0 is none. direct_size: how many weights these share, by hashing.
 
     recurrent_initialisation: how W_h is drawn, ``same`` as all others or ``orthogonal`` (Saxe et
     al. 2014). forget_bias: where the bias of an LSTM's forget gate starts; Jozefowicz et al.
@@ -63,9 +65,18 @@ class Rnn(NeuralPart):
     forget_bias: float = 0.0
     batch: Size = 20
     steps: Size = 20
+    direct_order: Annotated[int, Meta(ge=0)] = 0
+    direct_size: Size = 2**22
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.direct_order == 1:
+            raise ValueError("direct_order = 1 is the output bias, which is always there; set 0")
+        if self.residual and self.layers == 1 and self.embedding != self.hidden:
+            raise ValueError(
+                "residual needs a layer whose input is as long as its output; "
+                f"set layers = 2, or embedding = {self.hidden}"
+            )
         if self.tied and self.features != self.embedding:
             raise ValueError(
                 f"tied needs features as long as a word vector, but they are {self.features} and "
@@ -79,9 +90,17 @@ class Rnn(NeuralPart):
         return self.projection or self.hidden
 
     def network(self, output: Output) -> Network:
-        from lmgrid_rnn.network import RecurrentNetwork
+        from lmgrid_rnn.network import DirectNetwork, RecurrentNetwork
 
-        return RecurrentNetwork(self, output)
+        return (DirectNetwork if self.direct_order else RecurrentNetwork)(self, output)
+
+    def output_layer(self, context: Context) -> Output:
+        if not self.direct_order:
+            return super().output_layer(context)
+        from lmgrid_torch.direct import Direct
+        from lmgrid_torch.outputs import output_layer
+
+        return Direct(output_layer(self, context), self.direct_order, self.direct_size)
 
 
 @dataclass(frozen=True, kw_only=True)

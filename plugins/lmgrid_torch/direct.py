@@ -87,5 +87,5 @@ def with_history(features: Tensor, inputs: Tensor, before: Tensor) -> tuple[Tens
     read = torch.cat((before, inputs))  # (L - 1 + T, B)
     steps, length = len(inputs), len(before) + 1
     last = [read[length - 1 - lag : length - 1 - lag + steps] for lag in range(length)]
-    words = torch.stack(last, 2).flatten(0, 1).to(features.dtype)  # (T B, L)
+    words = torch.stack(last, 2).flatten(0, 1).float()  # (T B, L); half precision has too few ids
     return torch.cat((features, words), 1), read[steps:]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lmgrid.spec import Context, derive_seed
 from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.output import Output, Softmax
+from lmgrid_torch.output import Softmax
 from lmgrid_torch.parts import NeuralPart
 from lmgrid_torch.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
 
 
-def output_layer(options: NeuralPart, context: Context) -> Output:
+def output_layer(options: NeuralPart, context: Context) -> Softmax | Adaptive:
     """Return the output layer that the options ask for, its weights not yet drawn."""
     features, vocabulary = options.features, len(context.vocabulary)
     if options.output == "adaptive":
