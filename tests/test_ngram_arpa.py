@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmgrid_ngram import arpa_lines
 from lmgrid_ngram.arpa_reader import read_arpa
 from lmgrid_ngram.arpa_writer import ArpaError, log10, number_chunks, write_arpa
 from lmgrid_ngram.model import NGramModel
@@ -105,6 +106,51 @@ def test_kenlms_file_scores_as_kenlm_says(order: int) -> None:
     np.testing.assert_allclose(scores, kenlm_scores(order)[: len(tokens)], atol=1e-5)
 
 
+def test_srilms_habits_are_understood() -> None:
+    """A comment first, spaces or tabs, blank lines, no backoff column, exponents, -99 for zero."""
+    arpa = read_arpa(DATA.parent / "srilm" / "small.arpa")
+    assert arpa.words == ("<unk>", "<eos>", "a", "b", "never")
+    a, b, never = 2, 3, 4
+    logs = arpa.model.score(np.array([a, b, 1, b, a, 1, never, a, 1], np.int32)) / np.log(10)
+    by_hand = [
+        -0.30103,  # <s> a
+        -0.1760913,  # <s> a b
+        -0.09691,  # b </s>, after a b without a backoff column
+        -0.30103 - 0.5228787,  # <s> backs off to b
+        -1,  # b a, after <s> b, which is not there
+        -0.0457575,  # b a </s>
+        -np.inf,  # never: -99
+        -0.39794 + 0.1,  # a, after a word whose weight is above 1 and that has no bigrams
+        -np.inf,  # a </s>: -99
+    ]
+    np.testing.assert_allclose(logs, by_hand, atol=1e-6)
+
+
+def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path) -> None:
+    """``<s>`` behind the first word or ``</s>`` before the last: read, counted, not kept."""
+    text = GOOD.replace("ngram 2=2", "ngram 2=4").replace("-0.3 a </s>", UNREACHABLE)
+    (tmp_path / "m.arpa").write_text(text)
+    model = read_arpa(tmp_path / "m.arpa").model
+    assert len(model.layers[1].nodes) == 2
+    assert model.score(np.array([2, 1, 2])) == pytest.approx(
+        np.log(10) * np.array([-0.2, -0.3, -0.2])
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_how_much_is_read_at_once_does_not_show(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines and sections that straddle what is read at once are put together again."""
+    path = DATA.parent / "srilm" / "small.arpa"
+    whole = read_arpa(path)
+    monkeypatch.setattr(arpa_lines, "PIECE", size)
+    again = read_arpa(path)
+    assert again.words == whole.words
+    for one, two in zip(again.model.layers, whole.model.layers, strict=True):
+        assert np.array_equal(one.probabilities, two.probabilities)
+        assert np.array_equal(one.nodes.words, two.nodes.words)
+        assert np.array_equal(one.backoffs, two.backoffs)
+
+
 @pytest.mark.parametrize("order", [1, 3, 7])
 def test_a_written_model_is_read_back(order: int, tmp_path: Path) -> None:
     """Writing and reading keep words, n-grams and scores."""
@@ -160,6 +206,7 @@ ngram 2=2
 
 \end\
 """
+UNREACHABLE = "-0.3 a </s>\n-1 a <s>\n-1 </s> a"
 
 
 def test_the_good_file_is_good(tmp_path: Path) -> None:
@@ -185,6 +232,8 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
         ("-0.3 a </s>", "-0.3 b </s>", 13, "'b' is not among the unigrams"),
         ("\\2-grams:", "\\3-grams:", 11, "2-grams: should stand here"),
         ("\\end\\\n", "", 14, "cut off"),
+        ("-0.4 a -0.3", "-0.4 a -" + 80 * "3", 9, "a number of 81 bytes is no number"),
+        ("-0.4 a -0.3", "-0.4 a inf", 9, "'inf' is no logarithm"),
         ("ngram 2=2", "bigrams 2=2", 3, "should be 'ngram N=COUNT'"),
     ],
 )

@@ -1,28 +1,37 @@
-"""Reads ARPA files as KenLM, SRILM and lmgrid write them; plain or gzip."""
+"""Reads ARPA files as KenLM, SRILM and lmgrid write them; plain or gzip.
+
+Fields are separated by any white space; blank lines and text before ``\\data\\`` are passed over; a
+backoff weight may be missing, which is 1; -99 and below is a probability or weight of zero.
+"""
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from lmgrid_ngram.arpa_writer import ArpaError
+from lmgrid_ngram import encoder
+from lmgrid_ngram.arpa_lines import Lines
+from lmgrid_ngram.arpa_writer import NEVER
 from lmgrid_ngram.backoff import BackoffModel, Layer
+from lmgrid_ngram.encoder import Encoder, Words
 from lmgrid_ngram.trie import EOS, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ids = NDArray[np.int32]
+    Places = NDArray[np.intp]
+    Floats = NDArray[np.float64]
 
+BEGIN, END = b"<s>", b"</s>"
+LONGEST = 64  # bytes of a number
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -34,72 +43,31 @@ class Arpa:
 
 
 def read_arpa(path: Path) -> Arpa:
-    """Return the model in a file. A word without a probability (``<unk>``, often) has zero."""
-    lines = _Lines(path)
+    """Return the model in a file. A word without a probability (``<unk>``, often) has zero.
+
+    n-grams with ``<s>`` behind their first word or ``</s>`` before their last are left out: no
+    sentence has them.
+    """
+    lines = Lines(path)
     sizes = _header(lines)
-    unigrams = _section(lines, 1, sizes)
-    words = _vocabulary(lines, unigrams)
-    ids = {word: i for i, word in enumerate(words)} | {"<s>": EOS, "</s>": EOS}
-    layers = [_unigram_layer(unigrams, ids, len(words))]
+    unigrams = _unigrams(lines, sizes)
+    layers = [unigrams.layer()]
     for k in range(2, len(sizes) + 1):
-        section = _section(lines, k, sizes)
-        layers.append(_layer(lines, section, _ids(lines, section, ids), layers))
+        if (title := lines.next()) != f"\\{k}-grams:":
+            lines.fail(f"\\{k}-grams: should stand here, not {title!r}; is a count wrong?")
+        layers.append(_layer(lines, _section(lines, sizes, (k, unigrams)), layers))
     if lines.next() != "\\end\\":
         lines.fail("\\end\\ should stand here")
+    words = tuple(word.decode() for word in unigrams.vocabulary)
     return Arpa(BackoffModel(tuple(layers)), words)
 
 
-class _Lines:
-    """The lines of a file that are not blank, and where one is in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.number = path, 0
-        self._lines = self._read()
-
-    def _read(self) -> Iterator[str]:
-        with self.path.open("rb") as raw:
-            packed = raw.read(2) == _GZIP
-        try:
-            with gzip.open(self.path) if packed else self.path.open("rb") as file:
-                for line in file:
-                    self.number += 1
-                    if text := line.decode().strip():
-                        yield text
-        except UnicodeDecodeError as error:
-            self.fail(f"byte {error.object[error.start]:#04x} is not UTF-8; convert the file")
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.number += 1
-            self.fail(f"the gzip stream is broken ({error}); get the file anew")
-
-    def next(self) -> str:
-        line = next(self._lines, None)
-        if line is None:
-            self.fail("the file ends here, before \\end\\; it was cut off")
-        return line
-
-    def fail(self, why: str, number: int | None = None) -> NoReturn:
-        raise ArpaError(f"{self.path}, line {number or self.number}: {why}") from None
-
-
-@dataclass(frozen=True)
-class _Section:
-    """The n-grams of one order as they stand in the file, n of them."""
-
-    ngrams: list[list[str]]
-    probabilities: NDArray[np.float64]  # (n,)
-    backoffs: NDArray[np.float64]  # (n,)
-    numbers: list[int]  # of their lines
-
-
-def _header(lines: _Lines) -> list[int]:
+def _header(lines: Lines) -> list[int]:
     """Return how many n-grams of each order the file says it has."""
     while lines.next() != "\\data\\":  # SRILM and others allow a comment before it
         pass
     sizes: list[int] = []
-    while True:
-        line = lines.next()
-        if line == "\\1-grams:":
-            break
+    while (line := lines.next()) != "\\1-grams:":
         match = _COUNT.match(line)
         if not match:
             lines.fail(f"{line!r} should be 'ngram N=COUNT', or \\1-grams:")
@@ -111,91 +79,198 @@ def _header(lines: _Lines) -> list[int]:
     return sizes
 
 
-def _section(lines: _Lines, k: int, sizes: list[int]) -> _Section:
-    """Return the k-grams; the line after them is read by whoever comes next."""
-    if k > 1 and (title := lines.next()) != f"\\{k}-grams:":
-        lines.fail(f"\\{k}-grams: should stand here, not {title!r}; is a count wrong?")
-    ngrams: list[list[str]] = []
-    numbers: list[int] = []
-    logs = np.zeros((sizes[k - 1], 2))
-    for i in range(sizes[k - 1]):
-        fields = lines.next().split()
-        if fields[0].startswith("\\"):
-            lines.fail(f"{fields[0]} after {i} {k}-grams, but \\data\\ promised {sizes[k - 1]}")
-        if not k + 1 <= len(fields) <= k + 2:
-            lines.fail(f"a {k}-gram has a number, {k} words and at most one more number")
-        logs[i, 0] = _number(lines, fields[0])
-        logs[i, 1] = _number(lines, fields[k + 1]) if len(fields) == k + 2 else 0.0
-        ngrams.append(fields[1 : k + 1])
-        numbers.append(lines.number)
-    positive = np.flatnonzero(logs[:, 0] > 0)
-    if len(positive):
-        lines.fail("a probability is above 1", numbers[positive[0]])
-    p = np.where(logs[:, 0] <= -99, 0.0, 10 ** logs[:, 0])
-    return _Section(ngrams, p, np.where(logs[:, 1] <= -99, 0.0, 10 ** logs[:, 1]), numbers)
+# ---------------------------------------------------------------- lines to numbers and words
 
 
-def _number(lines: _Lines, text: str) -> float:
+@dataclass(frozen=True)
+class _Page:
+    """Some lines with n-grams of one order, n of them."""
+
+    words: Words
+    first: Places  # (n,) the place of each line's first field among the words
+    numbers: Places  # (n,) of the lines
+    logs: Floats  # (n, 2) log10 of the probability and of the backoff weight
+
+    def field(self, i: int) -> Words:
+        """Return the i-th field of each line."""
+        return self.words.take(self.first + i)
+
+
+def _pages(lines: Lines, sizes: list[int], k: int) -> Iterator[_Page]:
+    """Yield the lines of a section; an error if they are not as many as there should be."""
+    count, size = 0, sizes[k - 1]
+    for block in lines.body():
+        number = lines.number
+        for words in encoder.blocks(block):
+            page = _page(lines, words, (k, number))
+            if count + len(page.first) > size:
+                title = f"\\{k + 1}-grams:" if k < len(sizes) else "\\end\\"
+                why = f"{title} should stand here; \\data\\ promised {size} {k}-grams"
+                lines.fail(why, int(page.numbers[size - count]))
+            count += len(page.first)
+            number += len(words.line_ends)
+            yield page
+    if count < size:
+        lines.fail(f"{lines.next()} after {count} {k}-grams, but \\data\\ promised {size}")
+
+
+def _page(lines: Lines, words: Words, place: tuple[int, int]) -> _Page:
+    """Return the k-grams of a block that comes after line ``number``."""
+    k, number = place
+    fields = np.diff(words.line_ends, prepend=0)
+    full = np.flatnonzero(fields)
+    numbers, first = number + 1 + full, (words.line_ends - fields)[full]
+    fields = fields[full]
+    wrong = np.flatnonzero((fields < k + 1) | (fields > k + 2))
+    if len(wrong):
+        why = f"a {k}-gram has a number, {k} words and at most one more number"
+        lines.fail(why, int(numbers[wrong[0]]))
+    logs = np.zeros((len(full), 2))
+    logs[:, 0] = _logarithms(lines, words.take(first), numbers)
+    more = np.flatnonzero(fields == k + 2)
+    logs[more, 1] = _logarithms(lines, words.take(first[more] + k + 1), numbers[more])
+    above = np.flatnonzero(logs[:, 0] > 0)
+    if len(above):
+        lines.fail("a probability is above 1", int(numbers[above[0]]))
+    return _Page(words, first, numbers, logs)
+
+
+def _logarithms(lines: Lines, words: Words, numbers: Places) -> Floats:
+    """Return words as numbers; infinity may stand there below zero alone."""
+    longest = int(words.lengths.max(initial=1))
+    if longest > LONGEST:
+        at = int(np.argmax(words.lengths))
+        lines.fail(f"a number of {longest} bytes is no number", int(numbers[at]))
+    chunks = np.zeros((len(numbers), -(-longest // 8)), "<u8")
+    for i in range(chunks.shape[1]):
+        some = np.flatnonzero(words.lengths > 8 * i)
+        chunks[some, i] = words.chunk(i, some)
+    texts = chunks.view(f"S{8 * chunks.shape[1]}")[:, 0]
     try:
-        value = float(text)
+        values: Floats = texts.astype(np.float64)
     except ValueError:
-        lines.fail(f"{text!r} is no number")
-    if not value < np.inf:
-        lines.fail(f"{text!r} is no logarithm")
-    return value
+        at = next(i for i, text in enumerate(texts.tolist()) if not _is_number(text))
+        lines.fail(f"{texts[at].decode()!r} is no number", int(numbers[at]))
+    wrong = np.flatnonzero(~(values < np.inf))
+    if len(wrong):
+        lines.fail(f"{texts[wrong[0]].decode()!r} is no logarithm", int(numbers[wrong[0]]))
+    return values
 
 
-def _vocabulary(lines: _Lines, unigrams: _Section) -> tuple[str, ...]:
-    words: dict[str, None] = {}
-    for (word,), number in zip(unigrams.ngrams, unigrams.numbers, strict=True):
-        if word in words:
-            lines.fail(f"{word!r} stands twice", number)
-        words[word] = None
-    rest = (word for word in words if word not in ("<unk>", "<s>", "</s>", "<eos>"))
-    return ("<unk>", "<eos>", *rest)
-
-
-def _unigram_layer(section: _Section, ids: dict[str, int], size: int) -> Layer:
-    """Return layer 1; ``<eos>`` has the probability of ``</s>`` and the backoff of ``<s>``."""
-    p, backoffs = np.zeros(size, np.float32), np.ones(size, np.float32)
-    for (word,), one, backoff in zip(
-        section.ngrams, section.probabilities, section.backoffs, strict=True
-    ):
-        if word != "<s>":
-            p[ids[word]] = one
-        if word != "</s>":
-            backoffs[ids[word]] = backoff
-    nodes = Nodes(np.arange(size, dtype=np.int32), np.array([0, size], np.int32))
-    return Layer(nodes, p, backoffs)
-
-
-def _ids(lines: _Lines, section: _Section, ids: dict[str, int]) -> Ids:
-    """Return the ids of the words, shape (n, k)."""
+def _is_number(text: bytes) -> bool:
     try:
-        table = [[ids[word] for word in ngram] for ngram in section.ngrams]
-    except KeyError as error:
-        at = next(i for i, ngram in enumerate(section.ngrams) if error.args[0] in ngram)
-        lines.fail(f"{error.args[0]!r} is not among the unigrams", section.numbers[at])
-    return np.array(table, dtype=np.int32).reshape(len(table), -1)
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
-def _layer(lines: _Lines, section: _Section, ngrams: Ids, lower: list[Layer]) -> Layer:
+def _power(logs: Floats) -> Floats:
+    """Return what log10 stands for; the format writes zero as -99."""
+    return np.where(logs <= NEVER, 0.0, 10**logs)
+
+
+# ---------------------------------------------------------------- unigrams
+
+
+@dataclass(frozen=True)
+class _Unigrams:
+    words: list[bytes]
+    logs: Floats  # (n, 2)
+
+    @cached_property
+    def vocabulary(self) -> tuple[bytes, ...]:
+        special = (*encoder.SPECIAL, BEGIN, END)
+        return (*encoder.SPECIAL, *(word for word in self.words if word not in special))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Ids of words; ``<s>`` and ``</s>`` have those behind the vocabulary."""
+        return Encoder((*self.vocabulary, BEGIN, END))
+
+    def layer(self) -> Layer:
+        """Return layer 1; ``<eos>`` has the probability of ``</s>`` and the backoff of ``<s>``."""
+        size = len(self.vocabulary)
+        p, backoffs = np.zeros(size, np.float32), np.ones(size, np.float32)
+        known = {word: i for i, word in enumerate(self.vocabulary)} | {BEGIN: EOS, END: EOS}
+        ids = np.array([known[word] for word in self.words], np.intp)
+        predicted = [i for i, word in enumerate(self.words) if word != BEGIN]
+        context = [i for i, word in enumerate(self.words) if word != END]
+        p[ids[predicted]] = _power(self.logs[predicted, 0])
+        backoffs[ids[context]] = _power(self.logs[context, 1])
+        return Layer(
+            Nodes(np.arange(size, dtype=np.int32), np.array([0, size], np.int32)), p, backoffs
+        )
+
+
+def _unigrams(lines: Lines, sizes: list[int]) -> _Unigrams:
+    words: dict[bytes, None] = {}
+    logs = [np.zeros((0, 2))]
+    for page in _pages(lines, sizes, 1):
+        logs.append(page.logs)
+        for word, number in zip(page.field(1).spelled(), page.numbers.tolist(), strict=True):
+            if word in words:
+                lines.fail(f"{word.decode()!r} stands twice", number)
+            words[word] = None
+    return _Unigrams(list(words), np.concatenate(logs))
+
+
+# ---------------------------------------------------------------- longer n-grams
+
+
+@dataclass(frozen=True)
+class _Section:
+    """The n-grams of one order, n of them, in the order of the file."""
+
+    ngrams: Ids  # (n, k)
+    logs: Floats  # (n, 2)
+    numbers: Places  # (n,) of their lines
+
+
+def _section(lines: Lines, sizes: list[int], what: tuple[int, _Unigrams]) -> _Section:
+    k, unigrams = what
+    sections = [_Section(np.zeros((0, k), np.int32), np.zeros((0, 2)), np.zeros(0, np.intp))]
+    sections += (_encode(lines, page, what) for page in _pages(lines, sizes, k))
+    columns = zip(*((s.ngrams, s.logs, s.numbers) for s in sections), strict=True)
+    ngrams, logs, numbers = map(np.concatenate, columns)
+    begin = len(unigrams.vocabulary)
+    seen = (ngrams[:, 1:] != begin).all(axis=1) & (ngrams[:, :-1] != begin + 1).all(axis=1)
+    return _Section(np.where(ngrams < begin, ngrams, EOS)[seen], logs[seen], numbers[seen])
+
+
+def _encode(lines: Lines, page: _Page, what: tuple[int, _Unigrams]) -> _Section:
+    k, unigrams = what
+    ids = np.empty((len(page.first), k), np.int32)
+    for i in range(k):
+        ids[:, i] = unigrams.encoder.find(page.field(i + 1))
+    unknown = np.argwhere(ids < 0)
+    if len(unknown):
+        number = int(page.numbers[unknown[0, 0]])
+        word = lines.fields(number)[unknown[0, 1] + 1]
+        lines.fail(f"{word!r} is not among the unigrams", number)
+    return _Section(ids, page.logs, page.numbers)
+
+
+def _layer(lines: Lines, section: _Section, lower: list[Layer]) -> Layer:
     """Return a layer from its n-grams in any order."""
-    contexts = ngrams[:, 0] if len(ngrams) else np.zeros(0, np.int32)
-    for layer, words in zip(lower[1:], ngrams.T[1:-1], strict=True):
+
+    def fail(before: str, after: str, at: int) -> NoReturn:
+        number = int(section.numbers[at])
+        text = " ".join(lines.fields(number)[1 : section.ngrams.shape[1] + 1])
+        lines.fail(f"{before}{text!r}{after}", number)
+
+    contexts = section.ngrams[:, 0]
+    for layer, words in zip(lower[1:], section.ngrams.T[1:-1], strict=True):
         contexts = layer.nodes.find(contexts, words)
         if (contexts < 0).any():
-            at = int(np.flatnonzero(contexts < 0)[0])
-            text = " ".join(section.ngrams[at])
-            lines.fail(f"the beginning of {text!r} is not in a lower order", section.numbers[at])
-    words = ngrams[:, -1] if len(ngrams) else contexts
-    keys = contexts.astype(np.uint64) << np.uint64(32) | words.astype(np.uint64)
+            fail("the beginning of ", " is not in a lower order", int(np.argmin(contexts)))
+    keys = contexts.astype(np.uint64) << np.uint64(32) | section.ngrams[:, -1].astype(np.uint64)
     order = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    keys = keys[order]
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
-        at = int(order[twice[0] + 1])
-        lines.fail(f"{' '.join(section.ngrams[at])!r} stands twice", section.numbers[at])
+        fail("", " stands twice", int(order[twice[0] + 1]))
     starts = np.zeros(len(lower[-1].nodes) + 1, np.int32)
     np.cumsum(np.bincount(contexts, minlength=len(starts) - 1), out=starts[1:])
-    p, backoffs = (a[order].astype(np.float32) for a in (section.probabilities, section.backoffs))
-    return Layer(Nodes(words[order], starts), p, backoffs)
+    p, backoffs = _power(section.logs[order]).astype(np.float32).T
+    return Layer(Nodes(section.ngrams[order, -1], starts), p.copy(), backoffs.copy())

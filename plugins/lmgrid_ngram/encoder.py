@@ -54,6 +54,12 @@ class Words:
         chunk &= _MASKS.take(self.lengths.take(which) - 8 * i, mode="clip")
         return chunk
 
+    def spelled(self) -> list[bytes]:
+        """Return the words as bytes."""
+        bytes_ = np.append(self.chunks.astype(np.uint8), np.zeros(7, np.uint8)).tobytes()
+        ends = (self.begins + self.lengths).tolist()
+        return [bytes_[i:j] for i, j in zip(self.begins.tolist(), ends, strict=True)]
+
     def take(self, which: Places) -> Words:
         """Return some of the words."""
         begins, lengths = self.begins.take(which), self.lengths.take(which)
