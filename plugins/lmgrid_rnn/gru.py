@@ -14,44 +14,52 @@ class Gru(torch.autograd.Function):
     With a(t) and W h(t-1) each cut into three, r and z are the logistic function of the sums of
     their first two parts, n = tanh(a₃ + r ∘ (W h)₃), and h(t) = (1 - z) ∘ n + z ∘ h(t-1).
 
-    As in ``elman``, what does not need the step before is computed for all steps at once.
+    As in ``elman``, what does not need the step before is computed for all steps at once, and so
+    are the views of single steps, which cost a tenth of the time one by one.
     """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, start: Tensor, weight: Tensor) -> Tensor:
         """Return the states h(1) … h(T), (T, B, H), from a (T, B, 3 H) and h(0) (B, H)."""
-        steps, batch, _ = a.shape
         size, transposed = start.shape[1], weight.t()
-        products = torch.empty_like(a)  # r, z and (W h)₃
-        fresh, hs = a.new_empty(steps, batch, size), a.new_empty(steps + 1, batch, size)
-        hs[0] = start
-        for t, product in enumerate(products.unbind()):
-            torch.mm(hs[t], transposed, out=product)
-            gates = product[:, : 2 * size].add_(a[t, :, : 2 * size]).sigmoid_()
-            reset, update = torch.split(gates, size, 1)
-            torch.addcmul(a[t, :, 2 * size :], reset, product[:, 2 * size :], out=fresh[t]).tanh_()
-            torch.lerp(fresh[t], hs[t], update, out=hs[t + 1])
-        ctx.save_for_backward(products, fresh, hs, weight)
-        return hs[1:]
+        products, fresh = torch.empty_like(a), torch.empty_like(a[..., :size])
+        states = torch.cat((start[None], torch.empty_like(fresh)))  # (T + 1, B, H)
+        gates, product = products.split((2 * size, size), 2)  # r and z; (W h)₃
+        both = *gates.split(size, 2), *a.split((2 * size, size), 2)
+        each = products, gates, product, *both, fresh, states[:-1], states[1:]
+        rows = zip(*(values.unbind() for values in each), strict=True)
+        for whole, opened, last, reset, update, drive, candidate, n, h, out in rows:
+            torch.mm(h, transposed, out=whole)
+            opened.add_(drive).sigmoid_()
+            torch.addcmul(candidate, reset, last, out=n).tanh_()
+            torch.lerp(n, h, update, out=out)
+        ctx.save_for_backward(products, fresh, states, weight)
+        return states[1:]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of a, h(0) and W from that of the states."""
-        products, fresh, hs, weight = ctx.saved_tensors
+        """Return the gradients of a, h(0) and W from that of the states.
+
+        With δ(t) = ∂J/∂h(t): that of a₃ is δ (1 - z) (1 - n²), that of the product (W h)₃ has r
+        beside it and that of r's sum (W h)₃ r (1 - r); that of z's sum is δ (h(t-1) - n) z (1 - z).
+        """
+        products, fresh, states, weight = ctx.saved_tensors
         size = fresh.shape[2]
-        reset, update, product = torch.split(products, size, 2)
+        reset, update, product = products.split(size, 2)
         to_fresh = (1 - update) * (1 - fresh * fresh)
-        to_update = (hs[:-1] - fresh) * update * (1 - update)
-        to_reset = product * reset * (1 - reset)
-        delta, outer = torch.empty_like(products), torch.empty_like(fresh)  # of W h, and of a₃
-        later = torch.zeros_like(hs[0])
-        for t in reversed(range(len(fresh))):
-            state = gradients[0][t] + later
-            by_reset, by_update, by_product = torch.split(delta[t], size, 1)
-            torch.mul(state, to_fresh[t], out=outer[t])
-            torch.mul(state, to_update[t], out=by_update)
-            torch.mul(outer[t], to_reset[t], out=by_reset)
-            torch.mul(outer[t], reset[t], out=by_product)
-            later = torch.addmm(state * update[t], delta[t], weight)
-        by_weight = delta.flatten(0, 1).t() @ hs[:-1].flatten(0, 1)
-        return torch.cat((delta[:, :, : 2 * size], outer), 2), later, by_weight
+        slopes, delta, state = (torch.empty_like(x) for x in (products, products, fresh))
+        by_reset, by_update, by_product = slopes.split(size, 2)
+        torch.mul(to_fresh, product, out=by_reset).mul_(reset).mul_(1 - reset)
+        torch.sub(states[:-1], fresh, out=by_update).mul_(update).mul_(1 - update)
+        torch.mul(to_fresh, reset, out=by_product)
+        later = torch.zeros_like(states[0])  # what reaches h(t) from t + 1
+        three = (values.unflatten(2, (3, size)) for values in (slopes, delta))
+        each = (*three, delta, state, update, gradients[0])
+        rows = zip(*(values.unbind() for values in each), strict=True)
+        for slope, out, d, h, z, upstream in reversed(list(rows)):
+            torch.add(upstream, later, out=h)
+            torch.mul(slope, h[:, None], out=out)
+            later = torch.addmm(h * z, d, weight)
+        by_weight = delta.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        by_a = torch.cat((delta[..., : 2 * size], state.mul_(to_fresh)), 2)
+        return by_a, later, by_weight
