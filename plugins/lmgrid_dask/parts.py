@@ -1,0 +1,53 @@
+"""The options of the dask executor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from lmgrid.spec import Crew, Executor, ExecutorPart
+
+JobQueue = Literal[
+    "",
+    "HTCondorCluster",
+    "LSFCluster",
+    "MoabCluster",
+    "OARCluster",
+    "PBSCluster",
+    "SGECluster",
+    "SLURMCluster",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dask(ExecutorPart):
+    """Cells on the workers of a dask cluster, each in a process of its own there.
+
+    address: of a running scheduler, ``tcp://host:8786``; without it, -j processes of this machine.
+    jobqueue: a class of dask-jobqueue that starts -j workers, configured by its own files.
+    retries: how often a cell is begun again whose worker died, on a cluster that is started here;
+    a running scheduler decides by its setting ``distributed.scheduler.allowed-failures``.
+    shared: whether workers see the results folder under its name; if not, records and weights
+    come back through the scheduler. gpu: what the workers call an accelerator; a cell on one asks
+    for one unit of it. wait: seconds to wait for the first worker.
+    """
+
+    requires: ClassVar[str] = "dask"
+
+    address: str = ""
+    jobqueue: JobQueue = ""
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 2
+    shared: bool = True
+    gpu: str = "GPU"
+    wait: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+
+    def __post_init__(self) -> None:
+        if self.address and self.jobqueue:
+            raise ValueError("address and jobqueue are two clusters; name one")
+
+    def make(self, crew: Crew) -> Executor:
+        from lmgrid_dask.executor import DaskExecutor
+
+        return DaskExecutor(self, crew)
