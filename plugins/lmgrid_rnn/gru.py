@@ -24,8 +24,8 @@ class Gru(torch.autograd.Function):
         size, transposed = start.shape[1], weight.t()
         products, fresh = torch.empty_like(a), torch.empty_like(a[..., :size])
         states = torch.cat((start[None], torch.empty_like(fresh)))  # (T + 1, B, H)
-        gates, product = products.split((2 * size, size), 2)  # r and z; (W h)₃
-        both = *gates.split(size, 2), *a.split((2 * size, size), 2)
+        gates, product = torch.split(products, [2 * size, size], 2)  # r and z; (W h)₃
+        both = *torch.split(gates, size, 2), *torch.split(a, [2 * size, size], 2)
         each = products, gates, product, *both, fresh, states[:-1], states[1:]
         rows = zip(*(values.unbind() for values in each), strict=True)
         for whole, opened, last, reset, update, drive, candidate, n, h, out in rows:
@@ -45,15 +45,15 @@ class Gru(torch.autograd.Function):
         """
         products, fresh, states, weight = ctx.saved_tensors
         size = fresh.shape[2]
-        reset, update, product = products.split(size, 2)
+        reset, update, product = torch.split(products, size, 2)
         to_fresh = (1 - update) * (1 - fresh * fresh)
         slopes, delta, state = (torch.empty_like(x) for x in (products, products, fresh))
-        by_reset, by_update, by_product = slopes.split(size, 2)
+        by_reset, by_update, by_product = torch.split(slopes, size, 2)
         torch.mul(to_fresh, product, out=by_reset).mul_(reset).mul_(1 - reset)
         torch.sub(states[:-1], fresh, out=by_update).mul_(update).mul_(1 - update)
         torch.mul(to_fresh, reset, out=by_product)
         later = torch.zeros_like(states[0])  # what reaches h(t) from t + 1
-        three = (values.unflatten(2, (3, size)) for values in (slopes, delta))
+        three = (torch.unflatten(values, 2, (3, size)) for values in (slopes, delta))
         each = (*three, delta, state, update, gradients[0])
         rows = zip(*(values.unbind() for values in each), strict=True)
         for slope, out, d, h, z, upstream in reversed(list(rows)):

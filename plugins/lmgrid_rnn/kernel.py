@@ -1,54 +1,65 @@
-"""The recurrent step over time, forward and backward: step by step, and as one operation."""
+"""A recurrent layer over time, forward and backward: step by step, and as the model computes it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid.spec import Kernel
-from lmgrid_rnn.elman import Elman
-from lmgrid_rnn.parts import RecurrentStep
+from lmgrid_rnn.layer import Layer, State
+from lmgrid_rnn.parts import RecurrentStep, Rnn
 
 Result = tuple[Tensor, ...]
 
 
 def recurrence(sizes: RecurrentStep, device: str) -> Kernel:
     """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
+    options = Rnn(cell=sizes.cell, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(seed)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=draw).to(device)
-
-        words = normal(sizes.steps, sizes.batch, sizes.embedding)
-        input_weight = normal(sizes.hidden, sizes.embedding) / sizes.embedding
-        recurrent_weight = normal(sizes.hidden, sizes.hidden) / sizes.hidden
-        upstream = normal(sizes.steps, sizes.batch, sizes.hidden) / sizes.batch
-        return words, input_weight.requires_grad_(), recurrent_weight.requires_grad_(), upstream
+        layer = Layer(options, sizes.embedding)
+        for weight in layer.parameters():
+            nn.init.normal_(weight, std=1 / weight.shape[-1], generator=draw)
+        words = torch.randn(sizes.steps, sizes.batch, sizes.embedding, generator=draw)
+        upstream = torch.randn(sizes.steps, sizes.batch, sizes.hidden, generator=draw)
+        return layer.to(device), words.to(device), upstream.to(device) / sizes.batch
 
     return Kernel(loop, vector, sample, tolerance=1e-4)
 
 
-def loop(words: Tensor, input_weight: Tensor, recurrent_weight: Tensor, upstream: Tensor) -> Result:
-    """Return the states (T, B, H) and the gradients of both weights, one step after the other."""
-    h = words.new_zeros(words.shape[1], len(recurrent_weight))
-    states = []
+def loop(layer: Layer, words: Tensor, upstream: Tensor) -> Result:
+    """Return the states (T, B, H) and the gradients of all weights, one step after the other."""
+    state, states = tuple(h.expand(words.shape[1], -1) for h in layer.start), []
     for word in words:
-        h = torch.tanh(F.linear(word, input_weight) + F.linear(h, recurrent_weight))
-        states.append(h)
-    stacked = torch.stack(states)
-    return (stacked, *torch.autograd.grad(stacked, (input_weight, recurrent_weight), upstream))
+        state = step(layer, word, state)
+        states.append(state[0])
+    return with_gradients(torch.stack(states), layer, upstream)
 
 
-def vector(
-    words: Tensor, input_weight: Tensor, recurrent_weight: Tensor, upstream: Tensor
-) -> Result:
-    """Return the same, with the inputs' products and the gradient of W_h taken out of the loop."""
-    start = words.new_zeros(words.shape[1], len(recurrent_weight))
-    drive = F.linear(words, input_weight)
-    states: Tensor = Elman.apply(drive, start, recurrent_weight)  # type: ignore[no-untyped-call]
-    return (states, *torch.autograd.grad(states, (input_weight, recurrent_weight), upstream))
+def vector(layer: Layer, words: Tensor, upstream: Tensor) -> Result:
+    """Return the same by all steps as one operation."""
+    states, _ = layer(words, None)
+    return with_gradients(states, layer, upstream)
+
+
+def with_gradients(states: Tensor, layer: Layer, upstream: Tensor) -> Result:
+    return (states, *torch.autograd.grad(states, list(layer.parameters()), upstream))
+
+
+def step(layer: Layer, word: Tensor, state: State) -> State:
+    """Return the state after a word, (B, I), by the equations of the cell."""
+    a = F.linear(word, layer.input_weight.flatten(0, 1), layer.bias)
+    r = F.linear(state[0], layer.recurrent_weight.flatten(0, 1))
+    if layer.cell == "lstm":
+        i, f, g, o = (a + r).chunk(4, 1)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+    if layer.cell == "gru":
+        a1, a2, a3, r1, r2, r3 = *a.chunk(3, 1), *r.chunk(3, 1)
+        z, n = torch.sigmoid(a2 + r2), torch.tanh(a3 + torch.sigmoid(a1 + r1) * r3)
+        return ((1 - z) * n + z * state[0],)
+    return (torch.relu(a + r) if layer.cell == "relu" else torch.tanh(a + r),)

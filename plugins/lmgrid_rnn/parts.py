@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -13,6 +13,8 @@ from lmgrid_torch.parts import NeuralPart, Size
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
     from lmgrid_torch.output import Output
+
+Cell: TypeAlias = Literal["elman", "relu", "lstm", "gru"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class Rnn(NeuralPart):
         "recurrent_weight",
     )
 
-    cell: Literal["elman", "relu", "lstm", "gru"] = "elman"
+    cell: Cell = "elman"
     embedding: Size = 64
     hidden: Size = 128
     layers: Size = 1
@@ -107,15 +109,16 @@ class Rnn(NeuralPart):
 class RecurrentStep(KernelPart):
     """The recurrent step over time, forward and backward: step by step against one operation.
 
-    The loop leaves each step and its gradient to torch; the other computes the inputs' products
-    and the gradient of W_h for all steps at once. steps: T. batch: parallel streams. embedding,
-    hidden: sizes of the model.
+    The loop leaves each step and its gradient to torch; the other is what the model rnn computes,
+    the inputs' products and the gradient of W_h for all steps at once. cell: the recurrence, as of
+    the model. steps: T. batch: parallel streams. embedding, hidden: sizes of the model.
     """
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_rnn.kernel",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
+    cell: Cell = "elman"
     steps: Size = 35
     batch: Size = 20
     embedding: Size = 64
