@@ -1,0 +1,247 @@
+"""Measures training of a recurrent model as ratios to the plain loop that one would first write.
+
+    python -m lmgrid_benchmarks.neural_speed [FOLDER]    also writes FOLDER/neural-speed.{md,csv}
+
+The plain loop is that of PyTorch's word_language_model example: embedding, two layers of nn.LSTM,
+linear, log-softmax, NLL, clipping, and w ← w - lr · g weight by weight; beside it the same with
+torch.optim.Adam as it comes. lmgrid's rows train the ``rnn`` model by its own loop, clipping too.
+One thread; CPU seconds of this process; each row runs once in each of the interleaved rounds, and
+its figure is the median. The text is drawn from p(w) ∝ 1 / rank, like the words of a newspaper.
+
+The last line is what the loop itself costs (schedule, doors, points, the copy kept at each point):
+lmgrid's loop without a regularizer against its bare forward, backward and step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
+from lmgrid.text import Vocabulary
+from lmgrid_rnn.parts import Rnn
+from lmgrid_torch.course import as_tensor
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.optimizer_parts import Adam, Sgd
+from lmgrid_torch.regularizer_parts import Clip
+
+CLIP, VALID_NATS = 0.25, 9.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, and for how long a round."""
+
+    cell: str = "lstm"
+    layers: int = 2
+    hidden: int = 200
+    vocabulary: int = 10_000
+    batch: int = 20
+    steps: int = 35
+    chunks: int = 10  # steps of the optimizer in a round
+    rounds: int = 7
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.steps * self.chunks
+
+
+def main(setup: Setup, folder: Path | None) -> None:
+    """Print the table, and write it if a folder is given."""
+    torch.set_num_threads(1)
+    rows = measure(setup)
+    overhead = loop_overhead(setup)
+    shown = rows.to_string(index=False, float_format="%.2f")
+    print(shown, f"\n\nlmgrid's loop over the bare steps: {overhead:+.1%}")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(folder / "neural-speed.csv", index=False, float_format="%.4g")
+        text = f"{markdown(rows)}\n\nThe loop's own cost over the bare steps: {overhead:+.1%}.\n"
+        (folder / "neural-speed.md").write_text(text, encoding="utf-8")
+
+
+def measure(setup: Setup) -> pd.DataFrame:
+    """Return a row for each way to train: its tokens per CPU second, and ratios to plain loops."""
+    train = drawn(setup)
+    ways: dict[str, Iterator[None]] = {
+        "plain loop, SGD": plain(setup, train, descend_by_hand),
+        "plain loop, Adam": plain(setup, train, torch.optim.Adam),
+        **{
+            f"lmgrid {output}, {name}": ours(setup, train, part, output)
+            for output in ("full", "adaptive", "sampled", "nce", "blackout")
+            for name, part in (("SGD", Sgd(lr=0.1)), ("Adam", Adam(lr=0.001)))
+        },
+    }
+    seconds = medians(ways, setup.rounds)
+    rates = pd.Series({way: setup.tokens / spent for way, spent in seconds.items()})
+    return pd.DataFrame(
+        {
+            "training": rates.index,
+            "tokens/s": rates.round().astype(int).to_numpy(),
+            "x plain, SGD": (rates / rates["plain loop, SGD"]).to_numpy(),
+            "x plain, Adam": (rates / rates["plain loop, Adam"]).to_numpy(),
+        }
+    )
+
+
+def loop_overhead(setup: Setup) -> float:
+    """Return what lmgrid's loop adds to the bare steps, as a share of them."""
+    train, adam = drawn(setup), Adam(lr=0.001)
+    ways = {"loop": ours(setup, train, adam, clip=False), "bare": bare(setup, train, adam)}
+    seconds = medians(ways, 2 * setup.rounds)
+    return seconds["loop"] / seconds["bare"] - 1
+
+
+def medians(ways: dict[str, Iterator[None]], rounds: int) -> dict[str, float]:
+    """Return the median CPU seconds of a step of each iterator, after one that is not counted."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            start = process_time()
+            next(way)
+            spent[name].append(process_time() - start)
+    return {name: median(seconds[1:]) for name, seconds in spent.items()}
+
+
+def drawn(setup: Setup) -> Tokens:
+    """Return a text of one round, by Zipf's law."""
+    weights = 1 / np.arange(1, setup.vocabulary + 1)
+    rng = np.random.default_rng(0)
+    draws = rng.choice(setup.vocabulary, size=setup.tokens, p=weights / weights.sum())
+    return draws.astype(np.int32)
+
+
+# ---------------------------------------------------------------- the plain loop
+
+
+class Plain(nn.Module):
+    """The model of the example: embedding, recurrent layers, linear, log-softmax."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__()
+        recurrent = nn.LSTM if setup.cell == "lstm" else nn.RNN
+        self.embedding = nn.Embedding(setup.vocabulary, setup.hidden)
+        self.recurrent = recurrent(setup.hidden, setup.hidden, setup.layers)
+        self.linear = nn.Linear(setup.hidden, setup.vocabulary)
+
+    def forward(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return ln p, (T B, V), and the state after the words (T, B)."""
+        h, state = self.recurrent(self.embedding(words), state)
+        logits = self.linear(h).flatten(0, 1)
+        return nn.functional.log_softmax(logits, dim=1), state
+
+
+class ByHand:
+    """w ← w - lr · g, as the example does."""
+
+    def __init__(self, weights: Iterator[nn.Parameter]) -> None:
+        self.weights = list(weights)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for weight in self.weights:
+            if weight.grad is not None:
+                weight.add_(weight.grad, alpha=-0.1)
+
+
+descend_by_hand = ByHand
+
+
+def plain(setup: Setup, train: Tokens, optimizer: Callable[..., Any]) -> Iterator[None]:
+    """Train the plain model without end, yielding after each pass over the text."""
+    torch.manual_seed(0)
+    model = Plain(setup)
+    step = optimizer(model.parameters()).step
+    text = torch.from_numpy(train.astype(np.int64)).view(setup.batch, -1).t().contiguous()
+    inputs = torch.cat((text.new_ones(1, setup.batch), text[:-1]))
+    while True:
+        state = None
+        chunks = (torch.split(part, setup.steps) for part in (inputs, text))
+        for words, targets in zip(*chunks, strict=True):
+            model.zero_grad()
+            scores, state = model(words, state)
+            loss = nn.functional.nll_loss(scores, targets.flatten())
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            step()
+            state = detached(state)
+        yield
+
+
+def detached(state: Any) -> Any:
+    """Return a state, or the parts of one, without its history."""
+    return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
+
+
+# ---------------------------------------------------------------- lmgrid
+
+
+def context(setup: Setup, train: Tokens) -> Context:
+    words = ("<unk>", "<eos>", *(f"w{i}" for i in range(2, setup.vocabulary)))
+    counts = np.bincount(train, minlength=setup.vocabulary)
+    return Context(Vocabulary(words), counts, 0, "cpu", Path())
+
+
+def model(setup: Setup, train: Tokens, output: str) -> NeuralModel:
+    """Return the rnn model of these sizes."""
+    sizes = {"cell": setup.cell, "layers": setup.layers, "output": output}
+    sizes |= {"embedding": setup.hidden, "hidden": setup.hidden}
+    part = Rnn(**sizes, batch=setup.batch, steps=setup.steps)  # type: ignore[arg-type]
+    made = part.make(context(setup, train))
+    assert isinstance(made, NeuralModel)
+    return made
+
+
+def ours(
+    setup: Setup, train: Tokens, part: Adam | Sgd, output: str = "full", *, clip: bool = True
+) -> Iterator[None]:
+    """Train by lmgrid's loop, with a point after each pass over the text."""
+    made = context(setup, train)
+    regularizers: tuple[Regularizer, ...] = (Clip(norm=CLIP).make(made),) if clip else ()
+    recipe = Recipe(part.make(made), regularizers, 0, None, setup.tokens)
+    training = model(setup, train, output).fit(train, recipe)
+    next(training)
+    yield
+    while True:
+        training.send(VALID_NATS)
+        yield
+
+
+def bare(setup: Setup, train: Tokens, part: Adam) -> Iterator[None]:
+    """Train the same network by its forward, backward and step alone."""
+    network = model(setup, train, "full").network.train()
+    optimizer: Optimizer = part.make(context(setup, train))
+    stepper = optimizer(list(network.parameters()))
+    text = as_tensor(train, network)
+    while True:
+        state = None
+        for batch in network.epoch(text, torch.Generator()):
+            features, state = network(batch.inputs, state)
+            loss = network.output.loss(features, batch.targets)
+            stepper.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            stepper.step()
+        yield
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """Return a table in markdown."""
+    lines = ["| " + " | ".join(rows.columns) + " |", "| --- |" + " ---: |" * (rows.shape[1] - 1)]
+    for row in rows.itertuples(index=False):
+        cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(Setup(), Path(sys.argv[1]) if len(sys.argv) > 1 else None)
