@@ -14,8 +14,6 @@ import pytest
 
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
-from lmgrid_dask.parts import Dask
-
 from lmgrid.errors import Mistake
 from lmgrid.execute import Listener, Manner, Run, execute
 from lmgrid.grid import Grid
@@ -25,6 +23,7 @@ from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Halt, Resources
 from lmgrid.store import Store
 from lmgrid.training import Live
+from lmgrid_dask.parts import Dask
 
 FAULTS = Path(__file__).parent / "faults"
 QUIET = ["--no-dashboard", "--host", "127.0.0.1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ import click
 
 from lmgrid.commands.asking import JSON_OPTION, RESULTS_ARGUMENT, existing_store
 from lmgrid.commands.screen import say, show_json, show_tables
+from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("terminal", "markdown", "csv", "latex")
+FORMATS = ("terminal", "markdown", "csv", "latex", "parquet")
 
 
 @click.command()
@@ -26,11 +28,14 @@ FORMATS = ("terminal", "markdown", "csv", "latex")
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write every table in every format there.",
+    help="Write every table in every format there; with --format parquet, the rows.",
 )
 @JSON_OPTION
 def tables(results: Path, form: str, sheet: str | None, output: Path | None, as_json: bool) -> None:
-    """Print the tables of the records in DIR: perplexity, time, sizes, speedup, failures."""
+    """Print the tables of the records in DIR: perplexity, time, sizes, speedup, failures.
+
+    Parquet holds rows, points or readings; it goes to --output, or into a file or a pipe.
+    """
     from lmgrid import table
 
     store = existing_store(results)
@@ -40,10 +45,26 @@ def tables(results: Path, form: str, sheet: str | None, output: Path | None, as_
         found = table.frame(store)
     if as_json:
         show_json(table.plain_rows(found))
+    elif form == "parquet":
+        _export(found, sheet or "rows", output)
     elif sheet:
         click.echo(found.drop(columns=table.NESTED, errors="ignore").to_csv(index=False), nl=False)
     else:
         _show(found, form, output)
+
+
+def _export(found: pd.DataFrame, name: str, output: Path | None) -> None:
+    from lmgrid.export import to_parquet
+
+    if output is None:
+        if sys.stdout.isatty():
+            raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
+        click.get_binary_stream("stdout").write(to_parquet(found))
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / f"{name}.parquet"
+    path.write_bytes(to_parquet(found))
+    say(f"wrote {len(found)} rows to {path}")
 
 
 def _show(found: pd.DataFrame, form: str, output: Path | None) -> None:

@@ -1,0 +1,49 @@
+"""Laws of the export: a Parquet file holds every row and column, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lmgrid.cli import main
+from lmgrid.execute import run_here
+from lmgrid.export import to_parquet
+from lmgrid.grid import Grid
+from lmgrid.registry import Registry
+from lmgrid.store import Store
+from lmgrid.table import COLUMNS, frame
+
+pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra lmgrid[parquet]")
+GRID = '[[models]]\nname = "counts"\nfault = ["raise", ""]\nprior = [0.0, 1.0]\n[[kernels]]\nname = "sum"'
+
+
+@pytest.fixture
+def store(make_grid: Callable[..., Grid], registry: Registry, tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    assert len(list(run_here(make_grid(GRID), store, registry))) == 5
+    return store
+
+
+def test_every_value_survives(store: Store) -> None:
+    """Models, kernels and failures in one table; infinity stays, what is missing is null."""
+    rows = frame(store)
+    read = pq.read_table(io.BytesIO(to_parquet(rows)))
+    assert tuple(read.column_names) == COLUMNS
+    for column in ("address", "status", "model", "test_perplexity", "speedup"):
+        for value, expected in zip(read[column].to_pylist(), rows[column], strict=True):
+            missing = isinstance(expected, float) and math.isnan(expected)
+            assert value == (None if missing or expected is None else expected)
+
+
+def test_the_command_writes_it(store: Store, tmp_path: Path) -> None:
+    """Into a folder, or to a pipe."""
+    arguments = ["tables", str(store.root), "--format", "parquet"]
+    written = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "out")])
+    assert "wrote 5 rows" in written.stdout
+    piped = CliRunner().invoke(main, arguments)
+    assert piped.stdout_bytes == (tmp_path / "out" / "rows.parquet").read_bytes()
