@@ -14,8 +14,8 @@ where the link itself occurs, with each of its C[i, w] tokens having its share:
 
     M- (C[i, *] - C[i, w]) / C[i, w]
 
-This is the gradient of the paper's section on leave-one-out training; no step is longer than the
-links of its own tokens.
+So a step touches the links of its own tokens alone, and steps over all tokens add up to the exact
+gradient (Shazeer, Pelemans and Chelba 2015, arXiv 1412.1454, the Poisson loss with leave-one-out).
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ class Adjustment:
         total = np.full(len(places[0]), self.start)
         for place in places:
             total += self.weights[place]
-        return np.exp(total, out=total)
+        adjusted: Floats = np.exp(total, out=total)
+        return adjusted
 
     def _spread(self, parts: list[tuple[list[Integers], Floats]]) -> Floats:
         """Return the gradient by the table, from the metafeatures and gradients of links."""
