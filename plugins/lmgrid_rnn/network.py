@@ -24,9 +24,7 @@ class RecurrentNetwork(Network):
     def __init__(self, options: Rnn, output: Output) -> None:
         super().__init__(1, output)
         self.batch, self.steps = options.batch, options.steps
-        self.embedding = nn.Parameter(torch.empty(output.vocabulary, options.embedding))
-        if options.tied:
-            output.tie(self.embedding)
+        self.give_vectors(options.embedding, tied=options.tied)
         inputs = [options.embedding] + [options.hidden] * (options.layers - 1)
         layers = [Layer(options, size) for size in inputs]
         self.layers = cast("Sequence[Layer]", nn.ModuleList(layers))
@@ -50,7 +48,7 @@ class RecurrentNetwork(Network):
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Return the last layer's states (T, B, H), and each layer's after the last word."""
-        x = self.input(F.embedding(inputs, self.table(self.embedding)))  # (T, B, E)
+        x = self.input(F.embedding(inputs, self.table(self.word_vectors())))  # (T, B, E)
         after = []
         for i, layer in enumerate(self.layers):
             x, last = layer(self.between(x) if i else x, state[i] if state else None)

@@ -59,6 +59,9 @@ class Adaptive(Output):
         """The first id of each cluster, and the one past its last."""
         return list(zip(self.bounds, self.bounds[1:], strict=False))
 
+    def word_weights(self) -> tuple[Tensor, ...]:
+        return self.head.weight[: self.short], *(tail.weight for tail in self.tails)
+
     def start_from(self, log_unigram: Tensor) -> None:
         """A cluster weighs what its words weigh; within it, they keep their shares."""
         short, *tails = log_unigram.tensor_split(self.bounds[:-1])

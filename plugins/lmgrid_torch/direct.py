@@ -40,9 +40,8 @@ class Direct(Output):
         self.inside, self.order, self.exact = inside, order, inside.exact
         self.weights = nn.Parameter(torch.empty(size))
 
-    def tie(self, table: nn.Parameter) -> None:
-        self.inside.tie(table)
-        self.tied = True
+    def word_weights(self) -> tuple[Tensor, ...]:
+        return self.inside.word_weights()
 
     def start_from(self, log_unigram: Tensor) -> None:
         self.inside.start_from(log_unigram)

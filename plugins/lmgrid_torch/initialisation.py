@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lmgrid_torch.network import Network
     from lmgrid_torch.parts import NeuralPart
 
-EMBEDDING = "embedding"  # the attribute that is a network's table of word vectors, (V, m)
 UNSEEN = 0.5  # the count that a word without any gets, so that its logarithm is finite
 
 
@@ -55,14 +54,19 @@ def limit(network: Network, weight: Tensor) -> float:
     """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010).
 
     Of the V inputs of a table of word vectors one is 1 and the others 0 at any time, so it counts
-    as having one input; V would make the vectors of a large vocabulary vanish. A table (V, m)
-    that is the output layer's weight too has r = 1 / √m, between what either alone would have.
+    as having one input; V would make the vectors of a large vocabulary vanish. Where the weights
+    of the output layer are the word vectors too, r = 1 / √m, between what either alone would have.
     Dimensions before the last two count several matrices.
     """
-    if weight is getattr(network, EMBEDDING, None):
-        size = weight.shape[1]
-        return 1 / math.sqrt(size) if network.output.tied else math.sqrt(6 / (1 + size))
+    if weight is network.embedding:
+        return math.sqrt(6 / (1 + weight.shape[1]))
+    if network.tied and any(_same(weight, w) for w in network.output.word_weights()):
+        return 1 / math.sqrt(weight.shape[1])
     return math.sqrt(6 / sum(weight.shape[-2:]))
+
+
+def _same(weight: Tensor, part: Tensor) -> bool:
+    return weight.data_ptr() == part.data_ptr()
 
 
 def log_unigram(context: Context) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, State, Tokens
@@ -70,13 +70,14 @@ class NeuralModel:
 
     def save(self, folder: Path) -> None:
         """Write the weights into an existing folder."""
-        save_model(self.network, str(folder / WEIGHTS))
+        weights = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(weights, folder / WEIGHTS)
 
     def load(self, folder: Path) -> None:
         """Take on the weights that were saved there; ValueError if they are another model's."""
         path = folder / WEIGHTS
         try:
-            load_model(self.network, path)
+            self.network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
             message = f"{path} does not hold the weights of this model; train it again: {error}"
             raise ValueError(message) from error

@@ -34,6 +34,21 @@ class Network(nn.Module, ABC):
         super().__init__()
         self.context = context
         self.output = output
+        self.embedding: nn.Parameter | None = None
+        self.tied = False
+
+    def give_vectors(self, size: int, *, tied: bool) -> None:
+        """Make room for word vectors, (V, m); if ``tied``, the output layer's weights are they."""
+        self.tied = tied
+        if not tied:
+            self.embedding = nn.Parameter(torch.empty(self.output.vocabulary, size))
+
+    def word_vectors(self) -> Tensor:
+        """Return the table of word vectors, (V, m)."""
+        if self.embedding is not None:
+            return self.embedding
+        first, *others = self.output.word_weights()
+        return torch.cat((first, *others)) if others else first
 
     @property
     def device(self) -> torch.device:

@@ -27,11 +27,10 @@ class Output(nn.Module, ABC):
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()
         self.features, self.vocabulary = features, vocabulary
-        self.tied = False
 
-    def tie(self, table: nn.Parameter) -> None:
-        """Use a table of word vectors (V, F) as the weights of the words."""
-        raise ValueError(f"{type(self).__name__} has no weights that word vectors could stand for")
+    @abstractmethod
+    def word_weights(self) -> tuple[Tensor, ...]:
+        """Return the weights of the words in the order of their ids, (V, F) when joined."""
 
     @abstractmethod
     def start_from(self, log_unigram: Tensor) -> None:
@@ -68,8 +67,8 @@ class Softmax(Output):
         self.entries = vocabulary
         self.margins = Site("margins")
 
-    def tie(self, table: nn.Parameter) -> None:
-        self.weight, self.tied = table, True
+    def word_weights(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
 
     def start_from(self, log_unigram: Tensor) -> None:
         self.bias.copy_(log_unigram)

@@ -24,9 +24,7 @@ class TransformerNetwork(Network):
     def __init__(self, options: Transformer, output: Output) -> None:
         super().__init__(1, output)
         self.window, self.batch, width = options.context, options.batch, options.width
-        self.embedding = nn.Parameter(torch.empty(output.vocabulary, width))
-        if options.tied:
-            output.tie(self.embedding)
+        self.give_vectors(width, tied=options.tied)
         self.scale = 1.0
         if options.positions == "learned":
             self.positions = nn.Parameter(torch.empty(self.window, width))
@@ -51,7 +49,7 @@ class TransformerNetwork(Network):
 
     def read(self, words: Tensor) -> Tensor:
         """Return what the layers make of words that stand side by side, (T, B) -> (T, B, W)."""
-        e = F.embedding(words, self.table(self.embedding))
+        e = F.embedding(words, self.table(self.word_vectors()))
         x = e * self.scale + self.positions[: len(words), None]
         h: Tensor = self.norm(self.layers(self.input(x)))
         return h

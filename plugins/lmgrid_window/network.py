@@ -21,13 +21,13 @@ class WindowNetwork(Network):
         words = options.context * options.embedding  # numbers in x
         super().__init__(options.context, output)
         self.direct, self.batch = options.direct, options.batch
-        self.embedding = nn.Parameter(torch.empty(output.vocabulary, options.embedding))
+        self.give_vectors(options.embedding, tied=False)
         self.weight = nn.Parameter(torch.empty(options.hidden, words))
         self.bias = nn.Parameter(torch.empty(options.hidden))
         self.input, self.hidden = Site("input"), Site("hidden")
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        x = self.input(F.embedding(inputs, self.embedding).flatten(1))  # (N, k) -> (N, k m)
+        x = self.input(F.embedding(inputs, self.word_vectors()).flatten(1))  # (N, k) -> (N, k m)
         h = self.hidden(torch.tanh(F.linear(x, self.weight, self.bias)))  # (N, H)
         return (torch.cat((h, x), 1) if self.direct else h), None
 
