@@ -42,7 +42,7 @@ class SumOfSlices(torch.autograd.Function):
     def forward(ctx: Any, weights: Tensor, starts: Tensor, width: int) -> Tensor:
         """Return (N, width) from weights (S,) and starts (N, L)."""
         ctx.save_for_backward(starts)
-        ctx.size = len(weights)
+        ctx.size, ctx.dtype = len(weights), weights.dtype
         windows = weights.unfold(0, width, 1)
         first, *others = starts.unbind(1)
         total = windows.index_select(0, first)
@@ -53,7 +53,7 @@ class SumOfSlices(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient of the weights; those that no row read have 0."""
-        (starts,), rows = ctx.saved_tensors, gradients[0]
+        (starts,), rows = ctx.saved_tensors, gradients[0].to(ctx.dtype)
         slopes = rows.new_zeros(ctx.size)
         if rows.device.type == "cpu":  # additions row by row take a third of the time of indices
             array, width = slopes.numpy(), rows.shape[1]
