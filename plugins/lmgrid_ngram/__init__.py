@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import KernelPart, ModelPart, hookimpl
-from lmgrid_ngram.parts import NGram, NGramCount, NGramEstimate, NGramScore
+from lmgrid_ngram.parts import Arpa, NGram, NGramCount, NGramEstimate, NGramScore
 
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"ngram": NGram}
+    return {"ngram": NGram, "arpa": Arpa}
 
 
 @hookimpl

@@ -7,8 +7,8 @@ backoff weight may be missing, which is 1; -99 and below is a probability or wei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,7 +17,7 @@ import numpy as np
 
 from lmgrid_ngram import encoder
 from lmgrid_ngram.arpa_lines import Lines
-from lmgrid_ngram.arpa_writer import NEVER
+from lmgrid_ngram.arpa_writer import NEVER, ArpaError
 from lmgrid_ngram.backoff import BackoffModel, Layer
 from lmgrid_ngram.encoder import Encoder, Words
 from lmgrid_ngram.trie import EOS, Nodes
@@ -42,15 +42,18 @@ class Arpa:
     words: tuple[str, ...]
 
 
-def read_arpa(path: Path) -> Arpa:
+def read_arpa(path: Path, words: Sequence[str] | None = None) -> Arpa:
     """Return the model in a file. A word without a probability (``<unk>``, often) has zero.
 
-    n-grams with ``<s>`` behind their first word or ``</s>`` before their last are left out: no
-    sentence has them.
+    ``words`` gives each word its id, and must be those of the file; by default they are numbered as
+    they appear. n-grams with ``<s>`` behind their first word or ``</s>`` before their last are left
+    out: no sentence has them.
     """
     lines = Lines(path)
     sizes = _header(lines)
     unigrams = _unigrams(lines, sizes)
+    if words is not None:
+        unigrams = unigrams.renumbered(path, tuple(word.encode() for word in words))
     layers = [unigrams.layer()]
     for k in range(2, len(sizes) + 1):
         if (title := lines.next()) != f"\\{k}-grams:":
@@ -58,8 +61,7 @@ def read_arpa(path: Path) -> Arpa:
         layers.append(_layer(lines, _section(lines, sizes, (k, unigrams)), layers))
     if lines.next() != "\\end\\":
         lines.fail("\\end\\ should stand here")
-    words = tuple(word.decode() for word in unigrams.vocabulary)
-    return Arpa(BackoffModel(tuple(layers)), words)
+    return Arpa(BackoffModel(tuple(layers)), tuple(word.decode() for word in unigrams.vocabulary))
 
 
 def _header(lines: Lines) -> list[int]:
@@ -175,13 +177,27 @@ def _power(logs: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Unigrams:
-    words: list[bytes]
+    words: list[bytes]  # as they stand in the file
     logs: Floats  # (n, 2)
+    vocabulary: tuple[bytes, ...]  # by id
 
-    @cached_property
-    def vocabulary(self) -> tuple[bytes, ...]:
+    @classmethod
+    def of(cls, words: list[bytes], logs: Floats) -> _Unigrams:
         special = (*encoder.SPECIAL, BEGIN, END)
-        return (*encoder.SPECIAL, *(word for word in self.words if word not in special))
+        rest = (word for word in words if word not in special)
+        return cls(words, logs, (*encoder.SPECIAL, *rest))
+
+    def renumbered(self, path: Path, vocabulary: tuple[bytes, ...]) -> _Unigrams:
+        """Return the same under other ids; an error unless the words are the same."""
+        theirs, ours = set(self.vocabulary), set(vocabulary)
+        if theirs != ours:
+            odd = min(theirs ^ ours).decode()
+            raise ArpaError(
+                f"{path} lacks {len(ours - theirs)} words of the corpus, and the corpus "
+                f"{len(theirs - ours)} of its, such as {odd!r}; let both come from one training "
+                "text, for without the same words the probabilities do not sum to 1"
+            )
+        return replace(self, vocabulary=vocabulary)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -212,7 +228,7 @@ def _unigrams(lines: Lines, sizes: list[int]) -> _Unigrams:
             if word in words:
                 lines.fail(f"{word.decode()!r} stands twice", number)
             words[word] = None
-    return _Unigrams(list(words), np.concatenate(logs))
+    return _Unigrams.of(list(words), np.concatenate(logs))
 
 
 # ---------------------------------------------------------------- longer n-grams

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,15 +30,16 @@ class NGramError(ValueError):
     """An n-gram model cannot be made as asked; the message says why and what to do."""
 
 
-class NGramModel:
-    """An n-gram language model over ids 0 to ``vocabulary - 1``."""
+class Estimated(ABC):
+    """A language model over ids 0 to ``vocabulary - 1`` that is a backoff model once it learned."""
 
-    def __init__(self, options: NGram, vocabulary: int, folder: Path | None = None) -> None:
-        self.options = options
+    def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
-        self.folder = folder or Path(tempfile.gettempdir())  # for counts that memory cannot hold
-        self._room: Disk | None = None  # its files hold the arrays of a model made on disk
         self._fitted: BackoffModel | None = None
+
+    @abstractmethod
+    def learn(self, train: Tokens) -> None:
+        """Become able to score."""
 
     @property
     def fitted(self) -> BackoffModel:
@@ -47,9 +49,41 @@ class NGramModel:
         return self._fitted
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Count and estimate, then yield once. The loss on train is no by-product of counting."""
+        """Learn, then yield once. The loss on train is no by-product of that."""
         self.learn(train)
         yield Progress(tokens=len(train), train_nats=None)
+
+    def score(self, tokens: Tokens) -> LogProbs:
+        """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
+        return self.fitted.score(check_tokens(tokens, self.vocabulary))
+
+    def next_log_probs(self, context: Tokens) -> LogProbs:
+        """Return ln p(v | context) for each id v, shape (V,); all -inf if ``mle`` has none."""
+        tokens = check_tokens(context, self.vocabulary)
+        with np.errstate(divide="ignore"):
+            logs: LogProbs = np.log(self.fitted.next_probabilities([tokens])[0])
+        return logs
+
+    def sizes(self) -> Sizes:
+        """Return how many n-grams, with what they weigh on disk and in memory."""
+        arrays = storage.arrays(self.fitted).values()
+        return Sizes(sum(map(len, arrays)), sum(array.nbytes for array in arrays))
+
+    def save(self, folder: Path) -> None:
+        storage.save(self.fitted, folder)
+
+    def load(self, folder: Path) -> None:
+        self._fitted = storage.load(folder)
+
+
+class NGramModel(Estimated):
+    """Counts n-grams and smooths them."""
+
+    def __init__(self, options: NGram, vocabulary: int, folder: Path | None = None) -> None:
+        super().__init__(vocabulary)
+        self.options = options
+        self.folder = folder or Path(tempfile.gettempdir())  # for counts that memory cannot hold
+        self._room: Disk | None = None  # its files hold the arrays of a model made on disk
 
     def learn(self, train: Tokens) -> None:
         """Count and estimate; on disk, where memory would not do."""
@@ -82,33 +116,11 @@ class NGramModel:
                 "memory set higher"
             ) from error
 
-    def score(self, tokens: Tokens) -> LogProbs:
-        """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
-        return self.fitted.score(check_tokens(tokens, self.vocabulary))
-
-    def next_log_probs(self, context: Tokens) -> LogProbs:
-        """Return ln p(v | context) for each id v, shape (V,); all -inf if ``mle`` has none."""
-        tokens = check_tokens(context, self.vocabulary)
-        with np.errstate(divide="ignore"):
-            logs: LogProbs = np.log(self.fitted.next_probabilities([tokens])[0])
-        return logs
-
-    def sizes(self) -> Sizes:
-        """Return how many n-grams, with what they weigh on disk and in memory."""
-        arrays = storage.arrays(self.fitted).values()
-        return Sizes(sum(map(len, arrays)), sum(array.nbytes for array in arrays))
-
     def close(self) -> None:
         """Forget the model, and remove the files of one made on disk."""
         self._fitted = None
         if self._room:
             self._room.close()
-
-    def save(self, folder: Path) -> None:
-        storage.save(self.fitted, folder)
-
-    def load(self, folder: Path) -> None:
-        self._fitted = storage.load(folder)
 
 
 def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:

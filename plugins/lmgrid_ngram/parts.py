@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from lmgrid.spec import Context, Kernel, KernelPart, ModelPart
 
 if TYPE_CHECKING:
+    from lmgrid_ngram.arpa_model import ArpaModel
     from lmgrid_ngram.model import NGramModel
 
 Smoothing = Literal[
@@ -98,6 +100,27 @@ class NGram(ModelPart):
         from lmgrid_ngram.model import NGramModel
 
         return NGramModel(self, len(context.vocabulary), context.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arpa(ModelPart):
+    """An n-gram model that another toolkit estimated, from an ARPA file; nothing is trained.
+
+    ``path`` names the file, plain or gzip; a relative path counts from the working directory.
+    ``sha256`` (as ``sha256sum`` prints it) says which file is meant: it decides the identity of the
+    cell, and a file that has another is refused. The words of the file and of the corpus must be
+    the same, so let both come from one training text.
+    """
+
+    deterministic: ClassVar[bool] = True
+
+    path: Path
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+    def make(self, context: Context) -> ArpaModel:
+        from lmgrid_ngram.arpa_model import ArpaModel
+
+        return ArpaModel(self, context.vocabulary)
 
 
 @dataclass(frozen=True, kw_only=True)
