@@ -200,12 +200,19 @@ def work(job: Job, connection: Connection) -> None:
     """Be a worker: attempt the cell, and tell the parent how it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
-    ears = Ears(connection.send, connection.send, lambda: connection.send(Begun()))
+
+    def tell(message: Message) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # nobody listens any more; that is no fault of the cell
+            os._exit(1)
+
+    ears = Ears(tell, tell, lambda: tell(Begun()))
     try:
         attempt(job, installed(search_path()), ears)
-        connection.send(None)
+        tell(None)
     except StoreError as error:
-        connection.send(error)
+        tell(error)
 
 
 def _die_with_parent(connection: Connection) -> None:

@@ -59,7 +59,7 @@ def _export(found: pd.DataFrame, name: str, output: Path | None) -> None:
     if output is None:
         if sys.stdout.isatty():
             raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
-        click.get_binary_stream("stdout").write(to_parquet(found))
+        click.echo(to_parquet(found), nl=False)
         return
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.parquet"
