@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lmgrid.kernel import difference
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import RecurrentStep, Rnn
+from lmgrid_rnn.parts import Cell, RecurrentStep, Rnn
 from lmgrid_torch.optimizer_parts import Adam
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
@@ -20,10 +23,13 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 
 from lmgrid_rnn.elman import Elman
+from lmgrid_rnn.gru import Gru
 from lmgrid_rnn.network import RecurrentNetwork
 from lmgrid_torch.model import NeuralModel
 
+Vector = NDArray[np.float64]
 V = 11
+EACH_CELL = pytest.mark.parametrize("cell", ["elman", "relu", "lstm", "gru"])
 SMALL = Rnn(embedding=3, hidden=4, initialisation="uniform", uniform_range=0.8)
 
 
@@ -39,13 +45,15 @@ def model(part: Rnn = SMALL, counts: np.ndarray | None = None) -> NeuralModel:
     return made
 
 
-def network() -> RecurrentNetwork:
+def network(part: Rnn = SMALL) -> RecurrentNetwork:
     """Return a small network in double precision, its vectors drawn too."""
-    made = model().network.double()
+    made = model(part).network.double()
     assert isinstance(made, RecurrentNetwork)
     draw = torch.Generator().manual_seed(1)
-    for vector in (made.bias, made.get_parameter("output.bias"), made.start):
-        torch.nn.init.normal_(vector, generator=draw)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if weight.dim() == 1 or name.endswith("start"):
+                weight.normal_(generator=draw)
     return made
 
 
@@ -81,31 +89,60 @@ def test_the_loss_is_the_unigram_s_with_the_bias_a_model_starts_with() -> None:
 # ---------------------------------------------------------------- the recurrence
 
 
-def loss_by_hand(made: RecurrentNetwork, tokens: list[int]) -> float:
-    """Return the mean of -ln softmax(U h + b2), h = tanh(W_h h + W_e e + b1), in NumPy."""
+def sigmoid(x: Vector) -> Vector:
+    return 1 / (1 + np.exp(-x))
+
+
+def step_by_hand(cell: Cell, a: Vector, r: Vector, state: list[Vector]) -> list[Vector]:
+    """Return h, and c of an LSTM, from the products with the input (and bias) and with h."""
+    if cell == "lstm":
+        i, f, g, o = np.split(a + r, 4)
+        c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(g)
+        return [sigmoid(o) * np.tanh(c), c]
+    if cell == "gru":
+        (a1, a2, a3), (r1, r2, r3) = np.split(a, 3), np.split(r, 3)
+        z, n = sigmoid(a2 + r2), np.tanh(a3 + sigmoid(a1 + r1) * r3)
+        return [(1 - z) * n + z * state[0]]
+    return [np.maximum(a + r, 0) if cell == "relu" else np.tanh(a + r)]
+
+
+def loss_by_hand(made: RecurrentNetwork, cell: Cell, tokens: list[int]) -> float:
+    """Return the mean of -ln softmax(U h + b2) of one layer of a cell, word by word, in NumPy."""
     named = {name: p.detach().numpy() for name, p in made.named_parameters()}
-    h, previous, nats = named["start"], 1, []
+    inputs, recurrent = (
+        named[f"layers.0.{name}_weight"].reshape(len(named["layers.0.bias"]), -1)
+        for name in ("input", "recurrent")
+    )
+    state, previous, nats = list(named["layers.0.start"]), 1, []
     for word in tokens:
-        e = named["embedding"][previous]
-        h = np.tanh(named["recurrent_weight"] @ h + named["input_weight"] @ e + named["bias"])
-        y = named["output.weight"] @ h + named["output.bias"]
+        a = inputs @ named["embedding"][previous] + named["layers.0.bias"]
+        state = step_by_hand(cell, a, recurrent @ state[0], state)
+        y = named["output.weight"] @ state[0] + named["output.bias"]
         nats.append(np.log(np.exp(y).sum()) - y[word])
         previous = word
     return float(np.mean(nats))
 
 
-def test_the_loss_is_the_lecture_s_equations() -> None:
+@EACH_CELL
+def test_the_loss_is_the_cell_s_equations(cell: Cell) -> None:
     """The mean of -ln p over a text equals a forward pass written by hand."""
-    made, tokens = network(), words(3, 30)
+    made, tokens = network(replace(SMALL, cell=cell)), words(3, 30)
     inputs = torch.cat((torch.tensor([1]), tokens[:-1]))[:, None]
     features, _ = made(inputs, None)
     found = made.output.loss(features, tokens).item()
-    assert found == pytest.approx(loss_by_hand(made, tokens.tolist()), rel=1e-12)
+    assert found == pytest.approx(loss_by_hand(made, cell, tokens.tolist()), rel=1e-12)
 
 
-def test_gradients_are_finite_differences() -> None:
+DEEP = replace(
+    SMALL, embedding=4, layers=2, residual=True, layer_norm=True, projection=4, tied=True
+)
+
+
+@pytest.mark.parametrize("part", [SMALL, DEEP], ids=["plain", "deep"])
+@EACH_CELL
+def test_gradients_are_finite_differences(part: Rnn, cell: Cell) -> None:
     """Every partial derivative through time, for every parameter, in double precision."""
-    made, inputs, targets = network(), words(4, 6, 3), words(5, 18)
+    made, inputs, targets = network(replace(part, cell=cell)), words(4, 6, 3), words(5, 18)
 
     def loss() -> torch.Tensor:
         return made.output.loss(made(inputs, None)[0], targets)
@@ -126,36 +163,122 @@ def test_gradients_are_finite_differences() -> None:
             )
 
 
-def test_the_recurrence_is_torch_s() -> None:
-    """States and gradients equal those of torch.nn.RNN with the same weights."""
-    rnn = torch.nn.RNN(3, 4).double()
-    x, start = torch.randn(5, 2, 3).double(), torch.randn(2, 4).double().requires_grad_()
-    expected, _ = rnn(x, start[None])
-    input_weight, recurrent_weight, *biases = rnn.parameters()
-    drive = torch.nn.functional.linear(x, input_weight, sum(biases, torch.zeros(4)))
-    found: torch.Tensor = Elman.apply(drive, start, recurrent_weight)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(found, expected)
-    weights = [start, input_weight, recurrent_weight]
-    upstream = torch.randn(5, 2, 4).double()
-    one = torch.autograd.grad(expected, weights, upstream)
-    two = torch.autograd.grad(found, weights, upstream)
-    torch.testing.assert_close(one, two)
+@EACH_CELL
+def test_the_recurrence_is_torch_s(cell: Cell) -> None:
+    """States and gradients equal those of torch's own operation, which other devices use."""
+    layer = network(replace(SMALL, cell=cell)).layers[0]
+    x, upstream = torch.randn(5, 2, 3).double(), torch.randn(5, 2, 4).double()
+    state = tuple(torch.randn(2, 4).double() for _ in layer.start)
+    weight = layer.recurrent_weight.flatten(0, 1)
+    weights = [layer.input_weight, layer.recurrent_weight, layer.bias]
+    expected, last = layer.recur_by_torch(x, state, weight)
+    one = torch.autograd.grad(expected, weights, upstream, retain_graph=True)
+    found, after = layer(x, state)
+    torch.testing.assert_close((found, after), (expected, last))
+    torch.testing.assert_close(torch.autograd.grad(found, weights, upstream), one)
 
 
-def test_the_recurrence_passes_torch_s_own_check() -> None:
+@pytest.mark.parametrize(("operation", "gates"), [(Elman, 1), (Gru, 3)])
+def test_the_recurrence_passes_torch_s_own_check(
+    operation: type[torch.autograd.Function], gates: int
+) -> None:
     """Its hand-written backward is the derivative of its forward, in each argument."""
     draw = torch.Generator().manual_seed(2)
-    shapes = ((4, 2, 3), (2, 3), (3, 3))
+    shapes = ((4, 2, 3 * gates), (2, 3), (3 * gates, 3))
     arguments = [torch.randn(s, generator=draw).double().requires_grad_() for s in shapes]
-    assert torch.autograd.gradcheck(Elman.apply, arguments)
+    assert torch.autograd.gradcheck(operation.apply, arguments)
+
+
+# ---------------------------------------------------------------- around the recurrence
+
+
+def test_layers_stand_on_each_other() -> None:
+    """Normalised, with what came in beside it, and through a last linear layer."""
+    made = network(DEEP)
+    inputs = words(9, 7, 2)
+    table = made.get_parameter("embedding")
+    x = table[inputs]
+    for layer in made.layers:
+        h, _ = layer.recur_by_torch(x, (torch.zeros(2, 4).double(),), layer.recurrent_weight[0])
+        layer.start.data.zero_()
+        x = x + layer.norm(h)
+    features = made.projection(x).flatten(0, 1)
+    torch.testing.assert_close(made(inputs, None)[0], features)
+    logits = features @ table.t() + made.get_parameter("output.bias")
+    torch.testing.assert_close(made.output(features), logits.log_softmax(1))
+
+
+def test_tied_vectors_are_one_parameter() -> None:
+    """It is counted once, and trains from both of its ends."""
+    tied, apart = (model(replace(DEEP, tied=tied)) for tied in (True, False))
+    assert apart.sizes().parameters - tied.sizes().parameters == V * 4
+    assert tied.network.get_parameter("output.weight") is tied.network.get_parameter("embedding")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tied": True}, "set projection = 64"),
+        ({"tied": True, "projection": 64, "output": "adaptive"}, "set output = 'full'"),
+        ({"residual": True}, "set layers = 2, or embedding = 128"),
+    ],
+)
+def test_options_that_have_nothing_to_act_on_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    """The message says what to set."""
+    with pytest.raises(ValueError, match=message):
+        Rnn(**options)
+
+
+def test_orthogonal_recurrent_weights_keep_lengths() -> None:
+    """W_h of each gate times its transpose is the identity, and other weights are as ever."""
+    one, two = (
+        model(Rnn(cell="lstm", hidden=8, recurrent_initialisation=how)).network
+        for how in ("same", "orthogonal")
+    )
+    assert isinstance(two, RecurrentNetwork)
+    for weight in two.layers[0].recurrent_weight:
+        torch.testing.assert_close(weight @ weight.t(), torch.eye(8))
+    assert torch.equal(one.get_parameter("embedding"), two.get_parameter("embedding"))
+
+
+def test_hidden_biases_start_at_zero_but_for_the_forget_gate_s() -> None:
+    """forget_bias is where the forget gate's bias starts, 0 unless told."""
+    for forget in (0.0, 1.0):
+        made = model(Rnn(cell="lstm", hidden=2, forget_bias=forget)).network
+        assert made.get_parameter("layers.0.bias").tolist() == [0, 0, forget, forget, 0, 0, 0, 0]
+
+
+def test_zeros_is_where_nothing_but_the_bias_learns() -> None:
+    """All matrices start at 0: no gradient but the output bias's, so hidden units stay alike."""
+    made = model(replace(SMALL, initialisation="zeros")).network
+    loss = made.output.loss(made(words(4, 6, 3), None)[0], words(5, 18))
+    loss.backward()  # type: ignore[no-untyped-call]
+    moved = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved == {"output.bias"}
+
+
+@EACH_CELL
+def test_what_a_site_makes_of_the_recurrent_weight_is_used(cell: Cell) -> None:
+    """A Site that zeroes W_h leaves a network that forgets all but h(0), or its c."""
+    made = network(replace(SMALL, cell=cell)).train()
+    site = made.layers[0].recurrent
+    site.actions.append(torch.zeros_like)
+    dropped = made(words(6, 5, 2), None)[0]
+    site.actions.clear()
+    with torch.no_grad():
+        made.layers[0].recurrent_weight.zero_()
+    torch.testing.assert_close(dropped, made(words(6, 5, 2), None)[0])
 
 
 # ---------------------------------------------------------------- the state across chunks
 
 
-def test_a_state_carried_across_chunks_equals_one_long_run() -> None:
-    """Chunks of any length give the features of the whole, to the last bit of single precision."""
-    made = model().network
+@EACH_CELL
+def test_a_state_carried_across_chunks_equals_one_long_run(cell: Cell) -> None:
+    """Chunks of any length give the features of the whole, up to rounding, in every layer."""
+    made = model(replace(SMALL, cell=cell, layers=2)).network
     inputs = words(6, 23, 2)
     whole, last = made(inputs, None)
     state, parts = None, []
@@ -166,15 +289,15 @@ def test_a_state_carried_across_chunks_equals_one_long_run() -> None:
     torch.testing.assert_close(state, last)
 
 
-def test_the_state_forgets_where_it_came_from() -> None:
+@EACH_CELL
+def test_the_state_forgets_where_it_came_from(cell: Cell) -> None:
     """Truncated back-propagation: no gradient flows into the chunk before."""
-    made = network()
+    made = network(replace(SMALL, cell=cell))
     _, state = made(words(7, 5, 2), None)
-    assert state is not None
-    assert not state.requires_grad
+    assert not any(part.requires_grad for layer in state for part in layer)
     features, _ = made(words(8, 5, 2), state)
     features.sum().backward()
-    assert made.start.grad is None
+    assert made.get_parameter("layers.0.start").grad is None
 
 
 def test_the_start_is_learned_or_zero() -> None:
@@ -182,10 +305,10 @@ def test_the_start_is_learned_or_zero() -> None:
     how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
     for learned in (True, False):
         made = model(Rnn(embedding=3, hidden=4, learned_start=learned))
-        start = made.network.get_parameter("start")
-        assert start.tolist() == [0] * 4
+        start = made.network.get_parameter("layers.0.start")
+        assert not start.any()
         list(islice(made.fit(sample_tokens(V, seed=1, count=200), how), 2))
-        assert any(start.tolist()) == learned
+        assert bool(start.any()) == learned
 
 
 def test_a_text_shorter_than_the_streams_trains() -> None:
@@ -200,9 +323,15 @@ def test_a_text_shorter_than_the_streams_trains() -> None:
 # ---------------------------------------------------------------- the kernel
 
 
-def test_step_by_step_and_one_operation_agree() -> None:
+@EACH_CELL
+def test_step_by_step_and_one_operation_agree(cell: Cell) -> None:
     """The kernel's two forms give the same states and gradients."""
-    kernel = RecurrentStep(steps=9, batch=3, hidden=8).make("cpu")
-    states, inputs, recurrent = kernel.vector(*kernel.sample(0))
-    assert (states.shape, inputs.shape, recurrent.shape) == ((9, 3, 8), (8, 64), (8, 8))
+    kernel = RecurrentStep(cell=cell, steps=9, batch=3, hidden=8).make("cpu")
+    states, inputs, recurrent, *_ = kernel.vector(*kernel.sample(0))
+    gates = {"lstm": 4, "gru": 3}.get(cell, 1)
+    assert (states.shape, inputs.shape, recurrent.shape) == (
+        (9, 3, 8),
+        (gates, 8, 64),
+        (gates, 8, 8),
+    )
     assert difference(kernel, seed=3) <= kernel.tolerance <= 1e-4

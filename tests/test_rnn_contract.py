@@ -17,6 +17,40 @@ class TestElman(LanguageModelContract):
     optimizer = Adam(lr=0.01)
 
 
+class TestRelu(LanguageModelContract):
+    part = Rnn(cell="relu", embedding=8, hidden=16, batch=7, steps=10)
+    optimizer = Adam(lr=0.01)
+
+
+class TestLstm(LanguageModelContract):
+    part = Rnn(cell="lstm", embedding=8, hidden=16, batch=7, steps=10, forget_bias=1.0)
+    optimizer = Adam(lr=0.01)
+
+
+class TestGru(LanguageModelContract):
+    part = Rnn(cell="gru", embedding=8, hidden=16, batch=7, steps=10)
+    optimizer = Adam(lr=0.01)
+
+
+class TestDeep(LanguageModelContract):
+    """Everything that stands around the recurrence, at once."""
+
+    part = Rnn(
+        cell="lstm",
+        embedding=8,
+        hidden=16,
+        layers=2,
+        residual=True,
+        layer_norm=True,
+        projection=8,
+        tied=True,
+        recurrent_initialisation="orthogonal",
+        batch=7,
+        steps=10,
+    )
+    optimizer = Adam(lr=0.01)
+
+
 class TestRegularized(LanguageModelContract):
     part = Rnn(embedding=8, hidden=16, batch=7, steps=10, learned_start=False)
     optimizer = Adam(lr=0.01)

@@ -79,13 +79,8 @@ class Rnn(NeuralPart):
                 "residual needs a layer whose input is as long as its output; "
                 f"set layers = 2, or embedding = {self.hidden}"
             )
-        if self.tied and self.features != self.embedding:
-            raise ValueError(
-                f"tied needs features as long as a word vector, but they are {self.features} and "
-                f"{self.embedding}; set projection = {self.embedding}"
-            )
-        if self.tied and self.output == "adaptive" and self.div_value != 1:
-            raise ValueError("tied clusters read all features; set div_value = 1")
+        if self.tied:
+            self.check_tied(self.embedding)
 
     @property
     def features(self) -> int:

@@ -65,6 +65,19 @@ class NeuralPart(ModelPart):
         if any(a >= b for a, b in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must rise, not {self.cutoffs}; write [[1000, 4000]]")
 
+    def check_tied(self, vector: int) -> None:
+        """ValueError where word vectors of this length cannot be the output layer's weights."""
+        if self.features != vector:
+            raise ValueError(
+                f"tied needs features as long as a word vector, but they are {self.features} and "
+                f"{vector}; set projection = {vector}"
+            )
+        if self.output == "adaptive":
+            raise ValueError(
+                "tied needs an output layer with one row of weights for each word; "
+                "set output = 'full'"
+            )
+
     @property
     @abstractmethod
     def features(self) -> int:

@@ -49,6 +49,8 @@ class Transformer(NeuralPart):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.tied:
+            self.check_tied(self.width)
         if self.width % self.heads:
             raise ValueError(
                 f"{self.heads} heads do not divide a width of {self.width}; "
