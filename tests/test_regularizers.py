@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, Progress, Recipe, Regularizer, RegularizerPart
 from lmgrid.testing import sample_tokens, sample_vocabulary
+from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.optimizer_parts import Adam, AdamW, Sgd
+from lmgrid_torch.parts import NeuralPart
 from lmgrid_torch.regularizer_parts import (
     L1,
     L2,
@@ -289,7 +293,7 @@ def recipe(*parts: RegularizerPart, optimizer: Adam | Sgd) -> Recipe:
 
 
 def trained(
-    model: Window, *parts: RegularizerPart, optimizer: Adam | Sgd | None = None
+    model: NeuralPart, *parts: RegularizerPart, optimizer: Adam | Sgd | None = None
 ) -> tuple[Network, Progress]:
     """Return a network after two epochs, and what it said of the second."""
     train = sample_tokens(V, seed=1, count=320)
@@ -301,16 +305,49 @@ def trained(
     return made.network, progress
 
 
-EVERYTHING = (LabelSmoothing(), L1(), Activation(), Dropout(), EmbeddingDropout(), WeightDecay())
+ANYWHERE = (LabelSmoothing(), L1(), L2(), Activation(), Dropout(), WeightDecay(), Clip())
+OVER_TIME = (TemporalActivation(), VariationalDropout(), EmbeddingDropout(), WeightDrop())
+RNN = Rnn(embedding=4, hidden=6, layers=2, batch=5, steps=7)
 
 
-def test_all_together_repeat_bitwise() -> None:
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [(WINDOW, ANYWHERE), (RNN, OVER_TIME + ANYWHERE), (replace(RNN, cell="lstm"), OVER_TIME)],
+    ids=["window", "rnn", "lstm"],
+)
+def test_all_together_repeat_bitwise(part: NeuralPart, parts: tuple[RegularizerPart, ...]) -> None:
     """Combined, they train, report a penalty, and give the same weights from the same seed."""
-    (one, said), (two, again) = (trained(WINDOW, *EVERYTHING, Clip()) for _ in range(2))
+    (one, said), (two, again) = (trained(part, *parts) for _ in range(2))
     assert said == again
     assert said.penalty != 0
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("part", OVER_TIME, ids=lambda part: type(part).__name__)
+def test_each_that_acts_over_time_changes_what_is_learned(part: RegularizerPart) -> None:
+    """The recurrent model has the site of each."""
+    (one, _), (two, _) = trained(RNN, part), trained(RNN)
+    name = "layers.0.recurrent_weight"
+    assert not torch.equal(one.get_parameter(name), two.get_parameter(name))
+
+
+@pytest.mark.parametrize("name", ["weight-drop", "variational-dropout", "temporal-activation"])
+def test_a_grid_is_refused_where_a_model_lacks_the_site(
+    name: str, make_grid: Callable[..., Grid]
+) -> None:
+    """A window has no recurrent weights and no steps of time."""
+    with pytest.raises(GridError, match=f"'{name}' acts at .*'window' has no such site"):
+        make_grid(GRID.format(name))
+
+
+GRID = """
+[[models]]
+name = "window"
+budget = {{ epochs = 1 }}
+optimizers = ["adam"]
+regularizers = [["{}"]]
+"""
 
 
 def test_the_data_loss_stays_apart_from_smoothing() -> None:
