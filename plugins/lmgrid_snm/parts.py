@@ -32,8 +32,8 @@ class SNM(ModelPart):
 
     order: n-grams have up to ``order - 1`` words of context.
     remote, skip, adjacent: skip-grams of 1 to ``remote`` words, 1 to ``skip`` words left out, and
-    0 to ``adjacent`` words next to the target, at most ``order - 1`` words in all; both 0, remote and skip,
-    leave n-grams alone.
+    0 to ``adjacent`` words next to the target, at most ``order - 1`` words in all;
+    ``remote`` and ``skip`` both 0 leave n-grams alone.
     adjustment: ``none`` is A = 0; ``counts`` has metafeatures of the feature's template (which
     n-gram or skip-gram), of its count and of the link's count, in buckets of half an octave, and
     their conjunctions; ``lexical`` adds the feature itself, and the target with the template.
