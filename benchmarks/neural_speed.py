@@ -6,7 +6,8 @@ The plain loop is that of PyTorch's word_language_model example: embedding, two 
 linear, log-softmax, NLL, clipping, and w ← w - lr · g weight by weight; beside it the same with
 torch.optim.Adam as it comes. lmgrid's rows train the ``rnn`` model by its own loop, clipping too.
 One thread; CPU seconds of this process; each row runs once in each of the interleaved rounds, and
-its figure is the median. The text is drawn from p(w) ∝ 1 / rank, like the words of a newspaper.
+its figures are medians over them, ratios taken within a round. The text is drawn from p(w) ∝ 1 /
+rank, much as the words of a newspaper are.
 
 The last line is what the loop itself costs (schedule, doors, points, the copy kept at each point):
 lmgrid's loop without a regularizer against its bare forward, backward and step.
@@ -18,7 +19,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from time import process_time
 from typing import Any
 
@@ -82,35 +82,34 @@ def measure(setup: Setup) -> pd.DataFrame:
             for name, part in (("SGD", Sgd(lr=0.1)), ("Adam", Adam(lr=0.001)))
         },
     }
-    seconds = medians(ways, setup.rounds)
-    rates = pd.Series({way: setup.tokens / spent for way, spent in seconds.items()})
-    return pd.DataFrame(
-        {
-            "training": rates.index,
-            "tokens/s": rates.round().astype(int).to_numpy(),
-            "x plain, SGD": (rates / rates["plain loop, SGD"]).to_numpy(),
-            "x plain, Adam": (rates / rates["plain loop, Adam"]).to_numpy(),
-        }
-    )
+    seconds = spent(ways, setup.rounds)
+    rates = setup.tokens / seconds.median()
+    ratios = {
+        f"x {name}": (1 / seconds).mul(seconds[way], axis=0).median().to_numpy()
+        for name, way in (("plain, SGD", "plain loop, SGD"), ("plain, Adam", "plain loop, Adam"))
+    }
+    rounded = rates.round().astype(int).to_numpy()
+    return pd.DataFrame({"training": seconds.columns, "tokens/s": rounded, **ratios})
 
 
 def loop_overhead(setup: Setup) -> float:
     """Return what lmgrid's loop adds to the bare steps, as a share of them."""
     train, adam = drawn(setup), Adam(lr=0.001)
     ways = {"loop": ours(setup, train, adam, clip=False), "bare": bare(setup, train, adam)}
-    seconds = medians(ways, 2 * setup.rounds)
-    return seconds["loop"] / seconds["bare"] - 1
+    seconds = spent(ways, 2 * setup.rounds)
+    return float((seconds["loop"] / seconds["bare"]).median()) - 1
 
 
-def medians(ways: dict[str, Iterator[None]], rounds: int) -> dict[str, float]:
-    """Return the median CPU seconds of a step of each iterator, after one that is not counted."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+def spent(ways: dict[str, Iterator[None]], rounds: int) -> pd.DataFrame:
+    """Return the CPU seconds of a step of each iterator: a row a round, the first left out."""
+    rows: list[dict[str, float]] = []
     for _ in range(rounds + 1):
+        rows.append({})
         for name, way in ways.items():
             start = process_time()
             next(way)
-            spent[name].append(process_time() - start)
-    return {name: median(seconds[1:]) for name, seconds in spent.items()}
+            rows[-1][name] = process_time() - start
+    return pd.DataFrame(rows[1:])
 
 
 def drawn(setup: Setup) -> Tokens:
