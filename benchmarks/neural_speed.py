@@ -74,7 +74,7 @@ def measure(setup: Setup) -> pd.DataFrame:
     """Return a row for each way to train: its tokens per CPU second, and ratios to plain loops."""
     train = drawn(setup)
     ways: dict[str, Iterator[None]] = {
-        "plain loop, SGD": plain(setup, train, descend_by_hand),
+        "plain loop, SGD": plain(setup, train, ByHand),
         "plain loop, Adam": plain(setup, train, torch.optim.Adam),
         **{
             f"lmgrid {output}, {name}": ours(setup, train, part, output)
@@ -151,9 +151,6 @@ class ByHand:
         for weight in self.weights:
             if weight.grad is not None:
                 weight.add_(weight.grad, alpha=-0.1)
-
-
-descend_by_hand = ByHand
 
 
 def plain(setup: Setup, train: Tokens, optimizer: Callable[..., Any]) -> Iterator[None]:

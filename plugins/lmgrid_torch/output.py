@@ -75,24 +75,21 @@ class Softmax(Output):
 
     def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
-        more = None if added is None else added.part(self.entries)
         if self.margins.awaited:
-            self.margins(self.margin(features, targets, more))
+            self.margins(self.margin(features, targets))
+        more = None if added is None else added.part(self.entries)
         arguments = features, self.weight, self.bias, targets, more
         loss: Tensor = SoftmaxLoss.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
 
-    def margin(self, features: Tensor, targets: Tensor, more: Tensor | None = None) -> Tensor:
+    def margin(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the mean of s_t - mean_v s_v over the targets that are not masked.
 
         s_t - mean_v s_v = (W_t - mean_v W_v) h + b_t - mean_v b_v needs no logits of all words.
-        ``more``: what is added to the logits, (N, V).
         """
         kept, places = targets != MASKED, targets.clamp(min=0)
         rows = self.weight.index_select(0, places) - self.weight.mean(0)  # (N, F)
         margins = (features * rows).sum(1) + self.bias[places] - self.bias.mean()  # (N,)
-        if more is not None:
-            margins = margins + more.gather(1, places[:, None])[:, 0] - more.mean(1)
         return margins.dot(kept.to(margins.dtype) / kept.sum())
 
     def logits(self, features: Tensor, added: Slices | None = None) -> Tensor:
