@@ -145,8 +145,10 @@ def test_biases_start_at_zero_and_the_output_s_at_the_log_unigram(part: ModelPar
     """A word never seen counts half an occurrence, so that its logarithm is finite."""
     network = part.make(context([0, 3, 5, 2])).network  # type: ignore[attr-defined]
     expected = np.log(np.array([0.5, 3, 5, 2]) / 10.5)
-    np.testing.assert_allclose(network.output.bias.detach().numpy(), expected, rtol=1e-6)
-    assert (network.bias == 0).all()
+    biases = {n: p.detach() for n, p in network.named_parameters() if n.endswith("bias")}
+    np.testing.assert_allclose(biases.pop("output.bias").numpy(), expected, rtol=1e-6)
+    assert biases
+    assert not any(bias.any() for bias in biases.values())
 
 
 @BOTH
@@ -154,13 +156,14 @@ def test_biases_start_at_zero_and_the_output_s_at_the_log_unigram(part: ModelPar
 def test_matrices_start_uniform_within_their_range(part: ModelPart, scheme: str) -> None:
     """Xavier: r = √(6 / (inputs + outputs)); uniform: r as given; both fill their range.
 
-    A table of word vectors has one input at a time.
+    A table of word vectors has one input at a time; h(0) starts at zero.
     """
     options = {"initialisation": scheme, "uniform_range": 0.3, "embedding": 32, "hidden": 48}
     network = type(part)(**options).make(context()).network  # type: ignore[attr-defined]
-    matrices = {n: p.detach() for n, p in network.named_parameters() if p.dim() == 2}
+    matrices = {n: p.detach() for n, p in network.named_parameters() if p.dim() > 1}
+    assert not matrices.pop("layers.0.start", torch.zeros(1)).any()
     for name, weight in matrices.items():
-        fans = 1 + 32 if name == "embedding" else sum(weight.shape)
+        fans = 1 + 32 if name == "embedding" else sum(weight.shape[-2:])
         r = 0.3 if scheme == "uniform" else math.sqrt(6 / fans)
         assert 0.95 * r < float(weight.abs().max()) <= r
         assert float(weight.mean()) == pytest.approx(0, abs=0.1 * r)
@@ -174,7 +177,8 @@ def test_options_need_no_torch() -> None:
     code = (
         "import sys, lmgrid_torch, lmgrid_window, lmgrid_rnn, lmgrid_lecture\n"
         "lmgrid_torch.optimizer_parts.Adam(), lmgrid_window.parts.Window()\n"
-        "lmgrid_rnn.parts.Rnn()\n"
+        "from lmgrid_transformer.parts import Transformer\n"
+        "lmgrid_rnn.parts.Rnn(), Transformer()\n"
         "sys.exit(bool({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
     )
     paths = {"PYTHONPATH": ":".join(sys.path)}
@@ -193,7 +197,7 @@ def test_nesterov_without_momentum_is_refused() -> None:
         (Window, {"hidden": 0}),
         (Window, {"context": -1}),
         (Rnn, {"cell": "gru2"}),
-        (Rnn, {"initialisation": "zeros"}),
+        (Rnn, {"initialisation": "ones"}),
         (Adam, {"lr": 0}),
         (Adam, {"beta1": 1.0}),
         (Dropout, {"rate": 1.0}),

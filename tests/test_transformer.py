@@ -223,7 +223,7 @@ def test_the_parameters_are_counted() -> None:
     [
         ({"width": 10, "heads": 4}, "set width = 12"),
         ({"width": 3, "heads": 1, "positions": "sinusoidal"}, "make width even"),
-        ({"tied": True, "output": "adaptive"}, "set output = 'full'"),
+        ({"tied": True, "output": "adaptive"}, "set div_value = 1"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:

@@ -72,11 +72,8 @@ class NeuralPart(ModelPart):
                 f"tied needs features as long as a word vector, but they are {self.features} and "
                 f"{vector}; set projection = {vector}"
             )
-        if self.output == "adaptive":
-            raise ValueError(
-                "tied needs an output layer with one row of weights for each word; "
-                "set output = 'full'"
-            )
+        if self.output == "adaptive" and self.div_value != 1:
+            raise ValueError("tied clusters read all features; set div_value = 1")
 
     @property
     @abstractmethod
