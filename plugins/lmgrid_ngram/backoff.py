@@ -88,8 +88,8 @@ class BackoffModel:
     def tables(self) -> tuple[Table, ...]:
         """The orders from 2 up arranged for scoring much; once made, ``score`` uses them.
 
-        It takes as long as scoring about as many tokens as there are n-grams, and 35 to 75 bytes
-        for each of them.
+        It takes as long as scoring two to four times as many tokens as there are n-grams, and 35 to
+        75 bytes for each of them.
         """
         return tuple(tables(self))
 
