@@ -27,7 +27,7 @@ from lmgrid.worker import Begun, Job, Message, failure, work
 POLL_SECONDS = 0.05
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
 CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-WORKER = "from lmgrid.supervise import serve; serve({handle})"
+WORKER = "import sys; sys.path[:] = {path}; from lmgrid.supervise import serve; serve({handle})"
 
 Hear = Callable[[Live | Point], None]
 
@@ -49,10 +49,11 @@ class Child(Protocol):
 def preload(modules: Iterable[str]) -> None:
     """Let the server that workers are forked from import what all of them need, once.
 
-    A worker imports the main module anew, so that of the command line is among it.
+    Every worker imports the main module, so that what this one imports is among it.
     """
-    main = [name for name in ("lmgrid.cli",) if name in sys.modules]
-    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *main, *modules])
+    spec = sys.modules["__main__"].__spec__  # of python -m
+    main = ["__main__", *([spec.name] if spec else [])]
+    CONTEXT.set_forkserver_preload([*main, "lmgrid.warm", "lmgrid.kernel", "numpy", *modules])
 
 
 def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
@@ -183,7 +184,7 @@ class _Plain:
 
     def __init__(self, connection: Connection) -> None:
         handle = connection.fileno()
-        command = [sys.executable, "-c", WORKER.format(handle=handle)]
+        command = [sys.executable, "-c", WORKER.format(path=sys.path, handle=handle)]
         self._process = subprocess.Popen(command, pass_fds=[handle])
 
     @property
