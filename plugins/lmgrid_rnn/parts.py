@@ -68,7 +68,7 @@ class Rnn(NeuralPart):
     batch: Size = 20
     steps: Size = 20
     direct_order: Annotated[int, Meta(ge=0)] = 0
-    direct_size: Size = 2**22
+    direct_size: Size = 2**20
 
     def __post_init__(self) -> None:
         super().__post_init__()
