@@ -22,7 +22,8 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_rnn.gradients import WARM, pieces, reaches, spectral_radii
+from lmgrid_rnn.gradients import WARM, pieces, reaches, spectral_radii, unroll
+from lmgrid_rnn.layer import FORGET
 from lmgrid_rnn.network import RecurrentNetwork
 from lmgrid_torch.model import NeuralModel
 
@@ -100,7 +101,7 @@ def test_an_open_lstm_remembers_where_an_elman_network_forgets() -> None:
     made = network("lstm")
     with torch.no_grad():
         made.layers[0].recurrent_weight.zero_()
-        made.layers[0].bias.view(4, -1)[2] = 50.0
+        made.layers[0].bias.view(4, -1)[FORGET] = 50.0
     cells, states = curve(made, 20, "layer1.cell_gradient"), curve(made, 20)
     assert len(cells) == 20
     assert cells == pytest.approx([cells[0]] * 20)
@@ -174,6 +175,18 @@ def test_pieces_lie_in_the_whole_text() -> None:
     assert torch.equal(inputs[-1] + 1, targets)
 
 
+@pytest.mark.parametrize("order", [0, 3])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_loss_is_the_one_that_scoring_has(order: int, layers: int) -> None:
+    """Features step by step are those of one pass, with n-gram features beside them too."""
+    part = Rnn(embedding=3, hidden=4, layers=layers, direct_order=order, direct_size=64)
+    made = network_of(part.make(context()))
+    inputs, _ = pieces(torch.from_numpy(TOKENS).long(), 9)
+    features, _ = unroll(made, inputs)
+    whole, _ = made(inputs, None)
+    torch.testing.assert_close(features, whole[-len(features) :])
+
+
 def test_a_short_text_has_the_lags_that_it_has() -> None:
     """Four words give lags 0 to 3."""
     found = list(reaches(network(), torch.from_numpy(TOKENS[:4]).long(), 30))
@@ -215,7 +228,8 @@ def test_what_is_not_finite_is_none() -> None:
     assert {r.value for r in reporter.readings(made, TOKENS)} == {None}
 
 
-def network_of(made: NeuralModel) -> RecurrentNetwork:
+def network_of(made: object) -> RecurrentNetwork:
+    assert isinstance(made, NeuralModel)
     assert isinstance(made.network, RecurrentNetwork)
     return made.network
 

@@ -95,7 +95,8 @@ def reaches(network: RecurrentNetwork, tokens: Tensor, lags: int) -> Iterator[Re
         slopes = iter(torch.autograd.grad(loss, asked))
     for trail in trails:
         for lag in range(trail.first, trail.first + len(trail.back(lags))):
-            yield Reading(trail.name, finite(next(slopes).norm(dim=-1).mean()), lag)
+            slope = next(slopes).cpu().double()  # squares of what has vanished underflow in single
+            yield Reading(trail.name, finite(slope.norm(dim=-1).mean()), lag)
 
 
 @contextmanager
@@ -124,23 +125,27 @@ def unroll(network: RecurrentNetwork, inputs: Tensor) -> tuple[Tensor, list[Trai
 
     The hook sees h(t), (1, B, H), where a layer gives it to its normalisation: what goes on to
     the next step and what goes up both come from there. c(t), (B, H), is what is handed to the
-    next step, so that the last has no slope.
+    next step, so that the last has no slope of its own.
     """
     seen: list[list[Tensor]] = [[] for _ in network.layers]
+    with torch.no_grad():
+        _, known = network(inputs[:-1], None)
+    others = known[len(network.layers) :]  # what a network carries beside its layers' states
     handed, state = [], None
     with ExitStack() as stack:
         for layer, states in zip(network.layers, seen, strict=True):
             hook = layer.norm.register_forward_pre_hook(keeping(states))
             stack.callback(hook.remove)
-        for words in torch.split(inputs, 1):
-            h, state = network.states(words, state)
+        for words in torch.split(inputs[:-1], 1):
+            _, state = network.states(words, state)
             handed.append(state)
+        features, _ = network(inputs[-1:], (*handed[-1], *others))
     trails = []
     for i, states in enumerate(seen):
         trails.append(Trail(f"layer{i + 1}.state_gradient", 0, states))
-        cells = [cell for step in handed[:-1] for cell in step[i][1:]]  # none but an LSTM has c
+        cells = [cell for step in handed for cell in step[i][1:]]  # none but an LSTM has c
         trails.append(Trail(f"layer{i + 1}.cell_gradient", 1, cells))
-    return network.hidden(network.projection(h)).flatten(0, 1), trails
+    return features, trails
 
 
 def keeping(states: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
