@@ -19,7 +19,7 @@ State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
 FORGET = 1  # the place of the forget gate among an LSTM's
 GATES = {"elman": 1, "relu": 1, "lstm": 4, "gru": 3}  # G, products with the input and the state
 
-TORCH_S: dict[str, Callable[..., Any]] = {
+BY_TORCH: dict[str, Callable[..., Any]] = {
     "elman": torch.rnn_tanh,
     "relu": torch.rnn_relu,
     "lstm": torch.lstm,
@@ -91,5 +91,5 @@ class Layer(nn.Module):
         biases = self.bias, torch.zeros_like(self.bias)  # torch has a second, beside W_h
         weights = [self.input_weight.flatten(0, 1), weight, *biases]
         how = True, 1, 0.0, torch.is_grad_enabled(), False, False  # biases, one layer, …
-        h, *last = TORCH_S[self.cell](x, start if len(start) > 1 else start[0], weights, *how)
+        h, *last = BY_TORCH[self.cell](x, start if len(start) > 1 else start[0], weights, *how)
         return h, (h[-1], *(cell[0] for cell in last[1:]))
