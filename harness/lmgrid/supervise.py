@@ -10,11 +10,12 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
+from types import FunctionType, ModuleType
 from typing import Protocol
 
 from lmgrid.memory import MemoryWatch
@@ -49,11 +50,20 @@ class Child(Protocol):
 def preload(modules: Iterable[str]) -> None:
     """Let the server that workers are forked from import what all of them need, once.
 
-    Every worker imports the main module, so that what this one imports is among it.
+    Every worker imports the main module anew, so that what this one imports is among it.
     """
-    spec = sys.modules["__main__"].__spec__  # of python -m
-    main = ["__main__", *([spec.name] if spec else [])]
-    CONTEXT.set_forkserver_preload([*main, "lmgrid.warm", "lmgrid.kernel", "numpy", *modules])
+    main = dict.fromkeys(_imported_by(sys.modules["__main__"]))
+    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *main, *modules])
+
+
+def _imported_by(module: ModuleType) -> Iterator[str]:
+    """Yield the modules whose contents a module has imported."""
+    for value in vars(module).values():
+        name = value.__name__ if isinstance(value, ModuleType) else value.__class__.__module__
+        if isinstance(value, (type, FunctionType)):
+            name = value.__module__
+        if name not in ("__main__", "builtins"):
+            yield name
 
 
 def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threadpoolctl as threadpoolctl
 
 from lmgrid.environment import capture
+from lmgrid.source import read_imports
 from lmgrid.worker import installed, search_path
 
-installed(search_path())
+read_imports(p.part for plugin in installed(search_path()).plugins for p in plugin.provides)
 capture()

@@ -1,0 +1,209 @@
+"""Laws of the manner of execution: what runs beside what, what is tried again, what is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from lmgrid.cli import main
+from lmgrid.commands.asking import parse_named
+from lmgrid.commands.run import parse_bytes
+from lmgrid.contention import Neighbourhood
+from lmgrid.errors import Mistake
+from lmgrid.execute import Listener, Manner, Run, execute, executor_here
+from lmgrid.executors import Local
+from lmgrid.grid import Grid
+from lmgrid.plan import Planned, plan
+from lmgrid.record import Circumstances, Failure, KernelRecord, Outcome
+from lmgrid.registry import Registry
+from lmgrid.spec import Crew, Halt, Resources
+from lmgrid.store import Store
+from lmgrid.table import frame
+from lmgrid.worker import search_path
+
+FAULTS = Path(__file__).parent / "faults"
+MakeGrid = Callable[..., Grid]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def outcomes(run: Run, registry: Registry) -> list[Outcome]:
+    """Run in this process."""
+    return [outcome for _, outcome in execute(run, Listener(), executor_here(registry))]
+
+
+def statuses(run: Run, registry: Registry) -> list[str]:
+    return [getattr(outcome, "status", "done") for outcome in outcomes(run, registry)]
+
+
+def test_fail_fast_skips_the_rest_and_says_why(
+    make_grid: MakeGrid, registry: Registry, store: Store
+) -> None:
+    """Cells after a failure are not begun; what is skipped is told and not stored."""
+    grid = make_grid('[[models]]\nname = "counts"\nfault = ["", "raise", "nan", "memory"]')
+    run = Run(grid, store, plan(grid, store, registry), Manner(fail_fast=True))
+    found = outcomes(run, registry)
+    assert [getattr(o, "status", "done") for o in found] == ["done", "error", "skipped", "skipped"]
+    assert isinstance(found[-1], Failure)
+    assert "counts[fault=raise]" in found[-1].error
+    assert store.count() == 2
+
+
+def test_retry_says_what_is_run_again(
+    make_grid: MakeGrid, registry: Registry, store: Store
+) -> None:
+    """``failed`` tries failures again, ``none`` runs only what was never run."""
+    grid = make_grid('[[models]]\nname = "counts"\nfault = ["", "raise"]')
+    assert statuses(Run(grid, store, plan(grid, store, registry)), registry) == ["done", "error"]
+    again = plan(grid, store, registry)
+    assert statuses(Run(grid, store, again), registry) == ["error"]
+    assert statuses(Run(grid, store, again, Manner(retry="none")), registry) == []
+
+
+def test_a_contended_record_is_made_again_and_kept_aside(
+    make_grid: MakeGrid, registry: Registry, store: Store
+) -> None:
+    """The new record takes the place of the old one, which moves to ``superseded``."""
+    grid = make_grid('[[kernels]]\nname = "sum"\nsize = [10, 20]')
+    first, second = outcomes(Run(grid, store, plan(grid, store, registry)), registry)
+    for outcome, others in ((first, 0.0), (second, 1.5)):
+        disturbed = replace(outcome.circumstances, others=others, started="earlier")
+        store.supersede(replace(outcome, circumstances=disturbed))  # type: ignore[arg-type]
+    planned = plan(grid, store, registry)
+    assert outcomes(Run(grid, store, planned), registry) == []
+    assert list(frame(store)["shared"]).count(True) == 1
+    (again,) = outcomes(Run(grid, store, planned, Manner(retry="contended")), registry)
+    assert isinstance(again, KernelRecord)
+    assert again.inputs == second.inputs
+    assert again.circumstances.started != "earlier"
+    assert store.find(second.inputs.address) == again
+    assert len(list((store.root / "superseded").glob(f"{second.inputs.address}-*"))) == 2
+    assert list(store.damages()) == []
+
+
+class Overlap(Listener):
+    """Notes which cells ran beside which."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.seen: list[set[str]] = []
+
+    def started(self, planned: Planned) -> None:
+        self.running.add(planned.cell.label.split("[")[0])
+        self.seen.append(set(self.running))
+
+    def finished(self, planned: Planned, outcome: Outcome) -> None:
+        self.running.discard(planned.cell.label.split("[")[0])
+
+
+def test_kernels_run_alone(make_grid: MakeGrid, registry: Registry, store: Store) -> None:
+    """With -j 2 no kernel runs beside anything, and its record says so."""
+    text = (
+        '[[models]]\nname = "counts"\nprior = [1.0, 2.0]\n[[kernels]]\nname = "sum"\nsize = [9, 8]'
+    )
+    grid, overlap = make_grid(text), Overlap()
+    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
+    found = [outcome for _, outcome in execute(run, overlap)]
+    assert all(len(seen) == 1 for seen in overlap.seen if any("kernel" in name for name in seen))
+    assert sorted((type(o).__name__, o.circumstances.jobs) for o in found) == [
+        ("KernelRecord", 1),
+        ("KernelRecord", 1),
+        ("Record", 2),
+        ("Record", 2),
+    ]
+
+
+def test_an_accelerator_has_one_cell_at_a_time() -> None:
+    """Two cells of one device wait for each other, two of two devices do not."""
+    local = Local(Crew(4, Halt(), lambda job, message: None))
+    one, two, cpu = (Resources(device=name) for name in ("cuda:0", "cuda:1", "cpu"))
+    assert local.fits(two, [one])
+    assert not local.fits(one, [one, two])
+    assert local.fits(cpu, [cpu, cpu, one])
+    assert not local.fits(cpu, [cpu, cpu, one, two])
+    assert not local.fits(cpu, [Resources(alone=True)])
+    local.close()
+
+
+def test_what_others_take_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's time less our own, over the time that passed; our own work is no company."""
+    ticks = iter([(10.0, 4.0, 100.0), (16.0, 5.0, 102.0)])  # machine, own, clock
+
+    def turn() -> float:
+        turn.now = next(ticks)  # type: ignore[attr-defined]
+        return float(turn.now[2])  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("lmgrid.contention.perf_counter", turn)
+    monkeypatch.setattr("lmgrid.contention._busy_seconds", lambda: turn.now[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr("lmgrid.contention._own_seconds", lambda: turn.now[1])  # type: ignore[attr-defined]
+    assert Neighbourhood().company().others == pytest.approx(2.5)
+
+
+def test_a_worker_looks_for_plugins_where_its_parent_did(tmp_path: Path) -> None:
+    """What decides is which folders hold distributions, not that of the script."""
+    path = search_path()
+    assert "" not in path
+    assert str(tmp_path) not in path
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4G", 4 * 10**9), ("800m", 8 * 10**8), ("1.5GB", 15 * 10**8), ("7", 7)]
+)
+def test_sizes(text: str, size: int) -> None:
+    """By powers of a thousand, in either case."""
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "4Q", "-1G", "G", "1e9"])
+def test_a_size_that_is_none_is_a_mistake(text: str) -> None:
+    """It says what a size looks like."""
+    with pytest.raises(Mistake, match="800M or 4G"):
+        parse_bytes(text)
+
+
+def test_an_executor_is_named_with_its_options() -> None:
+    """As parts are: TOML values, or bare words."""
+    named = parse_named('dask[address=tcp://h:1,retries=3,gpu="A"]', "--executor")
+    assert named == ("dask", {"address": "tcp://h:1", "retries": 3, "gpu": "A"})
+    assert parse_named("local", "--executor") == ("local", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--executor", "dusk"), "unknown executor 'dusk'; did you mean 'dask'"),
+        (("--executor", "dask[adress=x]"), "did you mean 'address'"),
+        (("--executor", "dask[address"), "expected NAME[OPTION=VALUE,…]"),
+        (("-j", "0", "--timeout", "3"), "cannot be ended"),
+        (("--memory", "lots"), "800M or 4G"),
+    ],
+)
+def test_a_mistake_runs_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """It is one message and status 2."""
+    monkeypatch.syspath_prepend(str(FAULTS))
+    monkeypatch.chdir(tmp_path)
+    Path("g.toml").write_text('[[corpora]]\nname = "tiny"\n[[models]]\nname = "counts"')
+    result = CliRunner().invoke(main, ["run", "g.toml", *arguments])
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert not Path("results").exists()
+
+
+def test_circumstances_of_an_older_record_are_read() -> None:
+    """What was not noted then is unknown, and no contention is made of it."""
+    names = ("python", "system", "processor")
+    environment = {name: "" for name in names} | {"cores": 2, "libraries": []}
+    old = {"environment": environment, "started": "", "jobs": 1, "load": 0.5}
+    found = msgspec.convert(old, Circumstances)
+    assert found.others is None
+    assert not found.contended
