@@ -76,7 +76,7 @@ def test_a_contended_record_is_made_again_and_kept_aside(
     first, second = outcomes(Run(grid, store, plan(grid, store, registry)), registry)
     for outcome, others in ((first, 0.0), (second, 1.5)):
         disturbed = replace(outcome.circumstances, others=others, started="earlier")
-        store.supersede(replace(outcome, circumstances=disturbed))  # type: ignore[arg-type]
+        store.supersede(replace(outcome, circumstances=disturbed))
     planned = plan(grid, store, registry)
     assert outcomes(Run(grid, store, planned), registry) == []
     assert list(frame(store)["shared"]).count(True) == 1
@@ -202,7 +202,7 @@ def test_a_mistake_runs_nothing(
 def test_circumstances_of_an_older_record_are_read() -> None:
     """What was not noted then is unknown, and no contention is made of it."""
     names = ("python", "system", "processor")
-    environment = {name: "" for name in names} | {"cores": 2, "libraries": []}
+    environment = dict.fromkeys(names, "") | {"cores": 2, "libraries": []}
     old = {"environment": environment, "started": "", "jobs": 1, "load": 0.5}
     found = msgspec.convert(old, Circumstances)
     assert found.others is None

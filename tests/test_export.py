@@ -19,7 +19,14 @@ from lmgrid.store import Store
 from lmgrid.table import COLUMNS, frame
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra lmgrid[parquet]")
-GRID = '[[models]]\nname = "counts"\nfault = ["raise", ""]\nprior = [0.0, 1.0]\n[[kernels]]\nname = "sum"'
+GRID = """
+[[models]]
+name = "counts"
+fault = ["raise", ""]
+prior = [0.0, 1.0]
+[[kernels]]
+name = "sum"
+"""
 
 
 @pytest.fixture

@@ -99,11 +99,17 @@ def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> O
     store, address = Store(job.root), job.inputs.address
     with store.weights_draft(address) as draft:
         for name, data in files:
-            if Path(name).name == name != MANIFEST:
+            if _is_file_name(name) and name != MANIFEST:
                 (draft / name).write_bytes(data)
         store.keep_weights(address, draft)
     store.add(outcome)
     return _found(job)
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name that came from elsewhere can only mean a file of the folder it is put in."""
+    plain = Path(name).name == name and name not in ("", "..") and "\x00" not in name
+    return plain and len(name.encode()) < 256
 
 
 def _found(job: Job) -> Outcome:
