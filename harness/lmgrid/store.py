@@ -147,7 +147,7 @@ class Store:
 
     def _drafts(self) -> list[Path]:
         """Return what is being written, which is little; a folder of records may be long."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             return list((self.root / DRAFTS).iterdir())
         return []
 
