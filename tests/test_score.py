@@ -19,7 +19,7 @@ from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
 from lmgrid.spec import LogProbs, Tokens
 from lmgrid.text import Split
 from lmgrid.spec import Diverged
-from lmgrid.training import Best, Spending
+from lmgrid.training import Best, Spending, Spent
 
 
 def split(tokens: Any, characters: int = 100, size: int = 120) -> Split:
@@ -177,6 +177,8 @@ def test_another_distribution_is_a_broken_law(logs: list[float]) -> None:
     ("budget", "tokens", "seconds", "spent"),
     [
         (Budget(epochs=2), 199, 1e9, False),
+        (Budget(cpu_seconds=3), 10**9, 2.9, False),
+        (Budget(cpu_seconds=3), 0, 3.0, True),
         (Budget(epochs=2), 200, 0.0, True),
         (Budget(epochs=0.5), 50, 0.0, True),
         (Budget(tokens=70), 69, 0.0, False),
@@ -192,20 +194,20 @@ def test_a_budget_ends_at_whichever_comes_first(
     budget: Budget, tokens: int, seconds: float, spent: bool
 ) -> None:
     """Epochs of a hundred tokens, tokens, or seconds of training."""
-    assert Spending(budget, 100).spent(tokens, seconds) == spent
+    assert Spending(budget, 100).over(Spent(tokens, seconds, seconds)) == spent
 
 
 def test_validation_is_due_at_each_epoch() -> None:
     """Once an epoch, and at the end of the budget."""
     spending = Spending(Budget(epochs=2), 100)
-    due = [tokens for tokens in range(10, 201, 10) if spending.due(tokens, 0.0)]
+    due = [tokens for tokens in range(10, 201, 10) if spending.due(Spent(tokens, 0.0, 0.0))]
     assert due == [100, 200]
 
 
 def test_validation_is_due_at_each_tenth_of_a_budget() -> None:
     """Where epochs may be longer than the budget."""
     spending = Spending(Budget(tokens=1_000), 10**6)
-    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(tokens, 0.0)]
+    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(Spent(tokens, 0.0, 0.0))]
     assert due == list(range(100, 1_001, 100))
 
 

@@ -60,8 +60,8 @@ class Estimator:
 def _scaled(budget: Budget | None, seconds_a_token: float, epoch: int) -> float:
     if budget is None:
         return seconds_a_token * epoch
-    by_tokens = budget.limit(epoch) * seconds_a_token
-    return by_tokens if budget.seconds is None else min(by_tokens, budget.seconds)
+    ends = (budget.limit(epoch) * seconds_a_token, budget.seconds, budget.cpu_seconds)
+    return min(end for end in ends if end is not None)
 
 
 def _alike(cell: Cell) -> Hashable:

@@ -74,9 +74,10 @@ class Budget:
     epochs: float | None = None  # passes over train
     seconds: float | None = None  # of training alone, wall time
     tokens: int | None = None  # training tokens predicted
+    cpu_seconds: float | None = None  # of training alone, on a CPU: what a busy machine leaves
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "seconds", "tokens"):
+        for name in ("epochs", "seconds", "tokens", "cpu_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be positive, not {value}")
@@ -88,8 +89,13 @@ class Budget:
 
     @property
     def label(self) -> str:
-        named = (("epochs", self.epochs), ("seconds", self.seconds), ("tokens", self.tokens))
-        return ", ".join(f"{value:g} {unit}" for unit, value in named if value is not None)
+        named = {
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "CPU seconds": self.cpu_seconds,
+        }
+        return ", ".join(f"{value:g} {unit}" for unit, value in named.items() if value is not None)
 
 
 @dataclass(frozen=True)

@@ -307,11 +307,15 @@ def _nameless(cell: AnyCell) -> AnyCell:
 
 
 def _named(cell: AnyCell) -> dict[str, Any]:
-    """Return what of a cell is hashed; a field that is younger than SCHEMA counts where it is set,
-    so that records from before it keep their addresses."""
+    """Return what of a cell is hashed.
+
+    A field that is younger than SCHEMA counts where it is set, so that older records keep their
+    addresses.
+    """
     fields: dict[str, Any] = msgspec.to_builtins(_nameless(cell))
-    if not fields.get("reporters"):
-        fields.pop("reporters", None)
+    for owner, younger in ((fields, "reporters"), (fields.get("budget") or {}, "cpu_seconds")):
+        if not owner.get(younger):
+            owner.pop(younger, None)
     return fields
 
 

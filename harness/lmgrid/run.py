@@ -159,17 +159,16 @@ class _Session:
             if recipe.resume:
                 next(fitting)  # stands where it stood; outside the clock, as it was then
                 answer = course.points[-1].nats
-            while not budget.spent(self._meter.tokens, self._meter.seconds):
+            while not budget.over(self._meter.spent):
                 try:
                     with self._clock.running():
                         progress = fitting.send(answer)
                 except StopIteration:
                     return
                 self._meter.add(progress)
-                spent = self._meter.tokens, self._meter.seconds
-                self._desk.on_live(self._meter.live(budget.share(*spent)))
+                self._desk.on_live(self._meter.live(budget.share(self._meter.spent)))
                 answer = None
-                if budget.due(*spent):
+                if budget.due(self._meter.spent):
                     valid = measure(self._model, self._text.valid)
                     point = self._meter.point(valid, self._readings(recipe.reporters))
                     course.add(point, self._meter.compile_seconds)

@@ -25,32 +25,46 @@ class Live:
     perplexity: float | None  # of the training text just seen; None: not known
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What training has cost so far."""
+
+    tokens: int
+    seconds: float
+    cpu_seconds: float
+
+
 class Spending:
     """How much of a budget is spent, and when validation is due."""
 
     def __init__(self, budget: Budget, train_tokens: int) -> None:
         self._limit = budget.limit(train_tokens)
         self._seconds = math.inf if budget.seconds is None else budget.seconds
-        self._by_share = budget.seconds is not None or budget.tokens is not None
+        self._cpu_seconds = math.inf if budget.cpu_seconds is None else budget.cpu_seconds
+        self._by_share = (budget.seconds, budget.tokens, budget.cpu_seconds) != (None, None, None)
         self._train_tokens = train_tokens
         self._last = (0, 0)
 
     def resume(self, point: Point) -> None:
         """Go on from a point that was made before."""
-        self.due(point.tokens, point.seconds)
+        self.due(Spent(point.tokens, point.seconds, point.cpu_seconds))
 
-    def share(self, tokens: int, seconds: float) -> float:
-        spent = max(tokens / self._limit, seconds / self._seconds)
-        return spent if spent > 0 else 1.0  # no budget: a counting model, done at its one yield
+    def share(self, spent: Spent) -> float:
+        share = self._share(spent)
+        return share if share > 0 else 1.0  # no budget: a counting model, done at its one yield
 
-    def spent(self, tokens: int, seconds: float) -> bool:
-        return tokens >= self._limit or seconds >= self._seconds
+    def _share(self, spent: Spent) -> float:
+        by_time = spent.seconds / self._seconds, spent.cpu_seconds / self._cpu_seconds
+        return max(spent.tokens / self._limit, *by_time)
 
-    def due(self, tokens: int, seconds: float) -> bool:
+    def over(self, spent: Spent) -> bool:
+        return self._share(spent) >= 1
+
+    def due(self, spent: Spent) -> bool:
         """Return whether an epoch or a tenth of the budget ended since this was last true."""
-        epoch = tokens // self._train_tokens
-        tenth = int(self.share(tokens, seconds) * POINTS_A_BUDGET) if self._by_share else 0
-        if (epoch, tenth) == self._last and not self.spent(tokens, seconds):
+        epoch = spent.tokens // self._train_tokens
+        tenth = int(self.share(spent) * POINTS_A_BUDGET) if self._by_share else 0
+        if (epoch, tenth) == self._last and not self.over(spent):
             return False
         self._last = (epoch, tenth)
         return True
@@ -88,6 +102,10 @@ class Meter:
         self._since.append((new, progress))
         self._events.update(dict(progress.events))
         self.tokens = progress.tokens
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.tokens, self.seconds, self._clock.cpu_seconds)
 
     def live(self, share: float) -> Live:
         loss = self._since[-1][1].train_nats
