@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.execute import Halt, Listener, Manner, Run, check_jobs, execute, run_here
+from lmgrid.execute import Listener, Manner, Run, check_jobs, execute, run_here
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Failure, Outcome, Record
 from lmgrid.registry import Registry
+from lmgrid.spec import Halt
 from lmgrid.store import Store
 from lmgrid.training import Live
 from lmgrid.worker import attempt
