@@ -68,7 +68,7 @@ def test_gradients_are_c_to_the_lag_where_w_h_is_c_times_the_identity(c: float) 
     """
     made = network("relu")
     with torch.no_grad():
-        made.word_vectors().abs_()
+        made.word_vectors()[0].abs_()
         made.layers[0].input_weight.abs_()
         made.layers[0].recurrent_weight.copy_(c * torch.eye(4)[None])
     norms = curve(made, 12)
@@ -90,7 +90,7 @@ def test_orthogonal_recurrent_weights_keep_the_length_of_the_linear_case() -> No
     made = network("elman")
     with torch.no_grad():
         torch.nn.init.orthogonal_(made.layers[0].recurrent_weight[0])
-        made.word_vectors().mul_(1e-6)
+        made.word_vectors()[0].mul_(1e-6)
     norms = curve(made, 20)
     assert norms == pytest.approx([norms[0]] * 21, rel=1e-6)
     assert [r.value for r in spectral_radii(made)] == pytest.approx([1])

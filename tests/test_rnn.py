@@ -212,16 +212,16 @@ def test_tied_vectors_are_one_parameter() -> None:
     """It is counted once, and trains from both of its ends."""
     tied, apart = (model(replace(DEEP, tied=tied)) for tied in (True, False))
     assert apart.sizes().parameters - tied.sizes().parameters == V * 4
-    assert tied.network.word_vectors() is tied.network.get_parameter("output.weight")
+    assert tied.network.word_vectors()[0] is tied.network.get_parameter("output.weight")
 
 
 def test_tied_vectors_of_an_adaptive_softmax_are_those_of_its_clusters() -> None:
     """One after the other in the order of ids; a model of them trains, and sums to one."""
     made = model(replace(DEEP, output="adaptive", cutoffs=(3, 6), div_value=1.0))
     how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
-    before = made.network.word_vectors().detach().clone()
+    before = torch.cat(made.network.word_vectors()).detach().clone()
     next(made.fit(sample_tokens(V, seed=1, count=200), how))
-    after = made.network.word_vectors().detach()
+    after = torch.cat(made.network.word_vectors()).detach()
     assert after.shape == (V, 4)
     assert (after != before).all()
     assert np.exp(made.next_log_probs(words(2, 9).numpy())).sum() == pytest.approx(1)

@@ -15,8 +15,7 @@ from lmgrid.record import KernelRecord, Record
 from lmgrid.registry import Registry
 from lmgrid.run import Desk, run
 from lmgrid.score import BrokenLaw
-from lmgrid.spec import Place
-from lmgrid.spec import Diverged
+from lmgrid.spec import Diverged, Place
 
 MakeGrid = Callable[..., Grid]
 

@@ -16,9 +16,8 @@ from lmgrid.cpu import Processor
 from lmgrid.grid import Budget
 from lmgrid.record import Point, Score
 from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
-from lmgrid.spec import LogProbs, Tokens
+from lmgrid.spec import Diverged, LogProbs, Tokens
 from lmgrid.text import Split
-from lmgrid.spec import Diverged
 from lmgrid.training import Best, Spending, Spent
 
 

@@ -24,7 +24,8 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.model import BLOCK, NeuralModel
+from lmgrid_torch.model import NeuralModel
+from lmgrid_torch.output import Output
 
 V = 40
 PARTS = [Window(embedding=4, hidden=6), Rnn(embedding=4, hidden=6, batch=5)]
@@ -51,19 +52,19 @@ def fitted(part: ModelPart) -> NeuralModel:
 @BOTH
 def test_a_prefix_scores_the_same_bits(part: ModelPart) -> None:
     """``score(x)[:k]`` is ``score(x[:k])`` to the last bit, on both sides of a block's end."""
-    model, tokens = fitted(part), sample_tokens(V, seed=2, count=3 * BLOCK + 5)
+    model, tokens = fitted(part), sample_tokens(V, seed=2, count=3 * Output.block + 5)
     scores = model.score(tokens)
     assert scores.dtype == np.float64
-    for k in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK):
+    for k in (0, 1, Output.block - 1, Output.block, Output.block + 1, 3 * Output.block):
         assert np.array_equal(model.score(tokens[:k]), scores[:k])
 
 
 @BOTH
 def test_the_next_word_is_predicted_as_it_is_scored(part: ModelPart) -> None:
     """``next_log_probs(x[:i])[x[i]]`` is ``score(x)[i]``, also across blocks."""
-    model, tokens = fitted(part), sample_tokens(V, seed=3, count=2 * BLOCK + 1)
+    model, tokens = fitted(part), sample_tokens(V, seed=3, count=2 * Output.block + 1)
     scores = model.score(tokens)
-    for i in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK):
+    for i in (0, 1, Output.block - 1, Output.block, Output.block + 1, 2 * Output.block):
         assert model.next_log_probs(tokens[:i])[tokens[i]] == pytest.approx(scores[i], abs=1e-5)
 
 

@@ -55,6 +55,7 @@ class NGram(ModelPart):
     """
 
     deterministic: ClassVar[bool] = True
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_ngram.model",)
 
     order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
     smoothing: Smoothing = "modified-kneser-ney"

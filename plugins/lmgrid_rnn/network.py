@@ -7,13 +7,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmgrid.text import EOS
 from lmgrid_rnn.layer import Layer, State
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.direct import with_history
-from lmgrid_torch.network import Batch, Network, streams
+from lmgrid_torch.network import Batch, Network, look_up, streams
 from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
 
@@ -48,7 +47,8 @@ class RecurrentNetwork(Network):
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Return the last layer's states (T, B, H), and each layer's after the last word."""
-        x = self.input(F.embedding(inputs, self.table(self.word_vectors())))  # (T, B, E)
+        table = [self.table(part) for part in self.word_vectors()]
+        x = self.input(look_up(inputs, table))  # (T, B, E)
         after = []
         for i, layer in enumerate(self.layers):
             x, last = layer(self.between(x) if i else x, state[i] if state else None)

@@ -44,6 +44,7 @@ class SNM(ModelPart):
     """
 
     deterministic: ClassVar[bool] = True
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_snm.model",)
 
     order: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
     remote: Few = 2

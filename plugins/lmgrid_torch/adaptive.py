@@ -39,6 +39,8 @@ class Adaptive(Output):
     them.
     """
 
+    block = 512  # few of them are in a cluster, whose weights are read once a block
+
     def __init__(
         self, features: int, vocabulary: int, cutoffs: tuple[int, ...], div_value: float
     ) -> None:

@@ -37,7 +37,8 @@ class Direct(Output):
                 f"{size} n-gram weights are fewer than the {inside.entries} of one history; "
                 f"set direct_size = {2 ** (inside.entries - 1).bit_length()} or more"
             )
-        self.inside, self.order, self.exact = inside, order, inside.exact
+        self.inside, self.order = inside, order
+        self.exact, self.block = inside.exact, inside.block
         self.weights = nn.Parameter(torch.empty(size))
 
     def word_weights(self) -> tuple[Tensor, ...]:

@@ -19,7 +19,6 @@ from lmgrid_torch.manner import PLAIN, Manner
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
 
-BLOCK = 64  # words scored at a time: their logits stay in the cache of a CPU
 WEIGHTS = "weights.safetensors"
 
 
@@ -55,7 +54,9 @@ class NeuralModel:
         if not len(tokens):
             return np.empty(0)
         padded = self._padded(tokens)
-        blocks = zip(self._features(padded), torch.split(padded, BLOCK), strict=True)
+        blocks = zip(
+            self._features(padded), torch.split(padded, self.network.output.block), strict=True
+        )
         scores = [self.network.output.score(features, block) for features, block in blocks]
         return np.asarray(torch.cat(scores)[: len(tokens)].cpu().double().numpy())
 
@@ -65,7 +66,7 @@ class NeuralModel:
         padded = self._padded(np.append(context, EOS))
         place = len(context)  # of the word to come
         *_, features = self._features(padded)
-        row = place % BLOCK
+        row = place % self.network.output.block
         return np.asarray(self.network.output(features[row : row + 1])[0].cpu().numpy())
 
     def save(self, folder: Path) -> None:
@@ -89,13 +90,13 @@ class NeuralModel:
 
     def _padded(self, tokens: Tokens) -> Tensor:
         """Return tokens filled up with <eos> to whole blocks."""
-        whole = np.pad(tokens, (0, -len(tokens) % BLOCK), constant_values=EOS)
+        whole = np.pad(tokens, (0, -len(tokens) % self.network.output.block), constant_values=EOS)
         return as_tensor(whole, self.network)
 
     def _features(self, tokens: Tensor) -> Iterator[Tensor]:
-        """Yield the features of each block of tokens, (BLOCK, F), dropout and its kin off."""
+        """Yield the features of each block of tokens, (block, F), dropout and its kin off."""
         self.network.eval()
-        state = None
-        for inputs in torch.split(contexts(tokens, self.network.context), BLOCK):
+        state, windows = None, contexts(tokens, self.network.context)
+        for inputs in torch.split(windows, self.network.output.block):
             features, state = self.network(inputs, state)
             yield features

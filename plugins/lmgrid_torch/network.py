@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lmgrid.text import EOS
 from lmgrid_torch.output import MASKED, Output
@@ -43,12 +44,9 @@ class Network(nn.Module, ABC):
         if not tied:
             self.embedding = nn.Parameter(torch.empty(self.output.vocabulary, size))
 
-    def word_vectors(self) -> Tensor:
-        """Return the table of word vectors, (V, m)."""
-        if self.embedding is not None:
-            return self.embedding
-        first, *others = self.output.word_weights()
-        return torch.cat((first, *others)) if others else first
+    def word_vectors(self) -> tuple[Tensor, ...]:
+        """Return the table of word vectors, (V, m), in one part or several in the order of ids."""
+        return self.output.word_weights() if self.embedding is None else (self.embedding,)
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +66,19 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
         """Yield batches in which every token is predicted exactly once. ``order`` is on the CPU."""
+
+
+def look_up(words: Tensor, table: Sequence[Tensor]) -> Tensor:
+    """Return the vectors of words of any shape, (…) -> (…, m), from a table (V, m) in parts."""
+    if len(table) == 1:
+        return F.embedding(words, table[0])
+    flat, first = words.flatten(), 0
+    vectors = table[0].new_empty(len(flat), table[0].shape[1])
+    for part in table:
+        rows = ((flat >= first) & (flat < first + len(part))).nonzero()[:, 0]
+        vectors = vectors.index_copy(0, rows, F.embedding(flat[rows] - first, part))
+        first += len(part)
+    return vectors.view(*words.shape, -1)
 
 
 def contexts(tokens: Tensor, size: int) -> Tensor:

@@ -19,10 +19,12 @@ class Output(nn.Module, ABC):
     """The last layer of a network: its loss in training, and exact normalised scores.
 
     ``features``: F, how many numbers it reads for a word; ``vocabulary``: V. ``exact``: whether
-    the loss is the mean of -ln p. A layer that draws in training has a generator ``draw``.
+    the loss is the mean of -ln p. ``block``: how many words are best scored at a time. A layer
+    that draws in training has a generator ``draw``.
     """
 
     exact: bool = True
+    block: int = 64  # their logits over all words stay in the cache of a CPU
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()

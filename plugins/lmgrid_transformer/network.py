@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lmgrid_torch.network import Batch, Network, streams
+from lmgrid_torch.network import Batch, Network, look_up, streams
 from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
 from lmgrid_transformer.layer import TransformerLayer
@@ -49,7 +48,7 @@ class TransformerNetwork(Network):
 
     def read(self, words: Tensor) -> Tensor:
         """Return what the layers make of words that stand side by side, (T, B) -> (T, B, W)."""
-        e = F.embedding(words, self.table(self.word_vectors()))
+        e = look_up(words, [self.table(part) for part in self.word_vectors()])
         x = e * self.scale + self.positions[: len(words), None]
         h: Tensor = self.norm(self.layers(self.input(x)))
         return h

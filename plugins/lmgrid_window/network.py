@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid_torch.network import Batch, Network, shuffled
+from lmgrid_torch.network import Batch, Network, look_up, shuffled
 from lmgrid_torch.output import Output
 from lmgrid_torch.site import Site
 from lmgrid_window.parts import Window
@@ -27,7 +27,7 @@ class WindowNetwork(Network):
         self.input, self.hidden = Site("input"), Site("hidden")
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        x = self.input(F.embedding(inputs, self.word_vectors()).flatten(1))  # (N, k) -> (N, k m)
+        x = self.input(look_up(inputs, self.word_vectors()).flatten(1))  # (N, k) -> (N, k m)
         h = self.hidden(torch.tanh(F.linear(x, self.weight, self.bias)))  # (N, H)
         return (torch.cat((h, x), 1) if self.direct else h), None
 

@@ -39,10 +39,8 @@ def tables(results: Path, form: str, sheet: str | None, output: Path | None, as_
     from lmgrid import table
 
     store = existing_store(results)
-    if sheet in ("points", "readings"):
-        found = getattr(table, sheet)(store)
-    else:
-        found = table.frame(store)
+    made = {"points": table.points, "readings": table.readings}.get(sheet or "", table.frame)
+    found = made(store)
     if as_json:
         show_json(table.plain_rows(found))
     elif form == "parquet":
