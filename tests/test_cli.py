@@ -190,6 +190,13 @@ def test_describe_names_options_types_and_defaults(lmgrid: Invoke) -> None:
     assert "raise | kill | segfault" in shown
 
 
+def test_describe_tells_of_options_that_are_taken_over(lmgrid: Invoke) -> None:
+    """What every neural model may be told is told with each; a list of values is a type."""
+    shown = lmgrid("describe", "window").stdout
+    assert "output: how the distribution over the vocabulary is computed" in shown
+    assert "(integer ≥ 1, …)" in shown
+
+
 def test_kernels_run_by_name(lmgrid: Invoke) -> None:
     """One command proves a pair equal and times it."""
     result = lmgrid("kernels", "sum", "-q")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -102,8 +102,23 @@ def _type(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(map(_type, get_args(hint)))
     if get_origin(hint) is tuple:
-        return f"({', '.join(map(_type, get_args(hint)))})"
+        kinds = get_args(hint)
+        several = len(kinds) == 2 and kinds[1] is Ellipsis
+        return f"({_type(kinds[0])}, …)" if several else f"({', '.join(map(_type, kinds))})"
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _docs(part: type[Any]) -> list[str]:
+    """Return what a part says of itself, and then what those say whose options it takes over."""
+    owners = [base for base in part.__mro__ if "__annotations__" in vars(base)]
+    told = [base for base in owners if base is part or _options_of(base)]
+    return [inspect.cleandoc(base.__doc__) for base in told if base.__doc__]
+
+
+def _options_of(base: type[Any]) -> set[str]:
+    """Return the options that a class declares itself; what is a class's alone is none."""
+    own = inspect.get_annotations(base)
+    return {f.name for f in fields(base) if f.name in own} if is_dataclass(base) else set()
 
 
 def _limit(limit: Any) -> str:
@@ -117,7 +132,7 @@ def _show(found: Provided) -> None:
 
     lacks = f" ({found.lacks})" if found.lacks else ""
     say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")
-    say(inspect.cleandoc(found.part.__doc__ or ""))
+    say("\n\n".join(_docs(found.part)))
     options = _options(found)
     if options:
         show_tables([Table("options", "", ("option", "type", "default"), options, 0)])
