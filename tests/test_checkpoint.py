@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,6 +101,18 @@ def test_a_damaged_one_is_none(tmp_path: Path, name: str, harm: str) -> None:
         path.write_bytes(data[:-1] if harm == "truncate" else data)
     found = checkpoints.load(fresh(tmp_path / "again"))
     assert found is None
+    assert list((tmp_path / "again").iterdir()) == []
+    assert not (tmp_path / "cell").exists()  # nothing of it is taken for good later
+
+
+@pytest.mark.parametrize("best", ["../best", "/tmp", "best-100/.."])
+def test_a_name_that_leads_elsewhere_is_not_followed(tmp_path: Path, best: str) -> None:
+    """Whoever can write an index cannot have another folder's files read."""
+    checkpoints, path = saved(tmp_path), tmp_path / "cell/checkpoint.msgpack"
+    index = msgspec.msgpack.decode(path.read_bytes().partition(b"\n")[2])
+    body = msgspec.msgpack.encode(index | {"best": best, "hashes": {}})
+    path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    assert checkpoints.load(fresh(tmp_path / "again")) is None
     assert list((tmp_path / "again").iterdir()) == []
 
 

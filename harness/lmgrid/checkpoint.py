@@ -63,39 +63,49 @@ class Checkpoints:
 
         self._folder.mkdir(parents=True, exist_ok=True)
         tokens = stand.points[-1].tokens
-        best = f"{BEST}{stand.best.tokens if stand.best else 0}"
-        write_whole(self._folder / f"{STATE}{tokens}", save(dict(_whole(state.arrays))))
+        name, best = f"{STATE}{tokens}", f"{BEST}{stand.best.tokens if stand.best else 0}"
+        write_whole(self._folder / name, save(dict(_whole(state.arrays))))
         self._copy(weights, best)
-        names = [f"{STATE}{tokens}", *(f"{best}/{file.name}" for file in weights.iterdir())]
-        hashes = {name: sha256(self._folder / name) for name in names}
-        index = _Index(stand, dict(state.values), f"{STATE}{tokens}", best, hashes)
+        index = _Index(stand, dict(state.values), name, best, self._hashes(name, best))
         body = msgspec.msgpack.encode(index)
         write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._sweep({index.state, index.best, INDEX})
 
     def load(self, weights: Path) -> tuple[Stand, State] | None:
-        """Return the last checkpoint and copy its best weights; None if there is none whole."""
+        """Return the last checkpoint and copy its best weights; None if there is none whole.
+
+        What is not whole is removed, so that nothing of it is taken for good later.
+        """
         from safetensors.numpy import load
 
-        try:
-            index = self._index()
-            if index is None:
-                return None
-            arrays = load((self._folder / index.state).read_bytes())
-            for file in (self._folder / index.best).iterdir():
-                shutil.copy(file, weights / file.name)
-        except OSError:
+        index = self._index()
+        if index is None:
+            self.remove()
             return None
+        arrays = load((self._folder / index.state).read_bytes())
+        for file in (self._folder / index.best).iterdir():
+            shutil.copy(file, weights / file.name)
         return index.stand, State(arrays, index.values)
 
     def _index(self) -> _Index | None:
-        """Return what is said to be there, if it is there and unaltered."""
-        stated, _, body = (self._folder / INDEX).read_bytes().partition(b"\n")
-        if stated.decode(errors="replace") != hashlib.sha256(body).hexdigest():
+        """Return what is said to be there, if it is there, unaltered, and of this version."""
+        try:
+            stated, _, body = (self._folder / INDEX).read_bytes().partition(b"\n")
+            if stated.decode(errors="replace") != hashlib.sha256(body).hexdigest():
+                return None
+            index = msgspec.msgpack.decode(body, type=_Index)
+            hashes = self._hashes(index.state, index.best)
+            return index if hashes and hashes == index.hashes else None
+        except (OSError, msgspec.MsgspecError):
             return None
-        index = msgspec.msgpack.decode(body, type=_Index)
-        found = {name: sha256(self._folder / name) for name in index.hashes}
-        return index if found == index.hashes else None
+
+    def _hashes(self, state: str, best: str) -> dict[str, str]:
+        """Return the sha256 of each file of a checkpoint; none of a name that leads elsewhere."""
+        if {state, best} != {Path(state).name, Path(best).name}:
+            return {}
+        files = sorted((self._folder / best).iterdir())
+        names = [state, *(f"{best}/{file.name}" for file in files)]
+        return {name: sha256(self._folder / name) for name in names}
 
     def remove(self) -> None:
         """Forget a cell that is finished."""

@@ -61,7 +61,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        return _exp(self.mean_nats)
+        return exp(self.mean_nats)
 
     @property
     def known_perplexity(self) -> float:
@@ -69,7 +69,7 @@ class Score:
         known = self.tokens - self.unknown_tokens
         if self.known_nats is None:
             return math.inf
-        return _exp(self.known_nats / known) if known else math.nan
+        return exp(self.known_nats / known) if known else math.nan
 
     @property
     def bits_per_character(self) -> float:
@@ -323,5 +323,6 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _exp(nats: float) -> float:
+def exp(nats: float) -> float:
+    """Return e to that power; infinity where a float cannot hold it."""
     return math.exp(nats) if nats < 700 else math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lmgrid.layout import Table
+from lmgrid.record import exp
 from lmgrid.statistics import (
     CONFIDENCE,
     Estimate,
@@ -151,7 +153,7 @@ def _perplexity_at(group: _Group, seconds: float) -> str:
     found = [[nats for at, nats in curve if at <= seconds][-1:] for curve in group.rows["curve"]]
     if not all(found):
         return "–"
-    return _number(float(np.exp([nats for (nats,) in found]).mean()), ".1f")
+    return _number(statistics.mean(exp(nats) for (nats,) in found), ".1f")
 
 
 # ---------------------------------------------------------------- models
