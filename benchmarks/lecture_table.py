@@ -61,16 +61,17 @@ EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNM, UNADJUSTED), (SNM, KNESE
 
 
 def chosen(store: Store, system: System) -> list[Record]:
-    """Return a system's records, one a seed, of the optimizer that validation prefers."""
-    by_optimizer: dict[str, list[Record]] = {}
-    for outcome in store:
-        if isinstance(outcome, Record) and system.matches(outcome):
-            optimizer = outcome.cell.optimizer
-            by_optimizer.setdefault(optimizer.label if optimizer else "", []).append(outcome)
-    if not by_optimizer:
+    """Return a system's records, the newest of each seed, of the optimizer validation prefers."""
+    found = [o for o in store if isinstance(o, Record) and system.matches(o)]
+    if not found:
         raise SystemExit(f"{store.root}: has no record of {system.model} {dict(system.options)}")
-    best = min(by_optimizer.values(), key=lambda records: _mean_nats(records))
-    return sorted(best, key=lambda record: record.cell.seed or 0)
+    by_optimizer: dict[str, dict[int, Record]] = {}
+    for record in sorted(found, key=lambda record: record.circumstances.started):
+        optimizer = record.cell.optimizer
+        label = optimizer.label if optimizer else ""
+        by_optimizer.setdefault(label, {})[record.cell.seed or 0] = record
+    best = min(by_optimizer.values(), key=lambda seeds: _mean_nats(list(seeds.values())))
+    return [best[seed] for seed in sorted(best)]
 
 
 def _mean_nats(records: list[Record]) -> float:
@@ -112,19 +113,27 @@ def extensions(store: Store) -> Table:
 
 
 def _comparison(extended: list[Record], plain: list[Record]) -> tuple[str, ...]:
-    plains = plain * len(extended) if len(plain) == 1 else plain
-    gaps = [a.test.perplexity - b.test.perplexity for a, b in zip(extended, plains, strict=True)]
-    interval = mean_interval(gaps)
-    certain = math.isnan(interval.half) or abs(interval.mean) > interval.half
-    verdict = ("better" if interval.mean < 0 else "worse") if certain else "cannot be told apart"
+    by_seed = {record.cell.seed: record for record in plain}
+    pairs = [(a, by_seed[a.cell.seed]) for a in extended if a.cell.seed in by_seed]
+    gaps = [a.test.perplexity - b.test.perplexity for a, b in pairs]
     return (
         extended[0].cell.model.label,
         plain[0].cell.model.label,
         _interval([record.test.perplexity for record in extended]),
         _interval([record.test.perplexity for record in plain]),
         _interval(gaps),
-        verdict,
+        verdict(gaps),
     )
+
+
+def verdict(gaps: list[float]) -> str:
+    """Return what the differences of each seed say."""
+    interval = mean_interval(gaps)
+    if math.isnan(interval.half):
+        return "one run of each"
+    if abs(interval.mean) <= interval.half:
+        return "cannot be told apart"
+    return "better" if interval.mean < 0 else "worse"
 
 
 def main() -> None:
