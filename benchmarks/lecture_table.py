@@ -3,9 +3,9 @@
 lmgrid run lecture-table --results results/published/lecture-table
 python -m lmgrid_benchmarks.lecture_table results/published/lecture-table
 
-Each row is the learning rate that validation chose, as for every other row. An extension stands
-beside the plain model it extends: the difference of test perplexity, with a 95 % interval over
-seeds, which share their data order.
+Where a folder has several optimizers of a model, each row is the one that validation prefers. An
+extension stands beside the plain model it extends: the difference of test perplexity, with a 95 %
+interval over seeds, which share their data order.
 """
 
 from __future__ import annotations
