@@ -1,4 +1,4 @@
-"""Puts the quickstart's published tables into the README, as the command prints them.
+"""Puts the published tables into the README: the quickstart's as the command prints them.
 
 lmgrid run --results results/published/quickstart
 python -m lmgrid_benchmarks.readme
@@ -11,14 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lmgrid.render import terminal
+from lmgrid.layout import Table
+from lmgrid.render import markdown, terminal
 from lmgrid.store import Store
 from lmgrid.summary import newest, overview, speedups
 from lmgrid.table import frame
 
-START, END = "<!-- quickstart -->\n", "<!-- /quickstart -->"
+from .five_minutes import comparison
+from .lecture_table import extensions, systems
+
 WIDE = 1_000
-QUICKSTART = Path("results/published/quickstart")
+PUBLISHED = Path("results/published")
 
 
 def printed(results: Path) -> str:
@@ -32,18 +35,37 @@ def printed(results: Path) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def with_tables(readme: str, results: Path) -> str:
-    """Return the README with the tables between its two marks."""
-    before, _, rest = readme.partition(START)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"README.md: {START.strip()} and {END} do not stand there in this order")
-    return f"{before}{START}```text\n{printed(results)}\n```\n{END}{after}"
+def blocks(published: Path) -> dict[str, str]:
+    """Return what stands between each pair of marks."""
+    lecture = Store(published / "lecture-table")
+    return {
+        "quickstart": f"```text\n{printed(published / 'quickstart')}\n```\n",
+        "five-minutes": untitled(comparison(Store(published / "five-minutes"))),
+        "lecture-table": f"{untitled(systems(lecture))}\n{untitled(extensions(lecture))}",
+        "neural-speed": (published / "neural-speed/neural-speed.md").read_text("utf-8"),
+    }
+
+
+def untitled(table: Table) -> str:
+    """Return a table as markdown without its heading, for which the README has its own."""
+    return markdown(table).split("\n", 2)[2]
+
+
+def with_tables(readme: str, published: Path) -> str:
+    """Return the README with the published tables between their marks."""
+    for name, block in blocks(published).items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = readme.partition(start)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise SystemExit(f"README.md: {start.strip()} and {end} do not stand there in order")
+        readme = f"{before}{start}{block}{end}{after}"
+    return readme
 
 
 def main() -> None:
     path = Path("README.md")
-    path.write_text(with_tables(path.read_text("utf-8"), QUICKSTART), encoding="utf-8")
+    path.write_text(with_tables(path.read_text("utf-8"), PUBLISHED), encoding="utf-8")
 
 
 if __name__ == "__main__":

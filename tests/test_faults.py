@@ -220,7 +220,7 @@ fault = ["raise", "kill", "segfault", "sleep", "nan", "memory", "hoard", ""]
 def test_each_fault_has_its_status_and_the_rest_is_done(ordeal: Ordeal, registry: Registry) -> None:
     """A cell that raises, dies, sleeps, hoards memory or returns NaN ends alone."""
     plan_addresses(ordeal, registry, FAULTY)
-    done = ordeal.run("", "--timeout", "6", "--memory", "700M", "-q")
+    done = ordeal.run("", "--timeout", "15", "--memory", "700M", "-q")
     assert done.returncode == 1
     ends = {fault_of(o): getattr(o, "status", "done") for o in ordeal.store}
     assert ends == {
