@@ -157,6 +157,37 @@ def test_each_format_is_written(lmgrid: Invoke, grid: str, form: str, mark: str)
     assert mark in lmgrid("tables", "results/runs/tiny", "--format", form).stdout
 
 
+@pytest.mark.parametrize("sheet", ["rows", "points", "readings"])
+def test_rows_are_written_where_they_are_wanted(lmgrid: Invoke, grid: str, sheet: str) -> None:
+    """With ``--output`` a sheet goes to a file of its name, as it would be printed."""
+    lmgrid("run", grid, "-q")
+    printed = lmgrid("tables", "results/runs/tiny", f"--{sheet}").stdout
+    result = lmgrid("tables", "results/runs/tiny", f"--{sheet}", "--output", "out/put")
+    assert result.exit_code == 0, result.output
+    assert f"{sheet}.csv" in result.stdout
+    assert [path.name for path in Path("out/put").iterdir()] == [f"{sheet}.csv"]
+    assert Path("out/put", f"{sheet}.csv").read_text() == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rows", "--points"), "two sheets"),
+        (("--points", "--readings", "--format", "parquet"), "two sheets"),
+        (("--json", "--format", "parquet"), "--json prints JSON"),
+        (("--json", "--output", "out"), "--json prints JSON"),
+        (("--rows", "--format", "latex"), "csv or parquet"),
+    ],
+)
+def test_forms_that_exclude_each_other_are_a_mistake(
+    lmgrid: Invoke, arguments: tuple[str, ...], message: str
+) -> None:
+    """Nothing that was asked for is left out in silence."""
+    result = lmgrid("tables", "results/runs/tiny", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+
+
 def test_json_is_json(lmgrid: Invoke, grid: str) -> None:
     """What a program reads can be parsed."""
     lmgrid("run", grid)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +17,7 @@ from lmgrid.export import to_parquet
 from lmgrid.grid import Grid
 from lmgrid.registry import Registry
 from lmgrid.store import Store
-from lmgrid.table import COLUMNS, frame
+from lmgrid.table import COLUMNS, frame, points, readings
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra lmgrid[parquet]")
 GRID = """
@@ -45,6 +46,27 @@ def test_every_value_survives(store: Store) -> None:
         for value, expected in zip(read[column].to_pylist(), rows[column], strict=True):
             missing = isinstance(expected, float) and math.isnan(expected)
             assert value == (None if missing or expected is None else expected)
+
+
+def test_the_files_of_two_runs_fit_together(store: Store) -> None:
+    """The type of a column depends on its name, be it full, empty, or partly filled."""
+    import pyarrow as pa
+
+    for made in (frame, points, readings):
+        rows = made(store)
+        parts = (rows, rows.head(1), rows.head(0), rows.iloc[::-1].tail(2))
+        read = [pq.read_table(io.BytesIO(to_parquet(part))) for part in parts]
+        assert len({str(table.schema) for table in read}) == 1
+        assert pa.concat_tables(read).num_rows == sum(map(len, parts))
+    kinds = {name: str(kind) for name, kind in zip(*columns(frame(store)), strict=True)}
+    assert (kinds["seed"], kinds["peak_bytes"], kinds["test_tokens"]) == ("int64",) * 3
+    assert (kinds["error"], kinds["equal"], kinds["load"]) == ("string", "bool", "double")
+
+
+def columns(rows: pd.DataFrame) -> tuple[list[str], list[object]]:
+    """Return names and types as they are written."""
+    schema = pq.read_schema(io.BytesIO(to_parquet(rows)))
+    return schema.names, schema.types
 
 
 def test_the_command_writes_it(store: Store, tmp_path: Path) -> None:

@@ -16,52 +16,66 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "parquet")
+SHEETS = ("rows", "points", "readings")
 
 
 @click.command()
 @RESULTS_ARGUMENT
 @click.option("--format", "form", type=click.Choice(FORMATS), default="terminal")
-@click.option("--rows", "sheet", flag_value="rows", help="Print CSV, one row a record or failure.")
-@click.option("--points", "sheet", flag_value="points", help="… one row a point of each curve.")
-@click.option("--readings", "sheet", flag_value="readings", help="… one row a reporter's figure.")
+@click.option("--rows", is_flag=True, help="Print CSV, one row a record or failure.")
+@click.option("--points", is_flag=True, help="… one row a point of each curve.")
+@click.option("--readings", is_flag=True, help="… one row a reporter's figure.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write every table in every format there; with --format parquet, the rows.",
+    help="Write every table in every format there; with one of the above, or --format parquet, "
+    "the rows.",
 )
 @JSON_OPTION
-def tables(results: Path, form: str, sheet: str | None, output: Path | None, as_json: bool) -> None:
+def tables(results: Path, form: str, output: Path | None, **options: bool) -> None:
     """Print the tables of the records in DIR: perplexity, time, sizes, speedup, failures.
 
     Parquet holds rows, points or readings; it goes to --output, or into a file or a pipe.
     """
     from lmgrid import table
 
+    sheet = _chosen_sheet(options)
+    if options["as_json"] and (form != "terminal" or output):
+        raise Mistake("--json prints JSON, and nothing else; leave out --format and --output")
+    if sheet and form in ("markdown", "latex"):
+        raise Mistake(f"--{sheet}: is written as csv or parquet, not as {form}")
     store = existing_store(results)
-    made = {"points": table.points, "readings": table.readings}.get(sheet or "", table.frame)
+    made = {"points": table.points, "readings": table.readings}.get(sheet, table.frame)
     found = made(store)
-    if as_json:
+    if options["as_json"]:
         show_json(table.plain_rows(found))
-    elif form == "parquet":
-        _export(found, sheet or "rows", output)
-    elif sheet:
-        click.echo(found.drop(columns=table.NESTED, errors="ignore").to_csv(index=False), nl=False)
+    elif form == "parquet" or sheet:
+        end = "parquet" if form == "parquet" else "csv"
+        _export(found, end, output and output / f"{sheet or 'rows'}.{end}")
     else:
         _show(found, form, output)
 
 
-def _export(found: pd.DataFrame, name: str, output: Path | None) -> None:
-    from lmgrid.export import to_parquet
+def _chosen_sheet(options: dict[str, bool]) -> str:
+    chosen = [sheet for sheet in SHEETS if options[sheet]]
+    if len(chosen) > 1:
+        raise Mistake(f"--{chosen[0]} and --{chosen[1]} are two sheets; ask for one at a time")
+    return chosen[0] if chosen else ""
 
-    if output is None:
-        if sys.stdout.isatty():
-            raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
-        click.echo(to_parquet(found), nl=False)
+
+def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
+    """Write rows into a file, or to standard output."""
+    from lmgrid.export import to_csv, to_parquet
+
+    if form == "parquet" and path is None and sys.stdout.isatty():
+        raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
+    data = to_parquet(found) if form == "parquet" else to_csv(found)
+    if path is None:
+        click.echo(data, nl=False)
         return
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / f"{name}.parquet"
-    path.write_bytes(to_parquet(found))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
     say(f"wrote {len(found)} rows to {path}")
 
 
