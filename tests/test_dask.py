@@ -6,9 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -16,13 +20,15 @@ pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
 from lmgrid.errors import Mistake
 from lmgrid.execute import Listener, Manner, Run, execute
-from lmgrid.grid import Grid
+from lmgrid.grid import Grid, KernelCell, Part
 from lmgrid.plan import Planned, plan
-from lmgrid.record import Failure, Record
+from lmgrid.record import Failure, Inputs, Record
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Halt, Resources
+from lmgrid.spec import Crew, Halt, Place, Resources
 from lmgrid.store import Store
 from lmgrid.training import Live
+from lmgrid.worker import Job
+from lmgrid_dask import task
 from lmgrid_dask.parts import Dask
 
 FAULTS = Path(__file__).parent / "faults"
@@ -79,6 +85,69 @@ class Killer(Listener):
         self._heard.add(planned.address)
         if len(self._heard) == 2:
             self._victim.kill()
+
+
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Stand for a cluster of four workers with a thread each and an accelerator."""
+    client = MagicMock()
+    client.__enter__.return_value = client
+    workers = {name: {"nthreads": 1, "resources": {"GPU": 1}} for name in "abcd"}
+    client.scheduler_info.return_value = {"workers": workers}
+    for name in ("Client", "LocalCluster", "Event"):
+        monkeypatch.setattr(f"lmgrid_dask.executor.{name}", MagicMock(return_value=client))
+    monkeypatch.setattr("lmgrid.executors.usable_cores", lambda: 4)
+    return client
+
+
+def crew(jobs: int) -> Crew:
+    return Crew(jobs, Halt(), lambda job, message: None)
+
+
+@pytest.mark.usefixtures("scheduler")
+@pytest.mark.parametrize(("address", "here"), [("", True), ("tcp://elsewhere:8786", False)])
+def test_cells_of_one_machine_do_not_share_what_is_timed(address: str, here: bool) -> None:
+    """On workers of this machine a kernel runs alone, and its accelerator has one cell."""
+    with closing(Dask(address=address).make(crew(4))) as executor:
+        gpu, cpu = Resources(device="cuda:0"), Resources()
+        assert executor.fits(cpu, [cpu, gpu])
+        assert executor.fits(gpu, [gpu]) != here
+        assert executor.fits(Resources(alone=True), [cpu]) != here
+        assert executor.fits(cpu, [Resources(alone=True)]) != here
+        assert not executor.fits(cpu, [cpu] * 4)
+
+
+def test_workers_of_this_machine_share_no_core(scheduler: MagicMock) -> None:
+    """More of them than cores are refused before any is started, as without dask."""
+    with pytest.raises(Mistake, match="at most -j 4"):
+        Dask().make(crew(5))
+    scheduler.scheduler_info.assert_not_called()
+    with closing(Dask().make(crew(4))) as executor:
+        executor.check(Resources(threads=1))
+        with pytest.raises(Mistake, match="at most -j 2"):
+            executor.check(Resources(threads=2))
+    with closing(Dask(address="tcp://elsewhere:8786").make(crew(5))) as executor:
+        executor.check(Resources(threads=2))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_cell_that_ended_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool
+) -> None:
+    """What waits for the word to stop ends with its cell, and a worker runs many."""
+    for name in ("get_client", "get_worker"):
+        monkeypatch.setattr(task, name, MagicMock())
+    quiet = MagicMock(return_value=MagicMock(wait=lambda timeout: time.sleep(0.01)))
+    monkeypatch.setattr(task, "Event", quiet)
+    monkeypatch.setattr(task, "supervise", lambda job, hear, halt: None)
+    before = set(threading.enumerate())
+    cell = KernelCell(Part("sum"), "cpu", 1)
+    job = Job(cell, Inputs.of(cell, "", ()), tmp_path, Place(tmp_path, tmp_path))
+    assert task.run_cell(job, task.Orders("topic", shared)) is None
+    deadline = time.monotonic() + 10
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.execute import Listener, Manner, Run, check_jobs, execute, run_here
+from lmgrid.execute import Listener, Manner, Run, execute, run_here
+from lmgrid.executors import check_jobs
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Failure, Outcome, Record

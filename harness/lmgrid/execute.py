@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lmgrid.environment import capture, now
 from lmgrid.executors import Here, Local
-from lmgrid.grid import AnyCell, Grid, GridError, KernelCell
+from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome, Point
 from lmgrid.registry import Registry
@@ -194,15 +194,3 @@ def _skipped(planned: Planned, failed: Planned) -> Failure:
     why = f"--fail-fast: {failed.cell.label} failed"
     circumstances = Circumstances(capture(), now(), 1, 0.0)
     return Failure(planned.inputs, "skipped", why, "", "", 0.0, circumstances)
-
-
-def check_jobs(jobs: int, cells: Sequence[AnyCell], cores: int) -> None:
-    """Raise GridError if so many cells side by side would share cores."""
-    threads = max((cell.threads for cell in cells), default=1)
-    if threads > cores:
-        raise GridError(f"threads = {threads}: there are {cores} cores here")
-    if jobs > max(1, cores // threads):
-        raise GridError(
-            f"-j {jobs}: {jobs} cells of {threads} threads need more than the {cores} cores here; "
-            f"at most -j {max(1, cores // threads)}"
-        )

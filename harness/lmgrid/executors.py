@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from lmgrid.environment import usable_cores
+from lmgrid.grid import AnyCell, GridError
 from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Executor, Resources
 from lmgrid.supervise import supervise
 from lmgrid.worker import Ears, Job, attempt
+
+
+def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | None = None) -> None:
+    """Raise GridError if so many cells side by side would share cores, by default of here."""
+    cores = usable_cores() if cores is None else cores
+    threads = max((cell.threads for cell in cells), default=1)
+    if threads > cores:
+        raise GridError(f"threads = {threads}: there are {cores} cores here")
+    if jobs > max(1, cores // threads):
+        raise GridError(
+            f"-j {jobs}: {jobs} cells of {threads} threads need more than the {cores} cores here; "
+            f"at most -j {max(1, cores // threads)}"
+        )
+
+
+def fits_beside(resources: Resources, running: Collection[Resources]) -> bool:
+    """Return whether a cell may begin beside others of the same machine.
+
+    Whatever is timed runs alone, and a device other than the processor has one cell.
+    """
+    if running and (resources.alone or any(other.alone for other in running)):
+        return False
+    return resources.device == "cpu" or resources.device not in {r.device for r in running}
 
 
 class Local(Executor):
@@ -25,12 +50,7 @@ class Local(Executor):
         return self._threads.submit(supervise, job, partial(crew.hear, job), crew.halt)
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        """Whatever is timed runs alone, and a device other than the processor has one cell."""
-        if not running:
-            return True
-        if len(running) >= self._crew.jobs or resources.alone or any(r.alone for r in running):
-            return False
-        return resources.device == "cpu" or resources.device not in {r.device for r in running}
+        return not running or (len(running) < self._crew.jobs and fits_beside(resources, running))
 
     def close(self) -> None:
         self._threads.shutdown()

@@ -211,7 +211,8 @@ class Failure:
     """A cell that ended otherwise: what a table shows instead of numbers."""
 
     inputs: Inputs
-    status: str  # error, timeout, out-of-memory, killed, diverged
+    # error, timeout, out-of-memory, killed, diverged; skipped is told and never stored
+    status: str
     error: str  # type of the exception, or the signal
     message: str
     traceback: str

@@ -11,6 +11,7 @@ locks/<address>            held by whoever runs the cell
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -36,6 +37,7 @@ from lmgrid.record import (
 
 MANIFEST = "manifest.json"
 DRAFTS = "drafts"
+NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 
@@ -69,6 +71,13 @@ class Store:
             with suppress(FileNotFoundError):
                 return self._read(self._file(folder, address))
         return None
+
+    def written(self, address: str) -> Outcome:
+        """Return the outcome of a cell that has one; StoreError if somebody took it away."""
+        outcome = self.find(address)
+        if outcome is None:
+            raise StoreError(f"{self.root}: what was just written is gone")
+        return outcome
 
     def matching(self, prefix: str) -> list[str]:
         """Return the addresses of records that start so."""
@@ -215,6 +224,15 @@ class Store:
             sync_folder(parent)
         finally:
             draft.unlink(missing_ok=True)
+
+    def check_room(self, error: BaseException) -> None:
+        """Raise StoreError if an error says that nothing can be written any more.
+
+        So it is for whatever a cell was writing: a checkpoint, weights, a scratch file.
+        """
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            with self._explained():
+                raise error
 
     def _made(self, folder: str) -> Path:
         path = self.root / folder

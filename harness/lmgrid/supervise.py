@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from lmgrid.record import Outcome, Point
 from lmgrid.spec import Halt
 from lmgrid.store import MANIFEST, Store, StoreError
 from lmgrid.training import Live
-from lmgrid.worker import Begun, Job, Message, failure, work
+from lmgrid.worker import PRELOAD, Begun, Job, Message, failure, keep, stands, work
+from lmgrid.worker import End as End  # for executors
 
 POLL_SECONDS = 0.05
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
@@ -50,10 +52,13 @@ class Child(Protocol):
 def preload(modules: Iterable[str]) -> None:
     """Let the server that workers are forked from import what all of them need, once.
 
-    Every worker imports the main module anew, so that what this one imports is among it.
+    Every worker imports the main module anew, so that what this one imports is among it. Their
+    names go by the environment to ``lmgrid.warm``, since the server itself would end with an
+    import that fails.
     """
     main = dict.fromkeys(_imported_by(sys.modules["__main__"]))
-    CONTEXT.set_forkserver_preload(["lmgrid.warm", "lmgrid.kernel", "numpy", *main, *modules])
+    os.environ[PRELOAD] = " ".join(["lmgrid.kernel", "numpy", *main, *modules])
+    CONTEXT.set_forkserver_preload(["lmgrid.warm"])
 
 
 def _imported_by(module: ModuleType) -> Iterator[str]:
@@ -75,48 +80,47 @@ def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
     connection, child = _start(job)
     watch = MemoryWatch(child.pid or 0)
     try:
-        end = _Listening(job, connection, watch).hear_out(hear, halt)
+        why = _Listening(job, connection, watch).hear_out(hear, halt)
     finally:
         _end(child, connection)
-    if end == "stopped":
+    if why == "stopped":
         return None
-    if not end:
-        return _found(job)
-    status, cause = _death(end, child.exitcode or 0, job)
-    return conclude(job, (status, cause), monotonic() - started, watch.peak or None)
+    if not why:
+        return Store(job.root).written(job.inputs.address)
+    end = _death(why, child.exitcode or 0, job)
+    return conclude(job, end, monotonic() - started, watch.peak or None)
 
 
-def conclude(
-    job: Job, end: tuple[str, str], seconds: float, peak_bytes: int | None = None
-) -> Outcome:
-    """Store the failure of a cell that left none itself; ``end`` is its status and the cause."""
-    Store(job.root).add(failure(job, *end, seconds, peak_bytes))
-    return _found(job)
+def conclude(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -> Outcome:
+    """Store the failure of a cell that left none itself."""
+    store = Store(job.root)
+    store.add(failure(job, end, seconds, peak_bytes))
+    return store.written(job.inputs.address)
 
 
 def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> Outcome:
-    """Store what was made on a machine that does not see the results folder."""
+    """Store what was made on a machine that does not see the results folder.
+
+    Whatever stands there and is not to be replaced is returned instead, as where a cell is run.
+    """
     store, address = Store(job.root), job.inputs.address
-    with store.weights_draft(address) as draft:
-        for name, data in files:
-            if _is_file_name(name) and name != MANIFEST:
-                (draft / name).write_bytes(data)
-        store.keep_weights(address, draft)
-    store.add(outcome)
-    return _found(job)
+    with store.lock(address):
+        before = store.find(address)
+        if before and stands(before, job):
+            return before
+        with store.weights_draft(address) as draft:
+            for name, data in files:
+                if _is_file_name(name) and name != MANIFEST:
+                    (draft / name).write_bytes(data)
+            store.keep_weights(address, draft)
+        keep(outcome, store)
+        return store.written(address)
 
 
 def _is_file_name(name: str) -> bool:
     """Whether a name that came from elsewhere can only mean a file of the folder it is put in."""
     plain = Path(name).name == name and name not in ("", "..") and "\x00" not in name
     return plain and len(name.encode()) < 256
-
-
-def _found(job: Job) -> Outcome:
-    outcome = Store(job.root).find(job.inputs.address)
-    if outcome is None:
-        raise StoreError(f"{job.root}: what was just written is gone")
-    return outcome
 
 
 @dataclass(frozen=True)
@@ -164,15 +168,22 @@ def _end(child: Child, connection: Connection) -> None:
         child.join()
 
 
-def _death(end: str, code: int, job: Job) -> tuple[str, str]:
-    """Return status and cause of a worker that left no outcome."""
-    if end == "timeout":
-        return end, f"over {job.timeout:g} s"
-    if end == "out-of-memory":
-        return end, f"over {(job.memory or 0) / 1e6:,.0f} MB"
+def _death(why: str, code: int, job: Job) -> End:
+    """Return the end of a worker that left no outcome."""
+    if why == "timeout":
+        return End(why, f"over {job.timeout:g} s")
+    if why == "out-of-memory":
+        return End(why, f"over {(job.memory or 0) / 1e6:,.0f} MB")
     if code < 0:
-        return "killed", signal.Signals(-code).name
-    return "error", f"worker ended with exit status {code}"
+        return End("killed", _name_signal(-code))
+    return End("error", f"worker ended with exit status {code}")
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal but the first and the last
+        return f"signal {number}"
 
 
 # ---------------------------------------------------------------- how a child is started

@@ -39,6 +39,7 @@ from lmgrid.training import Live
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PRELOAD = "LMGRID_PRELOAD"  # variable: modules for workers, with spaces between
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
@@ -84,21 +85,38 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
     store, address = Store(job.root), job.inputs.address
     with store.lock(address):
         before = store.find(address)
-        if before and not isinstance(before, Failure) and not (job.again and is_contended(before)):
+        if before and stands(before, job):
             return before
         started = perf_counter()
         ears.on_begun()
         try:
             neighbourhood = Neighbourhood()
             outcome = _beside(_record(job, registry, ears), neighbourhood.company())
-            store.supersede(outcome) if store.has(address) else store.add(outcome)
+            keep(outcome, store)
         except StoreError:
             raise
         except Exception as error:
-            store.add(failure(job, _status(error), error, perf_counter() - started))
-        # A cell that was killed goes on from here; one that ended, well or not, begins anew.
+            store.check_room(error)
+            end = End(_status(error), error)
+            store.add(failure(job, end, perf_counter() - started))
+            if end.of_machine:
+                return store.written(address)
+        # What was killed, or lacked memory or a disk, goes on from here; all else begins anew.
         Checkpoints(store.checkpoint_folder(address)).remove()
-        return _found(store, address)
+        return store.written(address)
+
+
+def stands(before: Outcome, job: Job) -> bool:
+    """Return whether an outcome that is there already is what the job asks for."""
+    return not isinstance(before, Failure) and not (job.again and is_contended(before))
+
+
+def keep(outcome: Outcome, store: Store) -> None:
+    """Put an outcome in its place; a record moves an older one aside. The lock must be held."""
+    if store.has(outcome.inputs.address) and not isinstance(outcome, Failure):
+        store.supersede(outcome)
+    else:
+        store.add(outcome)
 
 
 def is_contended(outcome: Outcome) -> bool:
@@ -116,13 +134,6 @@ def _beside(outcome: Record | KernelRecord, company: Company) -> Record | Kernel
     return replace(outcome, circumstances=circumstances)
 
 
-def _found(store: Store, address: str) -> Outcome:
-    outcome = store.find(address)
-    if outcome is None:
-        raise StoreError(f"{store.root}: what was just written is gone")
-    return outcome
-
-
 def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
     store, address = Store(job.root), job.inputs.address
     if Identities(registry, job.place).of(job.cell) != job.inputs:
@@ -137,21 +148,29 @@ def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
         return outcome
 
 
-def failure(
-    job: Job,
-    status: str,
-    error: BaseException | str,
-    seconds: float,
-    peak_bytes: int | None = None,
-) -> Failure:
-    """Return the end of a cell that has no record; texts are bounded."""
+@dataclass(frozen=True)
+class End:
+    """How a cell ended that has no record, and by what: an exception, or a few words."""
+
+    status: str
+    cause: BaseException | str
+
+    @property
+    def of_machine(self) -> bool:
+        """Whether another machine, or this one later, may get further."""
+        return self.status == "out-of-memory" or isinstance(self.cause, OSError)
+
+
+def failure(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -> Failure:
+    """Return what is stored of an end; texts are bounded."""
     circumstances = Circumstances(capture(), now(), job.jobs, round(load_average(), 2))
+    error = end.cause
     kind = error if isinstance(error, str) else type(error).__name__
     message = "" if isinstance(error, str) else str(error)
     trace = "" if isinstance(error, str) else "".join(traceback.format_exception(error))
     return Failure(
         job.inputs,
-        status,
+        end.status,
         kind,
         message[:LONGEST_MESSAGE],
         _without_paths(trace)[-LONGEST_TRACEBACK:],

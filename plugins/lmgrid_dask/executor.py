@@ -17,8 +17,9 @@ from distributed import Client, Event, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from lmgrid.errors import Mistake
+from lmgrid.executors import check_jobs, fits_beside
 from lmgrid.spec import Crew, Executor, Resources
-from lmgrid.supervise import conclude
+from lmgrid.supervise import End, conclude
 from lmgrid_dask.task import Orders, run_cell
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class DaskExecutor(Executor):
         self._held.enter_context(
             dask.config.set({"distributed.scheduler.allowed-failures": self._options.retries})
         )
-        if not self._options.jobqueue:
+        if self._is_here:
+            check_jobs(self._crew.jobs, (Resources(),))
             return self._held.enter_context(
                 LocalCluster(
                     n_workers=max(1, self._crew.jobs),
@@ -91,7 +93,14 @@ class DaskExecutor(Executor):
 
     # ------------------------------------------------------------ what there is
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the workers are processes of this machine, which cells then share."""
+        return not (self._options.address or self._options.jobqueue)
+
     def check(self, resources: Resources) -> None:
+        if self._is_here:
+            check_jobs(self._crew.jobs, (resources,))
         units = self._units(resources)
         if any(worker.gives(1, units) for worker in self._look()):
             return
@@ -102,6 +111,8 @@ class DaskExecutor(Executor):
         )
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
+        if self._is_here and not fits_beside(resources, running):
+            return False
         return len(running) < sum(worker.threads for worker in self._look())
 
     def _units(self, resources: Resources) -> dict[str, float]:
@@ -135,7 +146,7 @@ class DaskExecutor(Executor):
             parcel = task.result()
         except KilledWorker:
             tries = f"the workers that ran it died, {self._options.retries + 1} times"
-            return conclude(job, ("killed", tries), 0.0)
+            return conclude(job, End("killed", tries), 0.0)
         return None if parcel is None else parcel.deliver(job)
 
     def _pass_on_halt(self) -> None:

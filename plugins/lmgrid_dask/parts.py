@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from lmgrid.errors import Mistake
 from lmgrid.spec import Crew, Executor, ExecutorPart
 
 JobQueue = Literal[
@@ -48,6 +49,8 @@ class Dask(ExecutorPart):
             raise ValueError("address and jobqueue are two clusters; name one")
 
     def make(self, crew: Crew) -> Executor:
-        from lmgrid_dask.executor import DaskExecutor
-
+        try:
+            from lmgrid_dask.executor import DaskExecutor
+        except ModuleNotFoundError as error:  # dask comes without distributed too
+            raise Mistake(f"dask needs {error.name}: pip install 'lmgrid[dask]'") from None
         return DaskExecutor(self, crew)

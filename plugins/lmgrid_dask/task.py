@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from distributed import Event, get_client, get_worker
@@ -41,25 +42,38 @@ class Parcel:
 
 def run_cell(job: Any, orders: Orders) -> Parcel | None:
     """Run a cell in a process of its own, with its messages sent to whoever asked."""
-    halt, worker, address = Halt(), get_worker(), job.inputs.address
+    worker, address = get_worker(), job.inputs.address
 
     def hear(message: Any) -> None:
         worker.log_event(orders.topic, pickle.dumps((address, message)))
 
-    Thread(target=_obey, args=(Event(orders.topic, client=get_client()), halt), daemon=True).start()
-    if orders.shared:
-        outcome = supervise(job, hear, halt)
-        return None if outcome is None else Parcel(outcome)
-    with tempfile.TemporaryDirectory(prefix="lmgrid-") as folder:
+    with ExitStack() as held:
+        halt = held.enter_context(_obeying(Event(orders.topic, client=get_client())))
+        if orders.shared:
+            outcome = supervise(job, hear, halt)
+            return None if outcome is None else Parcel(outcome)
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lmgrid-"))
         outcome = supervise(replace(job, root=Path(folder)), hear, halt)
         model = Path(folder) / "models" / address
         files = tuple((p.name, p.read_bytes()) for p in model.glob("*"))
         return None if outcome is None else Parcel(outcome, files, shared=False)
 
 
-def _obey(stop: Event, halt: Halt) -> None:
-    """Wait until the run is stopped at once."""
+@contextmanager
+def _obeying(stop: Event) -> Iterator[Halt]:
+    """Give what tells a cell that its run is stopped at once, for as long as the cell runs."""
+    halt, ended = Halt(), threading.Event()
+    threading.Thread(target=_obey, args=(stop, halt, ended), daemon=True).start()
+    try:
+        yield halt
+    finally:
+        ended.set()
+
+
+def _obey(stop: Event, halt: Halt, ended: threading.Event) -> None:
+    """Wait until the run is stopped at once, or the cell has ended."""
     with suppress(Exception):  # the scheduler is gone, and its workers with it
-        while not stop.wait(timeout=ASK_SECONDS):
-            pass
-        halt.now.set()
+        while not ended.is_set():
+            if stop.wait(timeout=ASK_SECONDS):
+                halt.now.set()
+                return

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lmgrid.grid import Grid
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
-    from lmgrid.spec import Halt
+    from lmgrid.spec import ExecutorPart
     from lmgrid.store import Store
 
 INTERRUPTED = 130
@@ -99,9 +99,7 @@ def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]])
 def manner_of(options: dict[str, Any]) -> Manner:
     from lmgrid.execute import Manner
 
-    limited = [name for name in ("timeout", "memory") if options[name] is not None]
-    if limited and options["jobs"] == 0:
-        raise Mistake(f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1")
+    _check_manner(options)
     return Manner(
         options["jobs"],
         options["timeout"],
@@ -110,6 +108,21 @@ def manner_of(options: dict[str, Any]) -> Manner:
         options["retry"],
         options["fail_fast"],
     )
+
+
+def _check_manner(options: dict[str, Any]) -> None:
+    """Raise Mistake if what was asked for cannot go together."""
+    jobs, name = options["jobs"], parse_named(options["executor"], "--executor")[0]
+    if jobs == 0 and name != "local":
+        raise Mistake(f"-j 0: cells in the process of the command need no --executor {name}; -j 1")
+    limited = [limit for limit in ("timeout", "memory") if options[limit] is not None]
+    if limited and jobs == 0:
+        raise Mistake(f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1")
+    if options["retry"] == "contended" and jobs > 1:
+        raise Mistake(
+            f"--retry contended -j {jobs}: cells side by side disturb each other's times, so that "
+            "they would be contended again; times want -j 1"
+        )
 
 
 def parse_bytes(text: str) -> int:
@@ -123,15 +136,30 @@ def parse_bytes(text: str) -> int:
 
 def executor_of(options: dict[str, Any], registry: Registry, grid: Grid) -> MakeExecutor:
     """Return what makes the executor that was asked for."""
-    from lmgrid.environment import usable_cores
-    from lmgrid.execute import check_jobs, executor_here
-    from lmgrid.executors import Local
+    from lmgrid.execute import executor_here
+    from lmgrid.executors import Local, check_jobs
 
     name, given = parse_named(options["executor"], "--executor")
     if name != "local":
-        return registry.executor(registry.part("executor", name, given)).make
-    check_jobs(options["jobs"], grid.cells, usable_cores())
+        return _plugged(name, given, registry).make
+    if given:
+        raise Mistake(f"--executor {options['executor']}: local has no options")
+    check_jobs(options["jobs"], grid.cells)
     return Local if options["jobs"] else executor_here(registry)
+
+
+def _plugged(name: str, given: dict[str, Any], registry: Registry) -> ExecutorPart:
+    """Return the executor of a plugin with its options."""
+    from lmgrid.grid import PartError
+
+    try:
+        lacks = registry.find("executor", name).lacks
+        if lacks:
+            raise Mistake(f"--executor {name} {lacks}")
+        return registry.executor(registry.part("executor", name, given))
+    except PartError as error:
+        option = f".{error.option}" if error.option not in ("", "name") else ""
+        raise Mistake(f"--executor {name}{option}: {error}") from None
 
 
 def _introduce(ready: Run) -> None:
@@ -160,7 +188,7 @@ def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, O
     skipped: dict[str, Outcome] = {}
     if not ready.remaining:
         return skipped
-    with _interruptible(ready.halt), listener.watching():
+    with _interruptible(ready), listener.watching():
         for planned, outcome in execute(ready, listener, make):
             if getattr(outcome, "status", "") == "skipped":
                 skipped[planned.address] = outcome
@@ -170,17 +198,23 @@ def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, O
 
 
 @contextmanager
-def _interruptible(halt: Halt) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop softly at first, at once the second time."""
+def _interruptible(ready: Run) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop softly at first, at once the second time.
+
+    A cell that runs in this process, which nobody else can end, is left by KeyboardInterrupt.
+    """
 
     def ask(*_: object) -> None:
-        if not halt.soon.is_set():
+        if not ready.halt.soon.is_set():
             complain("stopping when the running cells are done; once more stops at once")
-        halt.ask()
+        ready.halt.ask()
+        if ready.halt.now.is_set() and ready.manner.jobs == 0:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with suppress(KeyboardInterrupt):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
