@@ -332,6 +332,27 @@ def test_an_interrupt_lets_the_cell_finish_and_goes_on_later(
     assert len(list((tmp_path / "results/runs/g/records").iterdir())) == 1
 
 
+def test_a_second_interrupt_ends_a_cell_of_this_process(tmp_path: Path) -> None:
+    """With -j 0 too; nothing of the cell is stored, and its lock and its drafts are gone."""
+    text = SLOW_GRID.replace("pause = 2.0", 'fault = "sleep"')
+    (tmp_path / "g.toml").write_text(text)
+    process = _start(["run", "g.toml", "-j", "0"], tmp_path)
+    results = tmp_path / "results/runs/g"
+    while process.poll() is None and not list(results.glob("drafts/*")):
+        time.sleep(0.05)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - started < 30, "the cell of sixty seconds was waited for"
+    assert process.returncode == 130, told
+    assert "the same command goes on from here" in told
+    assert "Traceback" not in told
+    assert not list(results.glob("drafts/*"))
+    assert not list(results.glob("failures/*"))
+
+
 def test_two_runs_at_once_do_each_cell_once(tmp_path: Path) -> None:
     """Both end well, and no cell is trained twice: each record has one start."""
     (tmp_path / "g.toml").write_text(SLOW_GRID.replace("2.0\n", "0.3\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lmgrid.commands.asking import parse_named
 from lmgrid.commands.run import parse_bytes
 from lmgrid.contention import Neighbourhood
 from lmgrid.errors import Mistake
+from lmgrid.estimate import Estimator
 from lmgrid.execute import Listener, Manner, Run, execute, executor_here
 from lmgrid.executors import Local
 from lmgrid.grid import Grid
@@ -182,6 +184,12 @@ def test_an_executor_is_named_with_its_options() -> None:
         (("--executor", "dusk"), "unknown executor 'dusk'; did you mean 'dask'"),
         (("--executor", "dask[adress=x]"), "did you mean 'address'"),
         (("--executor", "dask[address"), "expected NAME[OPTION=VALUE,…]"),
+        (("--executor", "dask[adress=x]"), "--executor dask.adress: "),
+        (("--executor", "dask[retries=-1]"), "--executor dask.retries: "),
+        (("--executor", "local[x=1]"), "local has no options"),
+        (("--executor", "dask", "-j", "0"), "need no --executor dask"),
+        (("--executor", "dask", "-j", "0", "--timeout", "3"), "need no --executor dask"),
+        (("--retry", "contended", "-j", "2"), "times want -j 1"),
         (("-j", "0", "--timeout", "3"), "cannot be ended"),
         (("--memory", "lots"), "800M or 4G"),
     ],
@@ -197,6 +205,37 @@ def test_a_mistake_runs_nothing(
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("modules", [("dask",), ("distributed",), ("dask", "distributed")])
+def test_an_executor_whose_extra_is_missing_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, modules: tuple[str, ...]
+) -> None:
+    """It says how to install it, whichever of its modules is there."""
+    monkeypatch.syspath_prepend(str(FAULTS))
+    monkeypatch.chdir(tmp_path)
+    for name in [*modules, *(m for m in sys.modules if m.split(".")[0] == "lmgrid_dask")]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("lmgrid.plugin._importable", lambda module: module not in modules)
+    Path("g.toml").write_text('[[corpora]]\nname = "tiny"\n[[models]]\nname = "counts"')
+    result = CliRunner().invoke(main, ["run", "g.toml", "--executor", "dask"])
+    assert result.exit_code == 2, result.output
+    assert "pip install 'lmgrid[dask]'" in result.stderr
+    assert not Path("results/runs/g/records").exists()
+
+
+def test_an_estimate_leaves_out_what_was_resumed(
+    make_grid: MakeGrid, registry: Registry, store: Store
+) -> None:
+    """The seconds of a record that went on from a checkpoint are of its last part alone."""
+    grid = make_grid('[[models]]\nname = "counts"')
+    planned = plan(grid, store, registry)
+    (made,) = outcomes(Run(grid, store, planned), registry)
+    assert Estimator([store]).seconds(planned[0]) is not None
+    store.supersede(replace(made, circumstances=replace(made.circumstances, resumed=1)))
+    assert Estimator([store]).seconds(planned[0]) is None
 
 
 def test_circumstances_of_an_older_record_are_read() -> None:

@@ -34,6 +34,8 @@ class Estimator:
             return  # a damaged store is no reason to refuse a plan; ``verify`` names it
         machine = capture()
         for record in outcomes:
+            if record.circumstances.resumed:
+                continue  # its seconds are of the last part alone
             made_on = record.circumstances.environment
             if (made_on.processor, made_on.cores) == (machine.processor, machine.cores):
                 self._take(record)
