@@ -45,7 +45,6 @@ LINES = (
     Line("window of 5 words", "window", tokens=3_000_000),
     Line("Elman network", "rnn", {"cell": "elman"}, 2_500_000),
     Line("LSTM", "rnn", {"cell": "lstm"}, 3_600_000),
-    Line("LSTM, for longer", "rnn", {"cell": "lstm"}, 10_000_000),
 )
 
 
