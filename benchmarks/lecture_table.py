@@ -81,7 +81,7 @@ def _mean_nats(records: list[Record]) -> float:
 def systems(store: Store) -> Table:
     """Return the lecture's rows in its order."""
     rows = tuple(_row(system, chosen(store, system)) for system in (*SYSTEMS, PLAIN, UNADJUSTED))
-    head = ("lecture's row", "model here", "published*", "test perplexity", "valid", "train s")
+    head = ("lecture's row", "model here", "published*", "test perplexity", "valid", "CPU s")
     notes = (
         "* On the One Billion Word Benchmark: 800 million training words, a vocabulary of 793,471; "
         "another corpus and another scale, so the two columns compare row by row only in order.",
@@ -93,7 +93,7 @@ def _row(system: System, records: list[Record]) -> tuple[str, ...]:
     cell = records[0].cell
     label = cell.model.label + (f" + {cell.optimizer.label}" if cell.optimizer else "")
     published = "–" if system.published is None else f"{system.published:g}"
-    seconds = sum(record.training.seconds for record in records) / len(records)
+    seconds = sum(record.training.cpu_seconds for record in records) / len(records)
     valid = math.exp(_mean_nats(records))
     perplexity = _interval([record.test.perplexity for record in records])
     return system.name, label, published, perplexity, f"{valid:.1f}", f"{seconds:.1f}"
