@@ -153,13 +153,13 @@ def _plugged(name: str, given: dict[str, Any], registry: Registry) -> ExecutorPa
     from lmgrid.grid import PartError
 
     try:
-        lacks = registry.find("executor", name).lacks
-        if lacks:
-            raise Mistake(f"--executor {name} {lacks}")
-        return registry.executor(registry.part("executor", name, given))
+        part = registry.executor(registry.part("executor", name, given))
     except PartError as error:
         option = f".{error.option}" if error.option not in ("", "name") else ""
         raise Mistake(f"--executor {name}{option}: {error}") from None
+    if lacks := registry.find("executor", name).lacks:
+        raise Mistake(f"--executor {name} {lacks}")
+    return part
 
 
 def _introduce(ready: Run) -> None:
