@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,33 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The plugins of this environment and the one with faults, which is found like any other."""
     monkeypatch.syspath_prepend(str(FAULTS))
     return Registry.installed()
+
+
+CheckSlopes = Callable[[Callable[[], Any], Sequence[Any]], None]
+
+
+@pytest.fixture
+def check_slopes() -> CheckSlopes:
+    """Hold torch's gradient of a loss against finite differences, number by number."""
+
+    def check(loss: Callable[[], Any], weights: Sequence[Any]) -> None:
+        import torch
+
+        slopes = torch.autograd.grad(loss(), list(weights))
+        step = 1e-6
+        for weight, slope in zip(weights, slopes, strict=True):
+            flat = weight.detach().view(-1)
+            for i in range(len(flat)):
+                kept = float(flat[i])
+                flat[i] = kept + step
+                above = loss().item()
+                flat[i] = kept - step
+                below = loss().item()
+                flat[i] = kept
+                expected = pytest.approx((above - below) / (2 * step), abs=1e-8)
+                assert float(slope.flatten()[i]) == expected
+
+    return check
 
 
 @pytest.fixture

@@ -113,7 +113,13 @@ def test_the_readme_shows_what_is_published() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("quickstart", 20), ("five-minutes", 15), ("lecture-table", 24), ("gradients", 20)],
+    [
+        ("quickstart", 20),
+        ("five-minutes", 15),
+        ("lecture-table", 24),
+        ("gradients", 20),
+        ("adaptive", 4),
+    ],
 )
 def test_published_records_are_whole(name: str, cells: int) -> None:
     """What a number in the README rests on is there, unaltered, and every cell is done."""
