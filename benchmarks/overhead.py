@@ -15,11 +15,12 @@ from time import process_time
 
 import psutil
 
+from lmgrid.envelope import seal
 from lmgrid.execute import Listener, Run, execute, run_here
 from lmgrid.grid import Grid
 from lmgrid.gridfile import read_grid
 from lmgrid.plan import Planned, plan
-from lmgrid.record import Record, seal
+from lmgrid.record import Record
 from lmgrid.registry import Registry
 from lmgrid.store import Store
 from lmgrid.table import frame

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgrid.envelope import seal, unseal
 from lmgrid.environment import Environment
 from lmgrid.errors import Mistake
 from lmgrid.grid import Cell, KernelCell, Part
@@ -17,8 +18,6 @@ from lmgrid.record import (
     Inputs,
     KernelRecord,
     RecordError,
-    seal,
-    unseal,
 )
 from lmgrid.source import Source
 from lmgrid.store import Store, StoreError

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lmgrid.envelope import seal, unseal
 from lmgrid.environment import Environment
 from lmgrid.grid import Cell, KernelCell, Part
 from lmgrid.layout import Table
@@ -26,8 +27,6 @@ from lmgrid.record import (
     RecordError,
     Score,
     Training,
-    seal,
-    unseal,
 )
 from lmgrid.render import comma_separated, latex, markdown, terminal
 from lmgrid.summary import details, failures, newest, overview, speedups, tables

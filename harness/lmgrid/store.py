@@ -24,16 +24,10 @@ from time import time
 import msgspec
 from filelock import FileLock, Timeout
 
+from lmgrid.envelope import faults, seal, unseal
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync_folder, write_draft, write_whole
-from lmgrid.record import (
-    Failure,
-    Outcome,
-    RecordError,
-    faults,
-    seal,
-    unseal,
-)
+from lmgrid.record import Failure, Outcome, RecordError
 
 MANIFEST = "manifest.json"
 DRAFTS = "drafts"
