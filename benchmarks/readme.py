@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lmgrid.comparison import newest
 from lmgrid.layout import Table
 from lmgrid.render import markdown, terminal
 from lmgrid.store import Store
-from lmgrid.summary import newest, overview, speedups
+from lmgrid.summary import overview, speedups
 from lmgrid.table import frame
 
 from .five_minutes import comparison

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lmgrid.comparison import newest
 from lmgrid.envelope import seal, unseal
 from lmgrid.environment import Environment
 from lmgrid.grid import Cell, KernelCell, Part
@@ -29,7 +30,7 @@ from lmgrid.record import (
     Training,
 )
 from lmgrid.render import comma_separated, latex, markdown, terminal
-from lmgrid.summary import details, failures, newest, overview, speedups, tables
+from lmgrid.summary import details, failures, overview, speedups, tables
 from lmgrid.table import COLUMNS, frame, plain_rows
 
 HERE = Circumstances(

@@ -66,7 +66,17 @@ COLUMNS = (
     "curve",
 )
 NESTED = ["test_blocks", "curve"]  # columns that hold several numbers a row
-WHO = ("address", "corpus", "model", "optimizer", "regularizers", "seed", "device", "budget")
+# What says, in a row of less than a record, which record it is of.
+RECORD_COLUMNS = (
+    "address",
+    "corpus",
+    "model",
+    "optimizer",
+    "regularizers",
+    "seed",
+    "device",
+    "budget",
+)
 
 
 def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
@@ -97,7 +107,7 @@ def points(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         for record, point in _points(outcomes)
     ]
     heads = ("tokens", "seconds", "cpu_seconds", "train_nats", "penalty", "valid_nats", "events")
-    return pd.DataFrame(rows, columns=[*WHO, *heads])
+    return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, *heads])
 
 
 def readings(outcomes: Iterable[Outcome]) -> pd.DataFrame:
@@ -107,7 +117,7 @@ def readings(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         for record, point in _points(outcomes)
         for r in point.readings
     ]
-    return pd.DataFrame(rows, columns=[*WHO, "tokens", "name", "at", "value"])
+    return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, "tokens", "name", "at", "value"])
 
 
 def _points(outcomes: Iterable[Outcome]) -> Iterator[tuple[Record, Point]]:
@@ -118,7 +128,7 @@ def _points(outcomes: Iterable[Outcome]) -> Iterator[tuple[Record, Point]]:
 
 def _who(record: Record) -> dict[str, Any]:
     row = {"address": record.inputs.address, **_cell(record.inputs)}
-    return {key: row[key] for key in WHO}
+    return {key: row[key] for key in RECORD_COLUMNS}
 
 
 def plain_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
