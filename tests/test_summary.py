@@ -7,6 +7,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from lmgrid.record import (
     Score,
     Training,
 )
-from lmgrid.render import comma_separated, latex, markdown, terminal
+from lmgrid.render import comma_separated, latex, markdown, terminal, write_tables
 from lmgrid.summary import details, failures, overview, speedups, tables
 from lmgrid.table import COLUMNS, frame, plain_rows
 
@@ -176,7 +177,7 @@ def test_failures_have_their_own_table() -> None:
     found = frame([failed, record("b", 4.0)])
     assert rows(overview(found)) == ["b"]
     assert failures(found).rows[0][:2] == ("a seed 0", "timeout")
-    assert [table.name for table in tables(found)] == [
+    assert [table.name for table in tables(found) if table.rows] == [
         "overview",
         "perplexity",
         "time",
@@ -196,9 +197,18 @@ def test_the_frame_has_one_row_an_outcome() -> None:
     assert row["score_tokens_per_second"] == 200.0
 
 
-def test_an_empty_store_has_no_tables() -> None:
-    """No records, no tables, no error."""
-    assert tables(frame([])) == ()
+def test_an_empty_store_has_empty_tables() -> None:
+    """No records, no rows, no error."""
+    assert [table.name for table in tables(frame([])) if table.rows] == []
+
+
+def test_a_table_that_is_empty_now_leaves_no_file(tmp_path: Path) -> None:
+    """Each kind of table that was written goes when its last row does."""
+    named = {table.name for table in tables(frame([]))}
+    write_tables([Table(name, "", ("a",), (("1",),), 1) for name in named], tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == named
+    write_tables(tables(frame([])), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 EVIL_ROWS = ((EVIL, "1.0 ± 0.1"), ("b", "∞"))

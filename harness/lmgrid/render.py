@@ -108,7 +108,6 @@ def terminal(table: Table) -> rich.table.Table:
     return drawn
 
 
-NAMES = frozenset({"overview", "perplexity", "time", "sizes", "speedup", "failures"})
 FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
     "markdown": ("md", markdown),
     "csv": ("csv", comma_separated),
@@ -117,13 +116,15 @@ FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Write each table in each format into a folder, and remove those that are no more."""
+    """Write each table in each format into a folder; of one without rows no file stays there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, form in FORMATS.values():
-            for name in NAMES - {table.name for table in tables}:
-                (folder / f"{name}.{ending}").unlink(missing_ok=True)
             for table in tables:
-                (folder / f"{table.name}.{ending}").write_text(form(table), encoding="utf-8")
+                path = folder / f"{table.name}.{ending}"
+                if table.rows:
+                    path.write_text(form(table), encoding="utf-8")
+                else:
+                    path.unlink(missing_ok=True)
     except OSError as error:
         raise Mistake(f"{folder}: cannot write tables: {error.strerror}") from None

@@ -23,10 +23,9 @@ SHARED = "~"
 
 
 def tables(frame: pd.DataFrame) -> tuple[Table, ...]:
-    """Return every table that the frame has rows for, the newest of each cell."""
+    """Return every table of the newest of each cell, also those that the frame has no rows for."""
     frame = newest(frame)
-    made = (overview(frame), *details(frame), curves(frame), speedups(frame), failures(frame))
-    return tuple(table for table in made if table.rows)
+    return overview(frame), *details(frame), curves(frame), speedups(frame), failures(frame)
 
 
 def overview(frame: pd.DataFrame) -> Table:

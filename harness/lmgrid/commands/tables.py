@@ -85,10 +85,11 @@ def _show(found: pd.DataFrame, form: str, output: Path | None) -> None:
     from lmgrid.render import write_tables
 
     made = summary.tables(found)
+    filled = [table for table in made if table.rows]
     if output is not None:
         write_tables(made, output)
-        say(f"wrote {len(made)} tables to {output}")
+        say(f"wrote {len(filled)} tables to {output}")
     elif form == "terminal":
-        show_tables(made)
+        show_tables(filled)
     else:
-        click.echo("\n".join(RENDERERS[form][1](table) for table in made), nl=False)
+        click.echo("\n".join(RENDERERS[form][1](table) for table in filled), nl=False)
