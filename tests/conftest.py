@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+from ordeal import FAULTS, Ordeal
 
 from lmgrid.grid import Grid
 from lmgrid.gridfile import Asked, read_grid
@@ -17,14 +20,46 @@ from lmgrid.spec import Place
 # One thread, set before torch is imported: bits repeat, and a busy machine slows nothing.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-FAULTS = Path(__file__).parent / "faults"
-
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The plugins of this environment and the one with faults, which is found like any other."""
     monkeypatch.syspath_prepend(str(FAULTS))
     return Registry.installed()
+
+
+METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.0\n"
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, behind those of the environment."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return folder
+
+
+@pytest.fixture
+def install(site: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a distribution of one module, as pip would leave it."""
+
+    def write(name: str, code: str, metadata: str = METADATA) -> None:
+        (site / f"{name}.py").write_text(dedent(code).replace("NAME", name), encoding="utf-8")
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(metadata.format(name), encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[lmgrid]\n{name} = {name}\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    return write
+
+
+@pytest.fixture
+def ordeal(tmp_path: Path) -> Ordeal:
+    return Ordeal(tmp_path)
 
 
 CheckSlopes = Callable[[Callable[[], Any], Sequence[Any]], None]

@@ -32,7 +32,9 @@ def outcomes(run: Run, listener: Listener | None = None) -> dict[str, Outcome]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results")
+    store = Store(tmp_path / "results")
+    store.begin()
+    return store
 
 
 def test_each_end_has_its_status(make_grid: MakeGrid, registry: Registry, store: Store) -> None:

@@ -123,6 +123,19 @@ def test_kernels_run_alone(make_grid: MakeGrid, registry: Registry, store: Store
     ]
 
 
+@pytest.mark.parametrize("limit", ["seconds", "cpu_seconds"])
+def test_a_budget_of_time_runs_alone(
+    make_grid: MakeGrid, registry: Registry, store: Store, limit: str
+) -> None:
+    """How far a cell comes in a time depends on who runs beside it; so nobody does."""
+    text = f'[[models]]\nname = "learner"\nseeds = [0, 1]\nbudget = {{ {limit} = 0.01 }}'
+    grid, overlap = make_grid(text), Overlap()
+    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
+    found = [outcome for _, outcome in execute(run, overlap)]
+    assert [len(seen) for seen in overlap.seen] == [1, 1]
+    assert [o.circumstances.jobs for o in found] == [1, 1]
+
+
 def test_an_accelerator_has_one_cell_at_a_time() -> None:
     """Two cells of one device wait for each other, two of two devices do not."""
     local = Local(Crew(4, Halt(), lambda job, message: None))
@@ -131,7 +144,9 @@ def test_an_accelerator_has_one_cell_at_a_time() -> None:
     assert not local.fits(one, [one, two])
     assert local.fits(cpu, [cpu, cpu, one])
     assert not local.fits(cpu, [cpu, cpu, one, two])
-    assert not local.fits(cpu, [Resources(alone=True)])
+    assert not local.fits(cpu, [Resources(timed=True)])
+    assert not local.fits(two, [Resources(timed=True)])
+    assert local.fits(two, [replace(one, timed=True)])
     local.close()
 
 

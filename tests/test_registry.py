@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from click.testing import CliRunner
@@ -38,31 +37,6 @@ MODELS = """
 """
 METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 1.0\n"
 Install = Callable[..., None]
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages, behind those of the environment."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return folder
-
-
-@pytest.fixture
-def install(site: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install a distribution of one module, as pip would leave it."""
-
-    def write(name: str, code: str, metadata: str = METADATA) -> None:
-        (site / f"{name}.py").write_text(dedent(code).replace("NAME", name), encoding="utf-8")
-        info = site / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(metadata.format(name), encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[lmgrid]\n{name} = {name}\n")
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    return write
 
 
 def row(name: str) -> Plugin:
@@ -334,48 +308,6 @@ def test_a_listener_that_raises_is_named(install: Install) -> None:
     heard = Registry.installed().announce("lmgrid_cell_started", address="a", label="b")
     assert [said for said in heard if "tracker" in said and "OSError: full" in said] == list(heard)
     assert heard
-
-
-DEVICE = """
-    from dataclasses import dataclass
-    from lmgrid.cpu import Processor
-    from lmgrid.spec import DevicePart, hookimpl
-
-    class Quick(Processor):
-        def available(self):
-            return ("quick:0", "quick:1")
-
-    @dataclass(frozen=True)
-    class Mine(DevicePart):
-        '''A device.'''
-
-        def make(self):
-            return Quick()
-
-    @hookimpl
-    def lmgrid_devices():
-        return {"PATTERN": Mine}
-"""
-
-
-def test_a_device_is_found_by_its_pattern(install: Install) -> None:
-    """``auto`` prefers it to the processor, a bare name is its first, and others are refused."""
-    install("quick", DEVICE.replace("PATTERN", "quick*"))
-    registry = Registry.installed()
-    assert registry.resolve_device("quick") == "quick:0"
-    assert registry.resolve_device("quick:1") == "quick:1"
-    assert registry.resolve_device("cpu") == "cpu"
-    assert "quick:1" in registry.device_names()
-    assert registry.device_names()[-1] == "cpu"
-    assert type(registry.device("quick:1")).__name__ == "Quick"
-    with pytest.raises(GridError, match="'quikc' is not on this machine; did you mean 'quick:"):
-        registry.resolve_device("quikc")
-
-
-def test_a_device_cannot_take_the_processors_name(install: Install) -> None:
-    """A pattern that matches ``cpu`` too leaves the built-in one in its place."""
-    install("quick", DEVICE.replace("PATTERN", "c*"))
-    assert type(Registry.installed().device("cpu")).__name__ == "Processor"
 
 
 # ---------------------------------------------------------------- through the command

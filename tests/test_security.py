@@ -65,6 +65,7 @@ def files(folder: Path) -> Iterator[Path]:
 @pytest.fixture
 def made(make_grid: MakeGrid, registry: Registry, tmp_path: Path) -> Made:
     grid, store = make_grid('[[models]]\nname = "counts"'), Store(tmp_path / "deep" / "results")
+    store.begin()
     run = Run(grid, store, plan(grid, store, registry))
     job = run.job(run.planned[0])
     outcome = attempt(job, registry)

@@ -81,7 +81,7 @@ def test_an_outcome_survives_its_file(outcome: KernelRecord | Failure) -> None:
 
 def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
     """The first record of an address stays, whoever comes later."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     store.add(replace(KERNEL, difference=9.0))
     assert store.find(KERNEL.inputs.address) == KERNEL
@@ -89,7 +89,7 @@ def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_failure_is_replaced_and_goes_with_success(tmp_path: Path) -> None:
     """A failure holds the last attempt's end, and is gone when a record is there."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     failure = replace(FAILURE, inputs=KERNEL.inputs)
     store.add(failure)
     store.add(replace(failure, message="again"))
@@ -99,6 +99,20 @@ def test_a_failure_is_replaced_and_goes_with_success(tmp_path: Path) -> None:
     assert not store.has(KERNEL.inputs.address)
     store.add(KERNEL)
     assert list(store) == [KERNEL]
+    assert list((tmp_path / "failures").iterdir()) == []
+
+
+def test_a_failure_that_a_killed_worker_left_does_not_count(tmp_path: Path) -> None:
+    """Killed between the link of its record and the end of its failure, a cell is done."""
+    store = begun(tmp_path)
+    store.add(KERNEL)
+    left = tmp_path / "failures" / f"{KERNEL.inputs.address}.json"
+    left.parent.mkdir()
+    left.write_bytes(seal(replace(FAILURE, inputs=KERNEL.inputs)))
+    assert list(store) == [KERNEL]
+    assert store.count() == 1
+    store.sweep()
+    assert not left.exists()
 
 
 def test_opening_a_store_writes_nothing(tmp_path: Path) -> None:
@@ -111,7 +125,7 @@ def test_opening_a_store_writes_nothing(tmp_path: Path) -> None:
 
 def test_no_draft_is_left_and_none_is_read(tmp_path: Path) -> None:
     """A temporary file of a run that died is no record."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     (tmp_path / "records" / ".draft-x.json").write_text("torn")
     assert list(store) == [KERNEL]
@@ -123,7 +137,7 @@ def test_no_draft_is_left_and_none_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_a_torn_record_is_named(tmp_path: Path, cut: int) -> None:
     """A truncated file is an error with its name, and ``damages`` finds it."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     path = next((tmp_path / "records").iterdir())
     path.write_bytes(path.read_bytes()[:cut])
@@ -134,7 +148,7 @@ def test_a_torn_record_is_named(tmp_path: Path, cut: int) -> None:
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     """No single altered byte of a record goes unnoticed by ``damages``."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     path = next((tmp_path / "records").iterdir())
     whole = path.read_bytes()
@@ -148,7 +162,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 def test_a_record_in_another_place_is_found(tmp_path: Path) -> None:
     """A record under another address is damage, so that no cell gets another's numbers."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     path = next((tmp_path / "records").iterdir())
     path.rename(path.with_name(f"{'0' * 32}.json"))
@@ -165,7 +179,7 @@ def test_a_newer_schema_is_refused_with_advice(tmp_path: Path) -> None:
 
 def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
     """A model's file that was altered or lost is damage."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     with store.weights_draft("a1") as draft:
         (draft / "weights").write_bytes(b"1234")
         store.keep_weights("a1", draft)
@@ -181,7 +195,7 @@ def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
     """A draft that nobody asked to keep, as when training raised, is gone."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     with store.weights_draft("a1") as draft:
         (draft / "weights").write_bytes(b"1234")
     assert list((tmp_path / "drafts").iterdir()) == []
@@ -189,7 +203,7 @@ def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
 
 def test_the_lock_sweeps_what_a_dead_run_left(tmp_path: Path) -> None:
     """Drafts of the cell that is locked are gone, those of others stay."""
-    store, drafts = Store(tmp_path), tmp_path / "drafts"
+    store, drafts = begun(tmp_path), tmp_path / "drafts"
     (drafts / "a1-x").mkdir(parents=True)
     (drafts / "b2-x").mkdir()
     (drafts / "a1-y").write_text("half")
@@ -199,7 +213,7 @@ def test_the_lock_sweeps_what_a_dead_run_left(tmp_path: Path) -> None:
 
 def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> None:
     """What dead runs left of finished cells goes; a locked cell, and a half-trained one, stay."""
-    store, done = Store(tmp_path), KERNEL.inputs.address
+    store, done = begun(tmp_path), KERNEL.inputs.address
     store.add(KERNEL)
     for address in (done, "b2"):
         (tmp_path / "checkpoints" / address).mkdir(parents=True)
@@ -214,7 +228,7 @@ def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> N
 
 def test_a_superseded_record_is_kept_aside(tmp_path: Path) -> None:
     """The new record has the address, the old one lies in ``superseded``, both whole."""
-    store, newer = Store(tmp_path), replace(KERNEL, difference=0.5)
+    store, newer = begun(tmp_path), replace(KERNEL, difference=0.5)
     store.add(KERNEL)
     store.supersede(newer)
     assert list(store) == [newer]
@@ -235,7 +249,7 @@ def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC is told with the folder, leaves no draft, and what was finished is intact."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
 
     def full(handle: int) -> None:
@@ -252,15 +266,22 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
     """A results folder that cannot be made is told as such."""
     (tmp_path / "results").write_text("")
     with pytest.raises(Mistake, match="cannot write results"):
-        Store(tmp_path / "results").add(KERNEL)
+        Store(tmp_path / "results").begin()
 
 
 def test_a_beginning_of_an_address_finds_its_record(tmp_path: Path) -> None:
     """Every record whose address starts so is found, failures are not."""
-    store = Store(tmp_path)
+    store = begun(tmp_path)
     store.add(KERNEL)
     store.add(FAILURE)
     address = KERNEL.inputs.address
     assert store.matching(address[:6]) == [address]
     assert store.matching("") == [address]
     assert store.count() == 2
+
+
+def begun(folder: Path) -> Store:
+    """Return a store that can be written to."""
+    store = Store(folder)
+    store.begin()
+    return store

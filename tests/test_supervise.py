@@ -30,7 +30,9 @@ RESUMABLE = '[[models]]\nname = "counts"\nsteps = 3\nresumes = true'
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results")
+    store = Store(tmp_path / "results")
+    store.begin()
+    return store
 
 
 @pytest.fixture
@@ -126,6 +128,17 @@ def test_a_checkpoint_outlives_a_machine_that_lacks_something(
     assert not store.checkpoint_folder(job.inputs.address).exists()
 
 
+def test_a_folder_that_refuses_a_file_is_the_folders_fault(
+    make_job: MakeJob, registry: Registry, store: Store
+) -> None:
+    """No cell is blamed for it; a file elsewhere that refuses is the cell's own matter."""
+    job = make_job(RESUMABLE)
+    refused = PermissionError(EACCES, "Permission denied", str(store.root / "checkpoints" / "x"))
+    with pytest.raises(StoreError, match="Permission denied; what was finished is intact"):
+        attempt(job, registry, raising(refused))
+    assert list(store) == []
+
+
 def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
     make_job: MakeJob, registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +192,9 @@ def test_what_is_delivered_waits_for_the_lock_of_its_cell(
 ) -> None:
     """Whoever else runs the cell on this folder sees either nothing of it or all."""
     job = make_job('[[models]]\nname = "counts"')
-    made = attempt(replace(job, root=store.root.with_name("there")), registry)
+    there = Store(store.root.with_name("there"))
+    there.begin()
+    made = attempt(replace(job, root=there.root), registry)
     held: list[bool] = []
 
     def look(self: Store, address: str, draft: Path) -> None:

@@ -61,7 +61,7 @@ class Checkpoints:
         """Write a checkpoint: the runner's stand, the model's state, a folder of best weights."""
         from safetensors.numpy import save
 
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)
         tokens = stand.points[-1].tokens
         name, best = f"{STATE}{tokens}", f"{BEST}{stand.best.tokens if stand.best else 0}"
         write_whole(self._folder / name, save(dict(_whole(state.arrays))))

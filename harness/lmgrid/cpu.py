@@ -5,9 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmgrid.spec import Device, DevicePart
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 CPUINFO = Path("/proc/cpuinfo")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -20,6 +25,14 @@ class Cpu(DevicePart):
 
     def make(self) -> Device:
         return Processor()
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> ThreadpoolController:
+    """Return the thread pools of the libraries that are loaded; looked for again after imports."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class Processor:
@@ -49,9 +62,7 @@ class Processor:
             return peak if sys.platform == "darwin" else peak * 1024
 
     def set_threads(self, threads: int) -> None:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(threads)
+        _thread_pools(len(sys.modules)).limit(limits=threads)
 
     def describe(self, device: str) -> str:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lmgrid.environment import capture, now
-from lmgrid.executors import Here, Local
+from lmgrid.executors import Here, Local, has_machine
 from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome, Point
@@ -71,7 +71,7 @@ class Run:
             planned.inputs,
             self.store.root,
             place_of(self.grid),
-            1 if is_timed(planned.cell) else max(1, manner.jobs),
+            1 if has_machine(resources_of(planned, manner)) else max(1, manner.jobs),
             manner.keep_weights,
             manner.timeout,
             manner.memory,
@@ -91,8 +91,13 @@ class Run:
 
 
 def is_timed(cell: AnyCell) -> bool:
-    """Return whether a cell is run for its times alone, and so must run alone."""
-    return isinstance(cell, KernelCell)
+    """Return whether a time is what a cell is run for, or decides how long it learns."""
+    if isinstance(cell, KernelCell):
+        return True
+    return cell.budget is not None and (cell.budget.seconds, cell.budget.cpu_seconds) != (
+        None,
+        None,
+    )
 
 
 def resources_of(planned: Planned, manner: Manner) -> Resources:
@@ -102,6 +107,7 @@ def resources_of(planned: Planned, manner: Manner) -> Resources:
 
 def run_here(grid: Grid, store: Store, registry: Registry) -> Iterator[Outcome]:
     """Run what is left in this process; yield the outcome of every cell of the grid, in order."""
+    store.begin()
     run = Run(grid, store, plan(grid, store, registry))
     for planned in run.planned:
         found = store.find(planned.address) if planned.recorded else None
@@ -146,11 +152,12 @@ class _Execution:
         remaining = [(p, resources_of(p, run.manner)) for p in run.remaining]
         for resources in dict.fromkeys(resources for _, resources in remaining):
             executor.check(resources)
-        self._waiting = deque(sorted(remaining, key=lambda item: item[1].alone))
+        self._waiting = deque(sorted(remaining, key=lambda item: item[1].timed))
         self._running: Running = {}
         self._failed: Planned | None = None
 
     def outcomes(self) -> Iterator[tuple[Planned, Outcome]]:
+        self._run.store.begin()
         while self._running or self._may_begin:
             self._begin()
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)

@@ -31,11 +31,16 @@ def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | Non
 def fits_beside(resources: Resources, running: Collection[Resources]) -> bool:
     """Return whether a cell may begin beside others of the same machine.
 
-    Whatever is timed runs alone, and a device other than the processor has one cell.
+    What is timed on the processor runs alone, and any other device has one cell.
     """
-    if running and (resources.alone or any(other.alone for other in running)):
+    if running and any(has_machine(cell) for cell in (resources, *running)):
         return False
     return resources.device == "cpu" or resources.device not in {r.device for r in running}
+
+
+def has_machine(resources: Resources) -> bool:
+    """Return whether a cell must have the machine to itself."""
+    return resources.timed and resources.device == "cpu"
 
 
 class Local(Executor):

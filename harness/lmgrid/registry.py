@@ -109,10 +109,17 @@ class Registry:
 
     def device(self, name: str) -> spec.Device:
         """Return the provider of a resolved device name, a built-in one first."""
+        return self._device_part(name).make()
+
+    def _device_part(self, name: str) -> spec.DevicePart:
         for provided in sorted(self.provided("device"), key=lambda p: p.distribution != CORE):
             if fnmatchcase(name, provided.name):
-                return cast(spec.Device, self.find("device", provided.name).part().make())
+                return cast(spec.DevicePart, provided.part())
         raise GridError(f"unknown device {name!r}{near(name, self.device_names())}")
+
+    def confine(self, name: str) -> str:
+        """Let this process see no device but this; return what it is called then."""
+        return self._device_part(name).confine(name)
 
     def devices(self) -> tuple[tuple[str, spec.Device], ...]:
         """Return every provider whose needs are met, by name pattern."""

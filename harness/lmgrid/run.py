@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
 from lmgrid.clock import Stopwatch
 from lmgrid.environment import capture, load_average, now
+from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Budget, Cell
 from lmgrid.identity import Identities
 from lmgrid.record import (
@@ -54,12 +55,17 @@ class Desk:
     jobs: int = 1
     on_live: Callable[[Live], None] = field(default=lambda live: None)
     on_point: Callable[[Point], None] = field(default=lambda point: None)
+    planned: Inputs | None = None  # what the cell was planned from; nothing else is run
+    device: str = ""  # what the cell's device is called in this process; empty: as in the cell
 
 
 def run(cell: AnyCell, registry: Registry, desk: Desk) -> Record | KernelRecord:
     """Run one cell in this process and return its record."""
-    circumstances = _circumstances(cell, registry, desk)
     went_in = Identities(registry, desk.place).of(cell)
+    if desk.planned not in (None, went_in):
+        raise Mistake("the corpus or a plugin's source was edited after the run began; run again")
+    cell = replace(cell, device=desk.device or cell.device)
+    circumstances = _circumstances(cell, registry, desk)
     if isinstance(cell, Cell):
         return _Session(cell, registry, desk).record(went_in, circumstances)
     from lmgrid.kernel import compare
@@ -103,8 +109,8 @@ class _Session:
         self._model: LanguageModel = self._part.make(self._context)
 
     def record(self, went_in: Inputs, circumstances: Circumstances) -> Record:
-        with tempfile.TemporaryDirectory(prefix="lmgrid-") as scratch:
-            best = Best(self._model, self._desk.weights or Path(scratch))
+        with self._weights() as weights:
+            best = Best(self._model, Path(weights))
             course = Course(self._model, best, self._desk.checkpoints)
             points = tuple(self._curve(course))
             training = self._training(points, best)
@@ -130,6 +136,11 @@ class _Session:
             *_flat(sizes),
             replace(circumstances, resumed=course.resumed),
         )
+
+    def _weights(self) -> AbstractContextManager[Path | str]:
+        """Return where the best weights are kept: for good, or until the test is scored."""
+        kept = self._desk.weights
+        return nullcontext(kept) if kept else tempfile.TemporaryDirectory(prefix="lmgrid-")
 
     def _make_context(self) -> Context:
         seed = derive_seed(self._cell.seed or 0, "cell")

@@ -74,6 +74,10 @@ def _total(logs: LogProbs) -> float | None:
 
 
 def _block_means(logs: LogProbs) -> tuple[float | None, ...]:
-    blocks = np.array_split(logs, min(BLOCKS, len(logs)))
-    means = (-float(block.mean()) for block in blocks)
-    return tuple(mean if math.isfinite(mean) else None for mean in means)
+    """Return the mean loss of each block; the first ones are a token longer where it must be."""
+    count = min(BLOCKS, len(logs))
+    length, longer = divmod(len(logs), count)
+    blocks = np.arange(count)
+    starts = blocks * length + np.minimum(blocks, longer)
+    means = -np.add.reduceat(logs, starts) / np.diff(starts, append=len(logs))
+    return tuple(mean if math.isfinite(mean) else None for mean in means.tolist())

@@ -76,7 +76,7 @@ class Resources:
     threads: int = 1
     device: str = "cpu"
     memory: int | None = None  # bytes that it is killed beyond
-    alone: bool = False  # its times count: nothing else may run beside it
+    timed: bool = False  # its times count: nothing else may run on its device
 
 
 @dataclass(frozen=True)
@@ -353,8 +353,24 @@ class ModelPart(AnyPart, ABC):
 
     by_gradient: ClassVar[bool] = False  # takes an optimizer and regularizers
     deterministic: ClassVar[bool] = False  # the seed changes nothing
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)  # name patterns it can run on
-    sites: ClassVar[tuple[str, ...]] = ()  # where regularizers may act
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Name patterns of the devices that it can run on, as its options are."""
+        return ("cpu",)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where regularizers may act, as its options are."""
+        return ()
+
+    @property
+    def unfelt(self) -> tuple[str, ...]:
+        """Options that change nothing while the others are as they are: a cell has their defaults.
+
+        So an axis of one of them makes no cells that compute the same.
+        """
+        return ()
 
     @property
     def budgeted(self) -> bool:
@@ -419,6 +435,13 @@ class DevicePart(AnyPart, ABC):
 
     @abstractmethod
     def make(self) -> Device: ...
+
+    def confine(self, device: str) -> str:
+        """Let this process see no other device of the kind; return what this one is called then.
+
+        Called in a process that has one cell to run, before anything asks for a device.
+        """
+        return device
 
 
 class ExecutorPart(AnyPart, ABC):

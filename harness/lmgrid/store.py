@@ -31,7 +31,9 @@ from lmgrid.record import Failure, Outcome, RecordError
 
 MANIFEST = "manifest.json"
 DRAFTS = "drafts"
+KEPT = ("records", "checkpoints", DRAFTS, "locks")  # there from the beginning of a run
 NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM}
 STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 
@@ -48,7 +50,7 @@ class Damage:
 
 
 class Store:
-    """Outcomes by address. Opening a store creates nothing; writing does."""
+    """Outcomes by address. Opening a store creates nothing; ``begin`` does."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -79,12 +81,19 @@ class Store:
 
     def count(self) -> int:
         """Return how many records and failures there are."""
-        return len(self._files("records")) + len(self._files("failures"))
+        return len(self._files("records")) + len(self._failures())
 
     def __iter__(self) -> Iterator[Outcome]:
         """Yield every record, then every failure; RecordError names a file that is damaged."""
-        for folder in ("records", "failures"):
-            yield from map(self._read, self._files(folder))
+        yield from map(self._read, self._files("records"))
+        yield from map(self._read, self._failures())
+
+    def _failures(self) -> list[Path]:
+        """Return the failures of cells without a record.
+
+        A worker that is killed right after it linked its record leaves an older failure there.
+        """
+        return [path for path in self._files("failures") if not self.has(path.stem)]
 
     def damages(self) -> Iterator[Damage]:
         """Read every file and yield those that are torn, altered or out of place."""
@@ -119,6 +128,16 @@ class Store:
 
     # ------------------------------------------------------------ writing
 
+    def begin(self) -> None:
+        """Make the folder, before anything is written, and see that it can be written to.
+
+        Nothing later makes it again: one that vanishes while cells run is an error, not a new one.
+        """
+        with self._explained():
+            for name in KEPT:
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            write_draft(self.root / DRAFTS, b"").unlink()
+
     @contextmanager
     def lock(self, address: str, *, wait: bool = True) -> Iterator[None]:
         """Hold the right to run a cell, and sweep what a dead run left of it.
@@ -126,7 +145,8 @@ class Store:
         Whoever has it is waited for, or else filelock's Timeout is raised.
         """
         with self._explained():
-            lock = FileLock(self._made("locks") / address)
+            place = (self.root / "locks").resolve(strict=True)  # filelock would make it
+            lock = FileLock(place / address)
             lock.acquire(timeout=-1 if wait else 0)
         try:
             for left in self._drafts():
@@ -137,16 +157,24 @@ class Store:
             lock.release()
 
     def sweep(self) -> None:
-        """Remove what dead runs left of cells that are finished and so are not locked again."""
+        """Take care of what dead runs left: cells that are finished are not locked again.
+
+        A record that was linked and not synced is relied on from now, so it is synced first.
+        """
+        with suppress(FileNotFoundError):
+            sync_folder(self.root / "records")
         drafts = {path.name.split("-")[0] for path in self._drafts()}
         halves = {path.name for path in self.root.glob("checkpoints/[!.]*")}
         for address in filter(self.has, drafts | halves):
-            with suppress(Timeout), self.lock(address, wait=False):
+            with suppress(Timeout, StoreError), self.lock(address, wait=False):
                 shutil.rmtree(self.checkpoint_folder(address), ignore_errors=True)
         for path in self.root.glob(f"failures/{DRAFT}*"):
             with suppress(OSError):
                 if time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
+        for path in set(self._files("failures")).difference(self._failures()):
+            with suppress(OSError):
+                path.unlink()
 
     def _drafts(self) -> list[Path]:
         """Return what is being written, which is little; a folder of records may be long."""
@@ -158,7 +186,7 @@ class Store:
     def weights_draft(self, address: str) -> Iterator[Path]:
         """Give a folder that becomes ``models/<address>`` if ``keep_weights`` is called."""
         with self._explained():
-            draft = tempfile.mkdtemp(prefix=f"{address}-", dir=self._made(DRAFTS))
+            draft = tempfile.mkdtemp(prefix=f"{address}-", dir=self.root / DRAFTS)
         try:
             yield Path(draft)
         finally:
@@ -185,6 +213,7 @@ class Store:
             if isinstance(outcome, Failure):
                 if self.has(address):  # the worker died only after it was done
                     return
+                self._made("failures")
                 self._write("failures", address, seal(outcome), replace=True)
                 return
             self._write("records", address, seal(outcome), replace=False)
@@ -206,16 +235,16 @@ class Store:
 
     def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
         """Write by temporary file, fsync and link, so that a name never stands for half a file."""
-        parent = self._made(folder)
+        place = self._file(folder, address)
         if replace:
             # A failure may be written without the lock, so its draft is not one to be swept.
-            write_whole(self._file(folder, address), data)
+            write_whole(place, data)
             return
-        draft = write_draft(self._made(DRAFTS), data, f"{address}-")
+        draft = write_draft(self.root / DRAFTS, data, f"{address}-")
         try:
             with suppress(FileExistsError):
-                os.link(draft, self._file(folder, address))
-            sync_folder(parent)
+                os.link(draft, place)
+            sync_folder(place.parent)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -224,14 +253,19 @@ class Store:
 
         So it is for whatever a cell was writing: a checkpoint, weights, a scratch file.
         """
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in NO_ROOM or (error.errno in REFUSED and self._holds(error.filename)):
             with self._explained():
                 raise error
+
+    def _holds(self, name: object) -> bool:
+        return Path(str(name)).absolute().is_relative_to(self.root.absolute())
 
     def _made(self, folder: str) -> Path:
         path = self.root / folder
         with self._explained():
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
         return path
 
     @contextmanager
@@ -241,6 +275,11 @@ class Store:
         except Timeout:  # a lock that was not waited for
             raise
         except OSError as error:
+            if error.errno == errno.ENOENT and not (self.root / "locks").is_dir():
+                raise StoreError(
+                    f"{self.root}: the results folder was taken away; put it back, and the same "
+                    "command goes on from what was finished"
+                ) from None
             reason = error.strerror or str(error)
             raise StoreError(
                 f"{self.root}: cannot write results: {reason}; what was finished is intact, and "

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lmgrid.checkpoint import Checkpoints
 from lmgrid.contention import Company, Neighbourhood
 from lmgrid.environment import capture, load_average, now
-from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell
-from lmgrid.identity import Identities
 from lmgrid.record import (
     Circumstances,
     Failure,
@@ -66,6 +64,7 @@ class Job:
     timeout: float | None = None  # seconds of wall time, from when it holds its lock
     memory: int | None = None  # bytes
     again: bool = False  # also if there is a record, where that one's times were contended
+    apart: bool = False  # it has a process of its own, which needs no device but the cell's
 
 
 @dataclass(frozen=True)
@@ -136,10 +135,15 @@ def _beside(outcome: Record | KernelRecord, company: Company) -> Record | Kernel
 
 def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
     store, address = Store(job.root), job.inputs.address
-    if Identities(registry, job.place).of(job.cell) != job.inputs:
-        raise Mistake("the corpus or a plugin's source was edited after the run began; run again")
-    checkpoints = store.checkpoint_folder(address)
-    desk = Desk(job.place, None, checkpoints, job.jobs, ears.on_live, ears.on_point)
+    desk = Desk(
+        job.place,
+        checkpoints=store.checkpoint_folder(address),
+        jobs=job.jobs,
+        on_live=ears.on_live,
+        on_point=ears.on_point,
+        planned=job.inputs,
+        device=registry.confine(job.cell.device) if job.apart else "",
+    )
     if not (job.keep_weights and isinstance(job.cell, Cell)):
         return run(job.cell, registry, desk)
     with store.weights_draft(address) as draft:
@@ -228,7 +232,7 @@ def work(job: Job, connection: Connection) -> None:
 
     ears = Ears(tell, tell, lambda: tell(Begun()))
     try:
-        attempt(job, installed(search_path()), ears)
+        attempt(replace(job, apart=True), installed(search_path()), ears)
         tell(None)
     except StoreError as error:
         tell(error)

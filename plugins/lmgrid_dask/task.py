@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Event, get_client, get_worker
 
 from lmgrid.spec import Halt
+from lmgrid.store import Store
 from lmgrid.supervise import deliver, supervise
 
 ASK_SECONDS = 1.0
@@ -53,6 +54,7 @@ def run_cell(job: Any, orders: Orders) -> Parcel | None:
             outcome = supervise(job, hear, halt)
             return None if outcome is None else Parcel(outcome)
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lmgrid-"))
+        Store(folder).begin()
         outcome = supervise(replace(job, root=Path(folder)), hear, halt)
         model = Path(folder) / "models" / address
         files = tuple((p.name, p.read_bytes()) for p in model.glob("*"))
@@ -71,9 +73,12 @@ def _obeying(stop: Event) -> Iterator[Halt]:
 
 
 def _obey(stop: Event, halt: Halt, ended: threading.Event) -> None:
-    """Wait until the run is stopped at once, or the cell has ended."""
+    """Ask whether the run is stopped at once, until it is or the cell has ended.
+
+    Not ``stop.wait``, which a scheduler that closes meanwhile logs as an error of its own.
+    """
     with suppress(Exception):  # the scheduler is gone, and its workers with it
-        while not ended.is_set():
-            if stop.wait(timeout=ASK_SECONDS):
+        while not ended.wait(ASK_SECONDS):
+            if stop.is_set():
                 halt.now.set()
                 return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lmgrid.spec import Device, DevicePart
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,16 @@ class Cuda(DevicePart):
         from lmgrid_torch.devices import CudaDevice
 
         return CudaDevice()
+
+    def confine(self, device: str) -> str:
+        """Set CUDA_VISIBLE_DEVICES, which CUDA reads when it is first used."""
+        index = int(device.partition(":")[2])
+        seen = os.environ.get(VISIBLE)  # numbers or UUIDs, in the order of cuda:0, cuda:1, …
+        names = None if seen is None else [name for name in seen.split(",") if name]
+        if names is not None and index >= len(names):
+            raise ValueError(f"{device}: {VISIBLE} lets this process see {len(names)} devices")
+        os.environ[VISIBLE] = str(index) if names is None else names[index]
+        return "cuda:0"
 
 
 @dataclass(frozen=True)

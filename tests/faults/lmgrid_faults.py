@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -27,7 +28,7 @@ from lmgrid.spec import (
     State,
     hookimpl,
 )
-from lmgrid.text import RawText, Text, TextOptions, encode
+from lmgrid.text import EOS, RawText, Text, TextOptions, encode
 
 crashes.install()
 
@@ -103,8 +104,10 @@ class Unigram:
         fault = self._options.fault
         if fault == "raise":
             raise RuntimeError("raised on purpose, with a \x1b[31mred\x1b[0m word")
-        if fault in ("kill", "segfault"):
-            os.kill(os.getpid(), signal.SIGKILL if fault == "kill" else signal.SIGSEGV)
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "segfault":
+            ctypes.string_at(0)
         if fault == "sleep":
             time.sleep(60)
         if fault == "memory":
@@ -143,6 +146,74 @@ class ResumableUnigram(Unigram):
         return State({"counts": self._counts.copy()}, {"flat": self._flat, "step": self._step})
 
 
+@dataclass(frozen=True)
+class Learner(ModelPart):
+    """Softmax regression on the word before, by stochastic gradient descent; NumPy alone."""
+
+    rate: float = 4.0
+    batches: int = 8  # an epoch
+
+    @property
+    def budgeted(self) -> bool:
+        return True
+
+    def make(self, context: Context) -> Any:
+        return Regression(self, len(context.vocabulary), context.seed)
+
+
+class Regression:
+    """Learns for ever, in an order that is drawn anew for each epoch, and can be resumed."""
+
+    def __init__(self, options: Learner, size: int, seed: int) -> None:
+        import numpy as np
+
+        self._options, self._np, self._seed = options, np, seed
+        self._weights = np.random.default_rng(seed).normal(0.0, 0.1, (size, size))
+        self._epoch = 0
+
+    def fit(self, train: Any, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        if recipe.resume:
+            self._weights = self._np.array(recipe.resume.arrays["weights"])
+            self._epoch = recipe.resume.values["epoch"]
+            yield Progress(len(train) * self._epoch, None)
+        before = self._np.concatenate([[EOS], train[:-1]])
+        while True:
+            order = self._np.random.default_rng([self._seed, self._epoch]).permutation(len(train))
+            batches = self._np.array_split(order, self._options.batches)
+            nats = [self._step(before[batch], train[batch]) for batch in batches]
+            self._epoch += 1
+            yield Progress(len(train) * self._epoch, sum(nats) / len(nats))
+
+    def _step(self, before: Any, words: Any) -> float:
+        """Descend along the gradient of the mean loss of a batch; return that loss."""
+        logs = self._logs(before)  # (batch, V)
+        rows = self._np.arange(len(words))
+        slope = self._np.exp(logs)
+        slope[rows, words] -= 1
+        self._np.add.at(self._weights, before, -self._options.rate / len(words) * slope)
+        return -float(logs[rows, words].mean())
+
+    def _logs(self, before: Any) -> Any:
+        scores = self._weights[before]
+        return scores - self._np.log(self._np.exp(scores).sum(axis=-1, keepdims=True))
+
+    def score(self, tokens: Any) -> Any:
+        before = self._np.concatenate([[EOS], tokens[:-1]])
+        return self._logs(before)[self._np.arange(len(tokens)), tokens]
+
+    def next_log_probs(self, context: Any) -> Any:
+        return self._logs(self._np.array([*[EOS], *context][-1:]))[0]
+
+    def save(self, folder: Path) -> None:
+        self._np.save(folder / "weights.npy", self._weights)
+
+    def load(self, folder: Path) -> None:
+        self._weights = self._np.load(folder / "weights.npy", allow_pickle=False)
+
+    def state(self) -> State:
+        return State({"weights": self._weights.copy()}, {"epoch": self._epoch})
+
+
 def _hoard() -> None:
     """Take ever more memory; 4 GB are enough to be noticed."""
     hoard = []
@@ -177,7 +248,7 @@ def lmgrid_corpora() -> dict[str, type[CorpusPart]]:
 
 @hookimpl
 def lmgrid_language_models() -> dict[str, type[ModelPart]]:
-    return {"counts": Counts}
+    return {"counts": Counts, "learner": Learner}
 
 
 @hookimpl
