@@ -104,11 +104,22 @@ def test_an_installed_grid_can_be_read(path: Path) -> None:
     assert grid.cells
 
 
-def test_the_readme_shows_what_is_published() -> None:
-    """Its tables are what the records in results/published give, to the letter."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    readme = importlib.import_module("lmgrid_benchmarks.readme")
-    assert text == readme.with_tables(text, ROOT / readme.PUBLISHED)
+def test_the_documents_show_what_is_published() -> None:
+    """Their tables are what the records in results/published give, to the letter."""
+    documents = importlib.import_module("lmgrid_benchmarks.documents")
+    shown = documents.read_documents(ROOT)
+    assert shown == documents.filled(shown, documents.blocks(ROOT / documents.PUBLISHED))
+
+
+def test_a_block_goes_between_its_marks_alone() -> None:
+    """In whichever document they stand; what it holds is text, and no place for it is an error."""
+    documents = importlib.import_module("lmgrid_benchmarks.documents")
+    one, two = Path("one.md"), Path("two.md")
+    texts = {one: "a\n", two: "b\n<!-- t -->\nold\n<!-- /t -->\nc\n"}
+    made = documents.filled(texts, {"t": "\\1 new\n"})
+    assert made == {one: "a\n", two: "b\n<!-- t -->\n\\1 new\n<!-- /t -->\nc\n"}
+    with pytest.raises(SystemExit, match="<!-- u -->"):
+        documents.filled(texts, {"u": ""})
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
-"""Puts the published tables into the README: the quickstart's as the command prints them.
+"""Puts the published tables into the documents, each between its marks.
 
 lmgrid run --results results/published/quickstart
-python -m lmgrid_benchmarks.readme
+python -m lmgrid_benchmarks.documents
+
+A block ``name`` goes between ``<!-- name -->`` and ``<!-- /name -->``, in README.md or docs/*.md.
 """
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +23,7 @@ from lmgrid.summary import overview, speedups
 from lmgrid.table import frame
 
 from .five_minutes import comparison
+from .gradients import fading
 from .lecture_table import extensions, systems
 
 WIDE = 1_000
@@ -43,30 +48,41 @@ def blocks(published: Path) -> dict[str, str]:
         "quickstart": f"```text\n{printed(published / 'quickstart')}\n```\n",
         "five-minutes": untitled(comparison(Store(published / "five-minutes"))),
         "lecture-table": f"{untitled(systems(lecture))}\n{untitled(extensions(lecture))}",
+        "gradients": untitled(fading(Store(published / "gradients"))),
         "neural-speed": (published / "neural-speed/neural-speed.md").read_text("utf-8"),
     }
 
 
 def untitled(table: Table) -> str:
-    """Return a table as markdown without its heading, for which the README has its own."""
+    """Return a table as markdown without its heading, for which a document has its own."""
     return markdown(table).split("\n", 2)[2]
 
 
-def with_tables(readme: str, published: Path) -> str:
-    """Return the README with the published tables between their marks."""
-    for name, block in blocks(published).items():
+def filled(documents: Mapping[Path, str], made: Mapping[str, str]) -> dict[Path, str]:
+    """Return documents with each block between its marks; a block without a place is an error."""
+    texts = dict(documents)
+    for name, block in made.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = readme.partition(start)
-        _, mark, after = rest.partition(end)
-        if not mark:
-            raise SystemExit(f"README.md: {start.strip()} and {end} do not stand there in order")
-        readme = f"{before}{start}{block}{end}{after}"
-    return readme
+        marked = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+        places = [path for path, text in texts.items() if marked.search(text)]
+        if not places:
+            raise SystemExit(f"{start.strip()} and {end} stand in no document, in that order")
+        new = f"{start}{block}{end}".replace("\\", r"\\")
+        texts |= {path: marked.sub(new, texts[path]) for path in places}
+    return texts
+
+
+def read_documents(root: Path) -> dict[Path, str]:
+    """Return the text of every document that may show a published table."""
+    paths = (root / "README.md", *sorted((root / "docs").glob("*.md")))
+    return {path: path.read_text("utf-8") for path in paths}
 
 
 def main() -> None:
-    path = Path("README.md")
-    path.write_text(with_tables(path.read_text("utf-8"), PUBLISHED), encoding="utf-8")
+    documents = read_documents(Path())
+    for path, text in filled(documents, blocks(PUBLISHED)).items():
+        if text != documents[path]:
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
