@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,9 +28,7 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--prompt", default="", help="Text to go on from; by default a sentence start.")
-def generate(
-    record: str, results: Path | None, length: int, temperature: float, seed: int, prompt: str
-) -> None:
+def generate(record: str, results: Path | None, prompt: str, **sampling: Any) -> None:
     """Sample text from the stored model of RECORD.
 
     RECORD is the file of a record, or the beginning of its address, looked for in --results or
@@ -39,5 +38,5 @@ def generate(
 
     stored = load(record, results)
     start = stored.vocabulary.encode(prompt)
-    drawn = sample(stored, start, Sampling(length, temperature, seed))
+    drawn = sample(stored, start, Sampling(**sampling))
     say(stored.vocabulary.decode([*start, *drawn]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from lmgrid.commands.stored import load
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True)
 @results_option("The folder that holds RECORD.")
 @JSON_OPTION
-def predict(record: str, context: str, top: int, results: Path | None, as_json: bool) -> None:
+def predict(record: str, results: Path | None, context: str, **options: Any) -> None:
     """Show what the stored model of RECORD expects next after a context.
 
     RECORD is the file of a record, or the beginning of its address, looked for in --results or
@@ -27,8 +28,8 @@ def predict(record: str, context: str, top: int, results: Path | None, as_json: 
     from lmgrid.stored import predict as guess
 
     stored = load(record, results)
-    guesses = guess(stored, stored.vocabulary.encode(context), top)
-    if as_json:
+    guesses = guess(stored, stored.vocabulary.encode(context), options["top"])
+    if options["as_json"]:
         show_json([{"token": g.token, "probability": g.probability} for g in guesses])
         return
     # A space or a control character as a token would be invisible.
