@@ -84,6 +84,29 @@ class Net(NotMade, ModelPart):
 
 
 @dataclass(frozen=True)
+class Choice(NotMade, ModelPart):
+    """A network whose options decide where it runs, what it marks and what it feels."""
+
+    by_gradient: ClassVar[bool] = True
+
+    exact: bool = True
+    samples: int = 100
+    fast: bool = False
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("fast*",) if self.fast else ("cpu", "fast*")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("hidden",) if self.exact else ()
+
+    @property
+    def unfelt(self) -> tuple[str, ...]:
+        return ("samples",) if self.exact else ()
+
+
+@dataclass(frozen=True)
 class Bare(NotMade, ModelPart):
     """A network that marks no site and has no options."""
 
@@ -158,7 +181,7 @@ class Fast(DevicePart):
 
 PARTS: dict[str, dict[str, type[Any]]] = {
     "corpus": {"words": Words},
-    "model": {"count": Count, "sample": Sample, "net": Net, "bare": Bare},
+    "model": {"count": Count, "sample": Sample, "net": Net, "choice": Choice, "bare": Bare},
     "optimizer": {"sgd": Sgd, "adam": Adam},
     "regularizer": {"drop": Drop, "clip": Clip},
     "reporter": {"watch": Watch},
@@ -182,6 +205,7 @@ REGISTRY = Registry(
 CORPUS = '[[corpora]]\nname = "words"\n'
 COUNT = CORPUS + '[[models]]\nname = "count"\n'
 NET = CORPUS + '[[models]]\nname = "net"\noptimizers = ["sgd"]\n'
+CHOICE = CORPUS + '[[models]]\nname = "choice"\noptimizers = ["sgd"]\n'
 BOTH = (
     'optimizers = ["sgd"]\nregularizers = [[], ["drop"]]\n'
     + CORPUS
@@ -223,6 +247,20 @@ def test_every_list_is_an_axis(read: Read) -> None:
         'regularizers = [[], [{ name = "drop", rate = [0.1, 0.2, 0.3] }, "clip"]]\n'
     )
     assert len(grid.cells) == len(set(grid.cells)) == 2 * (3 * 2) * 3 * (1 + 3) * 2 * 2 * 2
+
+
+def test_an_option_that_is_not_felt_is_no_axis(read: Read) -> None:
+    """Where another option makes it idle it has its default, so that no two cells are the same."""
+    cells = models(read(CHOICE + "exact = [true, false]\nsamples = [10, 20]\n"))
+    assert options(cells, "exact") == [True, False, False]
+    assert options(cells, "samples") == [100, 10, 20]
+
+
+def test_an_option_decides_where_a_model_runs(read: Read) -> None:
+    """A device that it cannot run on is left out, as for any other model."""
+    cells = models(read("devices = ['cpu', 'fast:0']\n" + CHOICE + "fast = [false, true]\n"))
+    found = [(fast, cell.device) for fast, cell in zip(options(cells, "fast"), cells, strict=True)]
+    assert found == [(False, "cpu"), (False, "fast:0"), (True, "fast:0")]
 
 
 def test_a_value_that_is_a_list_stands_in_one_more_pair_of_brackets(read: Read) -> None:
@@ -541,7 +579,11 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     ("devices = ['fats:1']\n" + NET, "'fats:1' is not on this machine; did you mean 'fast:1'?"),
     ("devices = 3\n" + NET, "devices: Expected `str`, got `int`"),
-    (COUNT + "devices = ['fast']\n", "models[0].devices: this model runs on cpu alone"),
+    (COUNT + "devices = ['fast']\n", "models[0].devices: 'count' runs on cpu alone; name"),
+    (
+        CHOICE + "fast = [false, true]\n",
+        "models[0].devices: 'choice[fast=true]' runs on fast* alone; name such a device",
+    ),
     # axes
     (NET + "hidden = []\n", "models[0].hidden: an empty list leaves nothing to run"),
     ("seeds = []\n" + NET, "seeds: an empty list leaves nothing to run"),
@@ -561,6 +603,10 @@ MISTAKES: list[tuple[str, str]] = [
     (
         NET.replace('"net"', '"bare"') + "regularizers = [[], ['clip', 'drop']]\n",
         "models[0].regularizers: 'drop' acts at hidden, input; 'bare' has no such site",
+    ),
+    (
+        CHOICE + "exact = [true, false]\nregularizers = [['drop']]\n",
+        "'choice[exact=false]' has no such site; ask for it in the blocks of other models",
     ),
     (NET + "regularizers = ['drop']\n", "models[0].regularizers[0]: each entry is a list"),
     (NET + "regularizers = [[['drop']]]\n", "models[0].regularizers[0][0]: expected a name or"),

@@ -180,7 +180,7 @@ class _Reader:
             own = {key: block[key] for key in (*SETTINGS, *TRAINING) if key in block}
             options = {key: value for key, value in block.items() if key not in own}
             self._check_keys(options, where)
-            for model in self._expand("model", options, where):
+            for model in map(self._felt, self._expand("model", options, where)):
                 for corpus in corpora:
                     yield from self._trained(corpus, model, self._training(model, own, where))
 
@@ -191,6 +191,12 @@ class _Reader:
         for key in options:
             if names and key not in known:
                 raise GridError(f"{where}.{key}: unknown option{near(key, known)}")
+
+    def _felt(self, model: Part) -> Part:
+        """Return the same model, what it does not feel at its default."""
+        unfelt = self._catalogue.model(model).unfelt
+        options = {k: v for k, v in (*model.files, *model.options) if k not in unfelt}
+        return self._catalogue.part("model", model.name, options) if unfelt else model
 
     def _trained(self, corpus: Part, model: Part, how: _Training) -> Iterator[Cell]:
         trained = product(how.optimizers, how.regularizers, how.reporters)
@@ -214,7 +220,7 @@ class _Reader:
             self._regularizer_lists(own, where, model) if trains else ((),),
             self._reporter_lists(own, where, model) if trains else ((),),
             (None,) if kind.deterministic else self._seeds(own, where),
-            self._devices(own, where, kind.devices),
+            self._devices(own, where, model, kind.devices),
             tuple(self._typed_axis("threads", own, where, 1)),
             budget,
         )
@@ -282,13 +288,23 @@ class _Reader:
         asked = tuple(_check_plain(seed, "--seed") for seed in self._asked.seeds)
         return asked or tuple(self._typed_axis("seeds", own, where, 0))
 
-    def _devices(self, own: Block, where: str, patterns: Sequence[str]) -> tuple[str, ...]:
+    def _devices(
+        self, own: Block, where: str, part: Part, patterns: Sequence[str]
+    ) -> tuple[str, ...]:
         asked = self._asked.devices or tuple(self._typed_axis("devices", own, where, "cpu"))
         devices = dict.fromkeys(map(self._catalogue.resolve_device, asked))
-        fitting = [d for d in devices if any(fnmatchcase(d, pattern) for pattern in patterns)]
-        if not fitting and "devices" in own:
-            raise GridError(f"{where}.devices: this model runs on {', '.join(patterns)} alone")
-        return tuple(fitting) or ("cpu",)
+
+        def runs(device: str) -> bool:
+            return any(fnmatchcase(device, pattern) for pattern in patterns)
+
+        if fitting := tuple(filter(runs, devices)):
+            return fitting
+        if "devices" not in own and runs("cpu"):
+            return ("cpu",)
+        raise GridError(
+            f"{where}.devices: {part.label!r} runs on {', '.join(patterns)} alone; name such a "
+            "device, or change its options"
+        )
 
     def _budget(self, own: Block, where: str) -> Budget:
         value = own.get("budget", self._document.get("budget", ONE_EPOCH))
@@ -304,7 +320,7 @@ class _Reader:
 
     def _kernel_cells(self) -> Iterator[KernelCell]:
         for part in self._parts("kernels"):
-            devices = self._devices({}, "", self._catalogue.kernel(part).devices)
+            devices = self._devices({}, "kernels", part, self._catalogue.kernel(part).devices)
             for device, threads in product(devices, self._typed_axis("threads", {}, "", 1)):
                 yield KernelCell(part, device, threads)
 
@@ -342,7 +358,10 @@ class _Reader:
 
 def _no_site(where: str, part: Part, model: Part, needed: Sequence[str]) -> GridError:
     sites = ", ".join(needed)
-    return GridError(f"{where}: {part.name!r} acts at {sites}; {model.name!r} has no such site")
+    return GridError(
+        f"{where}: {part.name!r} acts at {sites}; {model.label!r} has no such site; ask for it in "
+        "the blocks of other models, or change this one's options"
+    )
 
 
 def _convert(value: Any, kind: type[T], where: str) -> T:
