@@ -338,12 +338,27 @@ def test_a_grid_is_refused_where_a_model_lacks_the_site(
 ) -> None:
     """A window has no recurrent weights and no steps of time."""
     with pytest.raises(GridError, match=f"'{name}' acts at .*'window' has no such site"):
-        make_grid(GRID.format(name))
+        make_grid(GRID.format("window", name))
+
+
+@pytest.mark.parametrize("model", ["window", "rnn", "transformer"])
+@pytest.mark.parametrize("option", ["output = 'adaptive'", "output = 'nce'", "direct_order = 3"])
+def test_a_grid_is_refused_where_label_smoothing_has_no_logits(
+    model: str, option: str, make_grid: Callable[..., Grid]
+) -> None:
+    """Only a full softmax computes them all in training; the message names the option."""
+    text = GRID.format(model, "label-smoothing")
+    assert make_grid(text).cells
+    if model != "rnn" and option.startswith("direct"):
+        return  # the others have no n-gram features
+    changed = option.replace(" ", "").replace("'", "")
+    with pytest.raises(GridError, match=rf"acts at margins; '{model}\[{changed}\]' has no such"):
+        make_grid(text + option)
 
 
 GRID = """
 [[models]]
-name = "window"
+name = "{}"
 budget = {{ epochs = 1 }}
 optimizers = ["adam"]
 regularizers = [["{}"]]

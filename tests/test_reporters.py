@@ -236,8 +236,8 @@ def network_of(made: object) -> RecurrentNetwork:
 
 def test_a_model_without_recurrence_is_refused() -> None:
     """By its sites in a grid; and here by a message that says what to do."""
-    assert not set(Gradients.sites) <= set(Window.sites)
-    assert set(Gradients.sites) <= set(Rnn.sites)
+    assert not set(Gradients.sites) <= set(Window().sites)
+    assert set(Gradients.sites) <= set(Rnn().sites)
     made = Window(embedding=3, hidden=4).make(context())
     with pytest.raises(ValueError, match="reads the model rnn"):
         list(Gradients().make(context()).readings(made, TOKENS))

@@ -327,6 +327,14 @@ def test_it_has_a_budget_and_no_optimizer(tmp_path: Path) -> None:
     assert (adjusted.optimizer, adjusted.seed) == (None, None)
 
 
+def test_what_an_adjustment_alone_feels_makes_no_cells_without_one(tmp_path: Path) -> None:
+    """Nor do words beside skip-grams where there are n-grams alone."""
+    text = 'adjustment = ["none", "counts"]\nrate = [0.1, 0.2]\nadjacent = [1, 2]\n'
+    assert len(read_grid(grid_file(tmp_path, text), Registry.installed()).cells) == (1 + 2) * 2
+    text += "remote = 0\nskip = 0\n"
+    assert len(read_grid(grid_file(tmp_path, text), Registry.installed()).cells) == 1 + 2
+
+
 def test_an_optimizer_of_the_grid_is_refused(tmp_path: Path) -> None:
     """It has its own; one named in its block would do nothing."""
     path = grid_file(tmp_path, 'optimizers = ["adam"]\n')

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, LanguageModel, ModelPart, Reading, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
@@ -74,6 +75,13 @@ def test_bf16_is_refused_without_a_graphics_card() -> None:
     """It would be slower by far; the message says what to leave."""
     with pytest.raises(ValueError, match="needs a graphics card"):
         next(made(replace(WINDOW, precision="bf16")).fit(TRAIN, RECIPE))
+
+
+def test_a_grid_with_bf16_on_a_cpu_is_refused(make_grid: Callable[..., Grid]) -> None:
+    """Before anything runs, be it one value of an axis."""
+    asked = '[[models]]\nname = "rnn"\noptimizers = ["sgd"]\nprecision = ["single", "bf16"]\n'
+    with pytest.raises(GridError, match=r"'rnn\[precision=bf16\]' runs on cuda\* alone"):
+        make_grid(asked)
 
 
 def test_single_precision_runs_in_no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from lmgrid.grid import Grid
 from lmgrid.spec import Context, ModelPart, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
@@ -184,6 +186,29 @@ def test_options_need_no_torch() -> None:
     )
     paths = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=paths, check=False).returncode == 0
+
+
+def test_options_of_another_output_layer_make_no_cells(make_grid: Callable[..., Grid]) -> None:
+    """Nor do those of another cell, initialisation or n-gram feature: each cell is made once."""
+    text = """
+[[models]]
+name = "rnn"
+optimizers = ["sgd"]
+output = ["full", "sampled", "nce", "adaptive"]
+samples = [50, 100]
+cutoffs = [[10], [20]]
+log_normaliser = [0.0, 1.0]
+[[models]]
+name = "rnn"
+optimizers = ["sgd"]
+cell = ["gru", "lstm"]
+forget_bias = [0.0, 1.0]
+initialisation = ["uniform", "zeros"]
+uniform_range = [0.1, 0.2]
+direct_order = [0, 3]
+direct_size = [4096, 8192]
+"""
+    assert len(make_grid(text).cells) == (1 + 2 + 4 + 2) + (1 + 2) * (2 + 1) * (1 + 2)
 
 
 def test_nesterov_without_momentum_is_refused() -> None:

@@ -150,6 +150,19 @@ def test_no_word_sees_what_follows_it() -> None:
     assert changed.tolist() == [False] * 3 + [True] * 3
 
 
+def test_a_chunk_shorter_than_a_context_is_trained_with_words_before_it() -> None:
+    """As many as fill the context; a chunk of a whole context has none."""
+    made = network(replace(SMALL, context=6)).train()
+    for size, seen in ((4, [False, False, True, True]), (6, [False] * 6)):
+        inputs = words(6, 2 * size, 1)
+        _, state = made(inputs[:size], None)
+        expected = made(inputs[size:], state)[0]
+        for place, felt in enumerate(seen):
+            other = state.clone()
+            other[place] = (other[place] + 1) % V
+            assert (made(inputs[size:], other)[0] != expected).any() == felt
+
+
 @pytest.mark.parametrize(("size", "stride"), [(6, 3), (40, 20), (200, 64)])
 def test_scoring_sees_at_least_half_a_context(size: int, stride: int) -> None:
     """A stride after the first, or a block of 64, sees all words that fit in front of it."""

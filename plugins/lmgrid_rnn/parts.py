@@ -46,14 +46,6 @@ class Rnn(NeuralPart):
     ``recurrent_weight`` is W_h of each layer, (G, H, H), for G gates.
     """
 
-    sites: ClassVar[tuple[str, ...]] = (
-        "embedding",
-        "input",
-        "between",
-        "hidden",
-        "recurrent_weight",
-    )
-
     cell: Cell = "elman"
     embedding: Size = 64
     hidden: Size = 128
@@ -81,6 +73,17 @@ class Rnn(NeuralPart):
             )
         if self.tied:
             self.check_tied(self.embedding)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        output = () if self.direct_order else super().sites
+        return ("embedding", "input", "between", "hidden", "recurrent_weight", *output)
+
+    @property
+    def unfelt(self) -> tuple[str, ...]:
+        gates = () if self.cell == "lstm" else ("forget_bias",)
+        features = () if self.direct_order else ("direct_size",)
+        return (*super().unfelt, *gates, *features)
 
     @property
     def features(self) -> int:

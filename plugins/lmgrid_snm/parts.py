@@ -63,6 +63,11 @@ class SNM(ModelPart):
             )
 
     @property
+    def unfelt(self) -> tuple[str, ...]:
+        learning = ("rate", "batch", "slots") if self.adjustment == "none" else ()
+        return learning if self.skip else (*learning, "adjacent")
+
+    @property
     def budgeted(self) -> bool:
         return self.adjustment != "none"
 

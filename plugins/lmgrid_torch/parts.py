@@ -20,6 +20,14 @@ NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=1)]
 
+OF_OUTPUT: dict[str, tuple[str, ...]] = {  # the options of each output layer
+    "full": (),
+    "adaptive": ("cutoffs", "div_value"),
+    "sampled": ("samples", "noise_power"),
+    "nce": ("samples", "noise_power", "log_normaliser"),
+    "blackout": ("samples", "noise_power"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralPart(ModelPart):
@@ -42,12 +50,14 @@ class NeuralPart(ModelPart):
     accumulate: batches whose gradients make one step. precision: ``single``, or ``bf16``, which
     computes products in bfloat16 (autocast; on CUDA alone). compile: let torch compile the
     forward and backward pass; the seconds it takes are reported apart.
+
+    Beside the network's own Sites there is ``margins``, which the full softmax alone has: how far
+    the logit of a target lies above the mean of all words' logits.
     """
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.model",)
     by_gradient: ClassVar[bool] = True
-    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
     initialisation: Literal["xavier", "uniform", "zeros"] = "xavier"  # of the other weights
     uniform_range: Positive = 0.1  # r of Uniform(-r, r), for "uniform" alone
@@ -74,6 +84,21 @@ class NeuralPart(ModelPart):
             )
         if self.output == "adaptive" and self.div_value != 1:
             raise ValueError("tied clusters read all features; set div_value = 1")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cuda*",) if self.precision == "bf16" else ("cpu", "cuda*", "mps")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of the output layer; a model puts those of its network before them."""
+        return ("margins",) if self.output == "full" else ()
+
+    @property
+    def unfelt(self) -> tuple[str, ...]:
+        every = {name for names in OF_OUTPUT.values() for name in names}
+        idle = sorted(every.difference(OF_OUTPUT[self.output]))
+        return (*idle,) if self.initialisation == "uniform" else (*idle, "uniform_range")
 
     @property
     @abstractmethod

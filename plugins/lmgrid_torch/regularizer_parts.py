@@ -175,8 +175,11 @@ class LabelSmoothing(TorchRegularizerPart):
     """Label smoothing (Szegedy et al. 2016, section 7), with the uniform distribution.
 
     The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)); what that adds to -ln p(target)
-    is reported as the penalty, the data loss stays what it is. Needs output = 'full'. weight: ε.
+    is reported as the penalty, the data loss stays what it is. It acts at the site ``margins``,
+    which models with output = 'full' have, without n-gram features. weight: ε.
     """
+
+    sites: ClassVar[tuple[str, ...]] = ("margins",)
 
     weight: Fraction = 0.1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -27,16 +27,16 @@ class Transformer(NeuralPart):
     beside which word vectors are multiplied by √width as in the paper. tied: use the word vectors
     as the output layer's weights too (Press and Wolf 2017). batch: parallel streams.
 
-    In training, each stream is cut into chunks of at most ``context`` words; a word sees its chunk
-    up to itself. Scoring goes on by strides of half a context, or less, and reads what fits of the
-    words before each stride again, so every prediction sees between half a context and a whole
-    one, where the text has so much before it.
+    A stream of L words is cut into ⌈L / context⌉ chunks that differ by at most one word. A chunk of
+    n words is read together with the last ``context`` - n words of its stream before it, so its
+    i-th prediction sees ``context`` - n + i words, or as many as the stream has up to there: a
+    chunk of a whole context begins with a word that sees itself alone. Scoring does the same with
+    chunks of at most half a context, over one stream that begins with <eos>, so every prediction
+    sees more than half a context, and at most a whole one, where the text has so much before it.
 
     Sites: ``embedding`` is the table of word vectors; ``input`` is e(t) + position(t); ``between``
     is what attention or network add; ``hidden`` is what goes to the output layer.
     """
-
-    sites: ClassVar[tuple[str, ...]] = ("embedding", "input", "between", "hidden")
 
     layers: Size = 2
     heads: Size = 4
@@ -58,6 +58,10 @@ class Transformer(NeuralPart):
             )
         if self.positions == "sinusoidal" and self.width % 2:
             raise ValueError("sinusoidal positions are pairs of numbers; make width even")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("embedding", "input", "between", "hidden", *super().sites)
 
     @property
     def features(self) -> int:

@@ -27,13 +27,15 @@ class Window(NeuralPart):
     ``uniform`` within ± uniform_range.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("input", "hidden")
-
     context: Size = 4
     embedding: Size = 64
     hidden: Size = 128
     direct: bool = False
     batch: Size = 128
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("input", "hidden", *super().sites)
 
     @property
     def features(self) -> int:
