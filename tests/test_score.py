@@ -16,9 +16,9 @@ from lmgrid.cpu import Processor
 from lmgrid.grid import Budget
 from lmgrid.record import Point, Score
 from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
-from lmgrid.spec import Diverged, LogProbs, Tokens
+from lmgrid.spec import Diverged, LogProbs, Progress, Tokens
 from lmgrid.text import Split
-from lmgrid.training import Best, Spending, Spent
+from lmgrid.training import Best, Meter, Spending, Spent
 
 
 def split(tokens: Any, characters: int = 100, size: int = 120) -> Split:
@@ -259,6 +259,30 @@ def test_a_model_that_cannot_be_stored_keeps_its_last_weights(tmp_path: Path) ->
     best = Best(Uniform(2), tmp_path)
     best.offer(point(10, 1.0))
     assert best.keep(point(20, 2.0)) == ("last point", 20)
+
+
+def scored(nats: float) -> Score:
+    """Return a validation score of one token."""
+    return measure(Fixed([-nats]), split([1]))
+
+
+@pytest.mark.parametrize(
+    ("middle", "mean"), [(2.0, (5 * 6.0 + 5 * 2.0) / 10), (math.inf, (15 * 6.0 + 5 * 2.0) / 20)]
+)
+def test_a_rollback_goes_to_the_last_good_point(middle: float, mean: float) -> None:
+    """A point whose validation loss is infinite is none to go back to: what followed the one
+    before it is learnt anew, and the mean loss counts those tokens.
+    """
+    meter = Meter(Stopwatch(Processor(), "cpu"))
+    meter.add(Progress(10, 9.0))
+    meter.point(scored(1.0))
+    meter.add(Progress(20, 8.0))
+    meter.point(scored(middle))
+    meter.add(Progress(30, 7.0))
+    # Rolled back to 10 tokens if the point at 20 was no good one, and else to 20.
+    meter.add(Progress(25, 6.0))
+    meter.add(Progress(30, 2.0))
+    assert meter.point(scored(1.0)).train_nats == pytest.approx(mean)
 
 
 def test_a_score_adds_up() -> None:

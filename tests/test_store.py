@@ -181,6 +181,7 @@ def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
     """A model's file that was altered or lost is damage."""
     store = begun(tmp_path)
     with store.weights_draft("a1") as draft:
+        draft.mkdir()
         (draft / "weights").write_bytes(b"1234")
         store.keep_weights("a1", draft)
     assert list(store.damages()) == []
@@ -197,6 +198,7 @@ def test_weights_that_are_not_kept_leave_nothing(tmp_path: Path) -> None:
     """A draft that nobody asked to keep, as when training raised, is gone."""
     store = begun(tmp_path)
     with store.weights_draft("a1") as draft:
+        draft.mkdir()
         (draft / "weights").write_bytes(b"1234")
     assert list((tmp_path / "drafts").iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import msgspec
@@ -112,7 +113,7 @@ class Inputs:
         """A hash of what may change while the cell's name stays: corpus bytes and source."""
         return _hash(msgspec.json.encode((self.corpus, self.sources), order="deterministic"))
 
-    @property
+    @cached_property
     def address(self) -> str:
         named = SCHEMA, _named(self.what), self.corpus, self.sources
         return _hash(msgspec.json.encode(named))

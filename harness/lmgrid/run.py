@@ -50,7 +50,7 @@ class Desk:
     """Where a cell is run: its files, its neighbours, and who listens."""
 
     place: Place
-    weights: Path | None = None  # an existing, empty folder for the best weights; None keeps none
+    weights: Path | None = None  # a folder to make for the best weights; None keeps none
     checkpoints: Path | None = None  # where to keep how far training is; None: nowhere
     jobs: int = 1
     on_live: Callable[[Live], None] = field(default=lambda live: None)

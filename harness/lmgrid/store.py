@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -145,8 +144,9 @@ class Store:
         Whoever has it is waited for, or else filelock's Timeout is raised.
         """
         with self._explained():
-            place = (self.root / "locks").resolve(strict=True)  # filelock would make it
-            lock = FileLock(place / address)
+            locks = self.root / "locks"
+            locks.stat()  # is it there? filelock would make it
+            lock = FileLock(locks / address)
             lock.acquire(timeout=-1 if wait else 0)
         try:
             for left in self._drafts():
@@ -161,7 +161,7 @@ class Store:
 
         A record that was linked and not synced is relied on from now, so it is synced first.
         """
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             sync_folder(self.root / "records")
         drafts = {path.name.split("-")[0] for path in self._drafts()}
         halves = {path.name for path in self.root.glob("checkpoints/[!.]*")}
@@ -184,17 +184,22 @@ class Store:
 
     @contextmanager
     def weights_draft(self, address: str) -> Iterator[Path]:
-        """Give a folder that becomes ``models/<address>`` if ``keep_weights`` is called."""
-        with self._explained():
-            draft = tempfile.mkdtemp(prefix=f"{address}-", dir=self.root / DRAFTS)
+        """Give a folder to make, which becomes ``models/<address>`` if ``keep_weights`` is called.
+
+        The lock must be held; it swept what was there before.
+        """
+        draft = self.root / DRAFTS / f"{address}-model"
         try:
-            yield Path(draft)
+            yield draft
+        except OSError as error:
+            self.check_room(error)
+            raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     def keep_weights(self, address: str, draft: Path) -> None:
-        """Move a draft with files into its place, with a manifest of their hashes."""
-        paths = sorted(draft.iterdir())
+        """Move a draft into its place, if anything was put there, with a manifest of hashes."""
+        paths = sorted(draft.glob("*"))
         if not paths:
             return
         with self._explained():

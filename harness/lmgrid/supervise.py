@@ -19,12 +19,14 @@ from time import monotonic
 from types import FunctionType, ModuleType
 from typing import Protocol
 
+import msgspec
+
 from lmgrid.memory import MemoryWatch
 from lmgrid.record import Outcome, Point
 from lmgrid.spec import Halt
 from lmgrid.store import MANIFEST, Store, StoreError
 from lmgrid.training import Live
-from lmgrid.worker import PRELOAD, Begun, Job, Message, failure, keep, stands, work
+from lmgrid.worker import PRELOAD, Begun, Job, Message, Preload, failure, keep, stands, work
 from lmgrid.worker import End as End  # for executors
 
 POLL_SECONDS = 0.05
@@ -53,11 +55,12 @@ def preload(modules: Iterable[str]) -> None:
     """Let the server that workers are forked from import what all of them need, once.
 
     Every worker imports the main module anew, so that what this one imports is among it. Their
-    names go by the environment to ``lmgrid.warm``, since the server itself would end with an
-    import that fails.
+    names, and where to look for them, go by the environment to ``lmgrid.warm``, since the server
+    itself would end with an import that fails.
     """
     main = dict.fromkeys(_imported_by(sys.modules["__main__"]))
-    os.environ[PRELOAD] = " ".join(["lmgrid.kernel", "numpy", *main, *modules])
+    asked = Preload(tuple(sys.path), ("lmgrid.kernel", "numpy", *main, *modules))
+    os.environ[PRELOAD] = msgspec.json.encode(asked).decode()
     CONTEXT.set_forkserver_preload(["lmgrid.warm"])
 
 
@@ -109,6 +112,7 @@ def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> O
         if before and stands(before, job):
             return before
         with store.weights_draft(address) as draft:
+            draft.mkdir()
             for name, data in files:
                 if _is_file_name(name) and name != MANIFEST:
                     (draft / name).write_bytes(data)

@@ -78,14 +78,16 @@ class Meter:
         self._since: list[tuple[int, Progress]] = []
         self._events: Counter[str] = Counter()
         self._rate = 0.0
-        self._at_point = 0  # training tokens at the last point
+        self._good = 0  # training tokens at the last point with a finite validation loss
         self.tokens = 0
         self.seconds = 0.0  # of training, compilation apart
         self.compile_seconds = 0.0
 
-    def resume(self, point: Point, compile_seconds: float) -> None:
-        """Go on from a point that was made before, perhaps in another process."""
-        self.tokens = self._at_point = point.tokens
+    def resume(self, points: tuple[Point, ...], compile_seconds: float) -> None:
+        """Go on from the last of the points made before, perhaps in another process."""
+        point = points[-1]
+        self.tokens = point.tokens
+        self._good = max((p.tokens for p in points if p.valid_nats is not None), default=0)
         self.seconds, self.compile_seconds = point.seconds, compile_seconds
         self._clock.seconds = point.seconds + compile_seconds
         self._clock.cpu_seconds = point.cpu_seconds
@@ -93,8 +95,8 @@ class Meter:
     def add(self, progress: Progress) -> None:
         if progress.train_nats is not None and not math.isfinite(progress.train_nats):
             raise Diverged(f"the training loss is {progress.train_nats} at token {progress.tokens}")
-        if progress.tokens <= self.tokens:  # rolled back to the last point, which is a good one
-            self._since, self.tokens = [], self._at_point
+        if progress.tokens <= self.tokens:  # rolled back to the last good point
+            self._since, self.tokens = [], self._good
         self.compile_seconds += progress.compile_seconds
         before, self.seconds = self.seconds, self._clock.seconds - self.compile_seconds
         new = progress.tokens - self.tokens
@@ -115,7 +117,8 @@ class Meter:
     def point(self, valid: Score, readings: tuple[Reading, ...] = ()) -> Point:
         since, self._since = self._since, []
         events, self._events = self._events, Counter()
-        self._at_point = self.tokens
+        if valid.nats is not None:
+            self._good = self.tokens
         known = [(n, p.train_nats) for n, p in since if p.train_nats is not None]
         return Point(
             self.tokens,
@@ -139,25 +142,28 @@ class Best:
     """Keeps the weights of the best validation point, where the model can save."""
 
     def __init__(self, model: LanguageModel, folder: Path) -> None:
-        self._model, self.folder = model, folder
+        self.folder = folder
+        self._stored = model if isinstance(model, Stored) else None
         self.point: Point | None = None
+        if self._stored or isinstance(model, Resumable):
+            folder.mkdir(exist_ok=True)
 
     def offer(self, point: Point) -> None:
         if self.point is not None and point.nats >= self.point.nats:
             return
         self.point = point
-        if isinstance(self._model, Stored):
+        if self._stored:
             for old in self.folder.iterdir():
                 old.unlink()
-            self._model.save(self.folder)
+            self._stored.save(self.folder)
 
     def keep(self, last: Point) -> tuple[str, int]:
         """Make the model what is kept; return how it was chosen and its training tokens."""
         best = self.point or last
-        if not isinstance(self._model, Stored):
+        if self._stored is None:
             return "last point", last.tokens
         if best is not last:
-            self._model.load(self.folder)
+            self._stored.load(self.folder)
         return "best validation point", best.tokens
 
 
@@ -165,28 +171,27 @@ class Course:
     """The points of a cell so far, each with a checkpoint where the model can be resumed."""
 
     def __init__(self, model: LanguageModel, best: Best, folder: Path | None) -> None:
-        self._model, self._best = model, best
-        self._checkpoints = Checkpoints(folder) if folder else None
+        self._best = best
+        self._resumable = model if isinstance(model, Resumable) else None
+        self._checkpoints = Checkpoints(folder) if folder and self._resumable else None
         self.points: tuple[Point, ...] = ()
         self.resumed = 0  # how often it went on from a checkpoint
 
     def resume(self, meter: Meter, budget: Spending) -> State | None:
         """Take up the last checkpoint; return what the model needs to go on, None for nothing."""
-        if not (self._checkpoints and isinstance(self._model, Resumable)):
-            return None
-        found = self._checkpoints.load(self._best.folder)
-        if found is None:
+        found = self._checkpoints and self._checkpoints.load(self._best.folder)
+        if not found:
             return None
         stand, state = found
         self.points, self.resumed = stand.points, stand.resumed + 1
         self._best.point = stand.best
-        meter.resume(stand.points[-1], stand.compile_seconds)
+        meter.resume(stand.points, stand.compile_seconds)
         budget.resume(stand.points[-1])
         return state
 
     def add(self, point: Point, compile_seconds: float) -> None:
         self.points = (*self.points, point)
         self._best.offer(point)
-        if self._checkpoints and isinstance(self._model, Resumable):
+        if self._checkpoints and self._resumable:
             stand = Stand(self.points, self._best.point, compile_seconds, self.resumed)
-            self._checkpoints.save(stand, self._model.state(), self._best.folder)
+            self._checkpoints.save(stand, self._resumable.state(), self._best.folder)

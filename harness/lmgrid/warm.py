@@ -5,19 +5,28 @@ Nothing here may end the server: what fails is left to the worker that needs it,
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from contextlib import suppress
 from importlib import import_module
 
+import msgspec
+
 from lmgrid.environment import capture
 from lmgrid.source import read_imports
-from lmgrid.worker import PRELOAD, installed, search_path
+from lmgrid.worker import PRELOAD, Preload, installed, search_path
 
-for _name in ("threadpoolctl", *os.environ.get(PRELOAD, "").split()):
-    with suppress(Exception, SystemExit):
-        import_module(_name)
+if PRELOAD in os.environ:
+    _asked = msgspec.json.decode(os.environ[PRELOAD], type=Preload)
+    sys.path[:] = _asked.path
+    for _name in ("threadpoolctl", *_asked.modules):
+        with suppress(Exception, SystemExit):
+            import_module(_name)
 for _plugin in installed(search_path()).plugins:
     with suppress(Exception):  # a source that cannot be read
         read_imports(provided.part for provided in _plugin.provides)
 with suppress(Exception):
     capture()
+gc.collect()
+gc.freeze()  # a collection in a worker would write to, and so copy, the pages of what is shared

@@ -37,9 +37,17 @@ from lmgrid.training import Live
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PRELOAD = "LMGRID_PRELOAD"  # variable: modules for workers, with spaces between
+PRELOAD = "LMGRID_PRELOAD"  # variable: a Preload as JSON
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True)
+class Preload:
+    """What the server of the workers imports ahead, and where it looks for modules."""
+
+    path: tuple[str, ...]
+    modules: tuple[str, ...]
 
 
 @dataclass(frozen=True)

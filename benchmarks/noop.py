@@ -1,0 +1,80 @@
+"""A plugin that does nothing: its cells cost what the harness costs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+from lmgrid.spec import (
+    Context,
+    CorpusPart,
+    LogProbs,
+    ModelPart,
+    Place,
+    Progress,
+    Recipe,
+    Tokens,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from lmgrid.text import Text
+
+SENTENCES = "a b c\nb c d\n" * 20
+
+
+@dataclass(frozen=True)
+class Nothing(CorpusPart):
+    """Forty sentences that are there already."""
+
+    def digest(self, place: Place) -> str:
+        return SENTENCES
+
+    def make(self, place: Place) -> Text:
+        return _text()
+
+
+@cache
+def _text() -> Text:
+    from lmgrid.text import RawText, TextOptions, encode
+
+    return encode(RawText(SENTENCES, SENTENCES, SENTENCES), TextOptions())
+
+
+@dataclass(frozen=True)
+class Uniform(ModelPart):
+    """Every type is as likely as any other. number: makes cells differ."""
+
+    deterministic: ClassVar[bool] = True
+
+    number: int = 0
+
+    def make(self, context: Context) -> Constant:
+        return Constant(len(context.vocabulary))
+
+
+class Constant:
+    """The uniform distribution over V types."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        yield Progress(len(train), None)
+
+    def score(self, tokens: Tokens) -> LogProbs:
+        import numpy as np
+
+        return np.full(len(tokens), -np.log(self._size))
+
+
+@hookimpl
+def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:
+    return {"nothing": Nothing}
+
+
+@hookimpl
+def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
+    return {"uniform": Uniform}
