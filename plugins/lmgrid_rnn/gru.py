@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 
 
 class Gru(torch.autograd.Function):
@@ -19,6 +20,7 @@ class Gru(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, a: Tensor, start: Tensor, weight: Tensor) -> Tensor:
         """Return the states h(1) … h(T), (T, B, H), from a (T, B, 3 H) and h(0) (B, H)."""
         size, transposed = start.shape[1], weight.t()
@@ -37,6 +39,7 @@ class Gru(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
+    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of a, h(0) and W from that of the states.
 

@@ -80,7 +80,7 @@ class Softmax(Output):
         if self.margins.awaited:
             self.margins(self.margin(features, targets))
         more = None if added is None else added.part(self.entries)
-        arguments = features, self.weight, self.bias, targets, more
+        arguments = *cast(features, self.weight), self.bias, targets, more
         loss: Tensor = SoftmaxLoss.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
 
@@ -111,12 +111,27 @@ class Softmax(Output):
         return F.log_softmax(logits, dim=-1, dtype=torch.float64)
 
 
+def cast(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors of a product in the precision that autocast asks for, if it does.
+
+    torch.amp.custom_fwd would do so for one kind of device, named beforehand.
+    """
+    kind = features.device.type
+    if not torch.is_autocast_enabled(kind):
+        return features, weight
+    lower = torch.get_autocast_dtype(kind)
+    return features.to(lower), weight.to(lower)
+
+
 class SoftmaxLoss(torch.autograd.Function):
     """Mean of -ln softmax(W h + b + more)[target], over the targets that are not masked.
 
     The gradient of a row's logits is p - onehot(target); it is kept from the forward pass, so
     that of the arrays of N · V numbers, which cost as much as the products, only two are made:
     on a CPU the layer takes about 0.7 of the time of torch's cross_entropy of a linear layer.
+
+    Products are computed in the precision of h and W, in the backward pass too; softmax and sums
+    in that of b, which stays single where the others are ``cast``.
     """
 
     @staticmethod
@@ -131,7 +146,7 @@ class SoftmaxLoss(torch.autograd.Function):
         """Return the loss from h (N, F), W (V, F), b (V,), targets (N,), more logits (N, V)."""
         kept = targets != MASKED
         places = targets.clamp(min=0)[:, None]  # (N, 1)
-        logits = torch.addmm(bias, features, weight.t())  # (N, V)
+        logits = torch.addmm(bias.to(weight.dtype), features, weight.t()).to(bias.dtype)  # (N, V)
         if more is not None:
             logits += more
         p = torch.softmax(logits, 1)
@@ -148,9 +163,9 @@ class SoftmaxLoss(torch.autograd.Function):
         """Return the gradients of h, W, b and more logits; the targets have none."""
         features, weight, slopes, share = ctx.saved_tensors
         share = share * gradients[0]
-        rows = share[:, None]
-        by_features = (slopes @ weight).mul_(rows)
-        by_weight, by_bias = slopes.t() @ (features * rows), share @ slopes
+        rows, factor = share[:, None], slopes.to(weight.dtype)
+        by_features = (factor @ weight).mul_(rows)
+        by_weight, by_bias = factor.t() @ (features * rows).to(weight.dtype), share @ slopes
         by_more = (
             slopes * rows if len(ctx.needs_input_grad) > 4 and ctx.needs_input_grad[4] else None
         )
