@@ -7,25 +7,28 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import dask
-from distributed import Client, Event, LocalCluster
+from distributed import CancelledError, Client, Event, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from lmgrid.errors import Mistake
 from lmgrid.executors import check_jobs, fits_beside
 from lmgrid.spec import Crew, Executor, Resources
 from lmgrid.supervise import End, conclude
+from lmgrid_dask.queues import open_queue, submit_jobs
 from lmgrid_dask.task import Orders, run_cell
 
 if TYPE_CHECKING:
     from lmgrid_dask.parts import Dask
 
 STALE_SECONDS = 1.0  # how long what the scheduler said of its workers is believed
+CONNECT_SECONDS = 30.0  # in which a scheduler that runs answers; ``wait`` may be a day
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class DaskExecutor(Executor):
         self._options, self._crew = options, crew
         self._jobs: dict[str, Any] = {}
         self._orders = Orders(f"lmgrid-{uuid4().hex}", options.shared)
+        self._renew: Callable[[], None] = lambda: None
         self._held = ExitStack()
         try:
             self._client = self._connect()
@@ -58,7 +62,7 @@ class DaskExecutor(Executor):
         self._stop = Event(self._orders.topic, client=self._client)
         self._client.subscribe_topic(self._orders.topic, self._hear)
         self._closed = False
-        Thread(target=self._pass_on_halt, daemon=True).start()
+        Thread(target=self._tend, daemon=True).start()
         self._workers: tuple[_Worker, ...] = ()
         self._looked = 0.0
 
@@ -66,12 +70,28 @@ class DaskExecutor(Executor):
         try:
             target = self._options.address or self._start_cluster()
             client: Client = self._held.enter_context(
-                Client(target, timeout=self._options.wait, set_as_default=False)
+                Client(
+                    target,
+                    timeout=min(self._options.wait, CONNECT_SECONDS),
+                    set_as_default=False,
+                )
             )
-            client.wait_for_workers(1, timeout=self._options.wait)
+            self._await_worker(client)
         except (OSError, TimeoutError) as error:
             raise Mistake(f"dask: no worker could be reached: {error}") from None
         return client
+
+    def _await_worker(self, client: Client) -> None:
+        """Wait for the first worker, or until the run is stopped."""
+        deadline = monotonic() + self._options.wait
+        while not self._crew.halt.soon.is_set():
+            try:
+                client.wait_for_workers(1, timeout=STALE_SECONDS)
+            except TimeoutError:
+                if monotonic() > deadline:
+                    raise TimeoutError(f"none came within {self._options.wait:g} s") from None
+            else:
+                return
 
     def _start_cluster(self) -> Any:
         self._held.enter_context(
@@ -87,8 +107,12 @@ class DaskExecutor(Executor):
                     resources={self._options.gpu: 1},
                 )
             )
-        cluster = self._held.enter_context(_queue(self._options.jobqueue)())
-        cluster.scale(jobs=max(1, self._crew.jobs))
+        cluster, jobs = open_queue(self._options.jobqueue), max(1, self._crew.jobs)
+        self._held.enter_context(cluster)
+        submit_jobs(cluster, jobs)
+        # It begins again those jobs alone that ended; and none any more once the cluster closes,
+        # since that happens in the same thread.
+        self._renew = partial(cluster.loop.add_callback, cluster.scale, jobs=jobs)
         return cluster
 
     # ------------------------------------------------------------ what there is
@@ -102,7 +126,7 @@ class DaskExecutor(Executor):
         if self._is_here:
             check_jobs(self._crew.jobs, (resources,))
         units = self._units(resources)
-        if any(worker.gives(1, units) for worker in self._look()):
+        if self._crew.halt.soon.is_set() or any(w.gives(1, units) for w in self._look()):
             return
         raise Mistake(
             f"dask: no worker offers {', '.join(f'{k}={n:g}' for k, n in units.items())}, which a "
@@ -147,13 +171,17 @@ class DaskExecutor(Executor):
         except KilledWorker:
             tries = f"the workers that ran it died, {self._options.retries + 1} times"
             return conclude(job, End("killed", tries), 0.0)
+        except CancelledError as error:
+            raise Mistake(f"dask: the scheduler let its cells go: {error}") from None
         return None if parcel is None else parcel.deliver(job)
 
-    def _pass_on_halt(self) -> None:
+    def _tend(self) -> None:
+        """Pass on that the run is stopped at once; have the queue begin again what jobs ended."""
         while not self._closed:
             if self._crew.halt.now.wait(STALE_SECONDS):
                 self._stop.set()
                 return
+            self._renew()
 
     def _hear(self, event: tuple[float, Any]) -> None:
         address, message = pickle.loads(event[1])
@@ -170,11 +198,3 @@ def _settle(ended: Future[Any], result: Callable[[], Any]) -> None:
         ended.set_result(result())
     except BaseException as error:
         ended.set_exception(error)
-
-
-def _queue(name: str) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise Mistake(f"dask: {name} needs dask-jobqueue: pip install dask-jobqueue") from None
-    return getattr(dask_jobqueue, name)
