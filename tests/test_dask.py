@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,12 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     return client
 
 
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    cell = KernelCell(Part("sum"), "cpu", 1)
+    return Job(cell, Inputs.of(cell, "", ()), tmp_path, Place(tmp_path, tmp_path))
+
+
 def crew(jobs: int) -> Crew:
     return Crew(jobs, Halt(), lambda job, message: None)
 
@@ -112,8 +119,8 @@ def test_cells_of_one_machine_do_not_share_what_is_timed(address: str, here: boo
         gpu, cpu = Resources(device="cuda:0"), Resources()
         assert executor.fits(cpu, [cpu, gpu])
         assert executor.fits(gpu, [gpu]) != here
-        assert executor.fits(Resources(alone=True), [cpu]) != here
-        assert executor.fits(cpu, [Resources(alone=True)]) != here
+        assert executor.fits(Resources(timed=True), [cpu]) != here
+        assert executor.fits(cpu, [Resources(timed=True)]) != here
         assert not executor.fits(cpu, [cpu] * 4)
 
 
@@ -132,17 +139,15 @@ def test_workers_of_this_machine_share_no_core(scheduler: MagicMock) -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_cell_that_ended_leaves_no_thread(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool
+    monkeypatch: pytest.MonkeyPatch, job: Job, shared: bool
 ) -> None:
     """What waits for the word to stop ends with its cell, and a worker runs many."""
     for name in ("get_client", "get_worker"):
         monkeypatch.setattr(task, name, MagicMock())
-    quiet = MagicMock(return_value=MagicMock(wait=lambda timeout: time.sleep(0.01)))
+    quiet = MagicMock(return_value=MagicMock(is_set=lambda: False))
     monkeypatch.setattr(task, "Event", quiet)
     monkeypatch.setattr(task, "supervise", lambda job, hear, halt: None)
     before = set(threading.enumerate())
-    cell = KernelCell(Part("sum"), "cpu", 1)
-    job = Job(cell, Inputs.of(cell, "", ()), tmp_path, Place(tmp_path, tmp_path))
     assert task.run_cell(job, task.Orders("topic", shared)) is None
     deadline = time.monotonic() + 10
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
@@ -199,6 +204,38 @@ def test_a_scheduler_that_is_not_there_is_a_mistake() -> None:
     """It is told in one sentence, soon."""
     with pytest.raises(Mistake, match="no worker could be reached"):
         Dask(address="tcp://127.0.0.1:9", wait=1.0).make(Crew(1, Halt(), lambda job, message: None))
+
+
+def test_a_cell_asks_for_its_accelerator(scheduler: MagicMock, job: Job) -> None:
+    """It asks its worker for one unit, under the name that the options give it."""
+    with closing(Dask(gpu="GPU").make(crew(1))) as executor:
+        for device, units in (("cuda:0", {"GPU": 1}), ("cpu", {})):
+            executor.submit(job, Resources(device=device))
+            assert scheduler.submit.call_args.kwargs["resources"] == units
+
+
+def test_a_scheduler_that_goes_is_a_mistake(scheduler: MagicMock, job: Job) -> None:
+    """Its cells are let go, and nothing ends them elsewhere; the run says so and ends."""
+    lost = MagicMock()
+    lost.result.side_effect = CancelledError("the connection is lost")
+    lost.add_done_callback = lambda call: call(lost)
+    scheduler.submit.return_value = lost
+    with closing(Dask().make(crew(1))) as executor:
+        ended = executor.submit(job, Resources())
+        with pytest.raises(Mistake, match="let its cells go: the connection is lost"):
+            ended.result(timeout=10)
+
+
+@pytest.mark.slow
+def test_a_cell_has_so_many_tries(make_grid: MakeGrid, registry: Registry, tmp_path: Path) -> None:
+    """One whose workers die each time is given up; one that dies alone has no other try."""
+    store = Store(tmp_path / "results")
+    grid = make_grid('[[models]]\nname = "counts"\nfault = ["orphan", "kill", ""]')
+    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=1))
+    found = [outcome for _, outcome in execute(run, Listener(), Dask(retries=1).make)]
+    ends = [o.error if isinstance(o, Failure) else "done" for o in found]
+    assert sorted(ends) == ["SIGKILL", "done", "the workers that ran it died, 2 times"]
+    assert {o.status for o in found if isinstance(o, Failure)} == {"killed"}
 
 
 @pytest.mark.slow

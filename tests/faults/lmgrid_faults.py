@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import multiprocessing
 import os
 import signal
 import time
@@ -58,7 +59,7 @@ class Counts(ModelPart):
     deterministic: ClassVar[bool] = True
 
     fault: Literal[
-        "", "raise", "kill", "segfault", "sleep", "nan", "memory", "hoard", "shape", "sum"
+        "", "raise", "kill", "orphan", "segfault", "sleep", "nan", "memory", "hoard", "shape", "sum"
     ] = ""
     prior: float = 1.0
     steps: int = 1
@@ -106,6 +107,8 @@ class Unigram:
             raise RuntimeError("raised on purpose, with a \x1b[31mred\x1b[0m word")
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "orphan":
+            _kill_parent()
         if fault == "segfault":
             ctypes.string_at(0)
         if fault == "sleep":
@@ -212,6 +215,13 @@ class Regression:
 
     def state(self) -> State:
         return State({"weights": self._weights.copy()}, {"epoch": self._epoch})
+
+
+def _kill_parent() -> None:
+    """Kill what started this process, which is to end then."""
+    parent = multiprocessing.parent_process()  # none in a new interpreter
+    os.kill((parent and parent.pid) or os.getppid(), signal.SIGKILL)
+    time.sleep(60)
 
 
 def _hoard() -> None:
