@@ -72,13 +72,15 @@ class Stream:
         return Stream(self.tokens[low : high + 1], self.sight[low:high])
 
     def keys(self, template: Template, parents: Ids, vocabulary: int) -> tuple[Ids, Keys]:
-        """Return which tokens may have a feature of a template, and the features' keys."""
+        """Return which tokens may have a feature of a template, and the features' keys.
+
+        The first tokens of a part have none whose word stands before the part, though they see it.
+        """
         if not template.reach:
             return np.arange(len(self)), np.zeros(len(self), np.int64)
         here = np.flatnonzero((self.sight >= template.reach) & (parents >= 0))
-        here = here[
-            np.searchsorted(here, template.reach - 1) :
-        ]  # what a part leaves out is no word
+        within = np.searchsorted(here, template.reach - 1)  # from there on the word is in the part
+        here = here[within:]
         words = self.tokens[here + 1 - template.reach]
         return here, parents[here] * vocabulary + words
 
