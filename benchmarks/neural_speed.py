@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
 from lmgrid.text import Vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.course import as_tensor
+from lmgrid_torch.descent import as_tensor
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.optimizer_parts import Adam, Sgd
 from lmgrid_torch.regularizer_parts import Clip

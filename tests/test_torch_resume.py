@@ -35,7 +35,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.course import ROLLBACKS
+from lmgrid_torch.descent import ROLLBACKS
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.regularizers import Idle
 from lmgrid_torch.site import sites

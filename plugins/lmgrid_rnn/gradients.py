@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lmgrid.spec import LanguageModel, Reading, Tokens
 from lmgrid_rnn.network import RecurrentNetwork
-from lmgrid_torch.course import as_tensor
+from lmgrid_torch.descent import as_tensor
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import contexts
 

@@ -7,12 +7,12 @@ from collections.abc import Generator
 import torch
 
 from lmgrid.spec import Progress
-from lmgrid_torch.course import Course
-from lmgrid_torch.manner import CompileClock
+from lmgrid_torch.computation import CompileClock
+from lmgrid_torch.descent import Descent
 from lmgrid_torch.tally import Tally
 
 
-def descend(course: Course, clock: CompileClock) -> Generator[Progress, float | None, None]:
+def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float | None, None]:
     """Lower the loss on the training text, until the caller closes the generator.
 
     Yields at the first step at or past each multiple of ``recipe.point_interval`` tokens and at
@@ -20,17 +20,17 @@ def descend(course: Course, clock: CompileClock) -> Generator[Progress, float | 
     yields first where it stands. Where a loss, gradient or weight is not finite, it goes back
     instead; Diverged if it went back too often.
     """
-    network, recipe = course.network, course.recipe
+    network, recipe = descent.network, descent.recipe
     tally = Tally(getattr(network.output, "exact", True))
     if recipe.resume is not None:
-        yield from pause(course, Progress(course.place.tokens, None))
+        yield from pause(descent, Progress(descent.place.tokens, None))
     while True:  # once, and again after each way back
-        for batches in course.steps():
-            rate = course.begin_step()
+        for batches in descent.steps():
+            rate = descent.begin_step()
             tokens = sum(batch.tokens for batch in batches)
             for batch in batches:
-                with course.manner.autocast(network.device):
-                    loss, course.carried = course.loss(network, batch, course.carried)
+                with descent.computation.autocast(network.device):
+                    loss, descent.carried = descent.loss(network, batch, descent.carried)
                 penalty = sum(regularizer.loss(network) for regularizer in recipe.regularizers)
                 total = loss + penalty
                 share = torch.full_like(total, batch.tokens / tokens)  # of the step's mean
@@ -42,18 +42,18 @@ def descend(course: Course, clock: CompileClock) -> Generator[Progress, float | 
                 tally.count(regularizer, regularizer.update(network, rate))
             for reporter in recipe.reporters:
                 reporter.gradients(network, updated=True)
-            if not course.end_step(batches):
+            if not descent.end_step(batches):
                 continue
-            if not course.sound(tally.total()):
-                course.roll_back()
+            if not descent.sound(tally.total()):
+                descent.roll_back()
                 tally.undo()
                 break
-            progress = tally.report(course.place.tokens, clock.take())
-            yield from pause(course, progress)
+            progress = tally.report(descent.place.tokens, clock.take())
+            yield from pause(descent, progress)
 
 
-def pause(course: Course, progress: Progress) -> Generator[Progress, float | None, None]:
+def pause(descent: Descent, progress: Progress) -> Generator[Progress, float | None, None]:
     """Yield with what scores in place, and train on with what trains."""
-    course.rest()
+    descent.rest()
     answer = yield progress
-    course.resume(answer)
+    descent.resume(answer)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, State, Tokens
 from lmgrid.text import EOS
-from lmgrid_torch.course import Course, as_tensor
+from lmgrid_torch.computation import PLAIN, Computation
+from lmgrid_torch.descent import Descent, as_tensor
 from lmgrid_torch.loop import descend
-from lmgrid_torch.manner import PLAIN, Manner
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
 
@@ -28,20 +28,20 @@ class NeuralModel:
     Where memory runs out, ``fit`` and ``score`` raise MemoryError.
     """
 
-    def __init__(self, network: Network, manner: Manner = PLAIN) -> None:
-        self.network, self.manner = network, manner
-        self._course: Course | None = None  # of the training that was begun last
+    def __init__(self, network: Network, computation: Computation = PLAIN) -> None:
+        self.network, self.computation = network, computation
+        self._descent: Descent | None = None  # of the training that was begun last
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        with memory_errors(), self.manner.compile_clock() as clock:
-            self._course = Course(self.network, train, recipe, self.manner)
-            yield from descend(self._course, clock)
+        with memory_errors(), self.computation.compile_clock() as clock:
+            self._descent = Descent(self.network, train, recipe, self.computation)
+            yield from descend(self._descent, clock)
 
     def state(self) -> State:
         """Return copies of all that training needs to go on from this yield of ``fit``."""
-        if self._course is None:
+        if self._descent is None:
             raise ValueError("this model has no training to go on with; call fit first")
-        return self._course.state()
+        return self._descent.state()
 
     @memory_errors()
     @torch.no_grad()

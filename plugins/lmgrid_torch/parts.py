@@ -116,13 +116,13 @@ class NeuralPart(ModelPart):
         return output_layer(self, context)
 
     def make(self, context: Context) -> LanguageModel:
+        from lmgrid_torch.computation import Computation
         from lmgrid_torch.initialisation import initialise
-        from lmgrid_torch.manner import Manner
         from lmgrid_torch.memory import memory_errors
         from lmgrid_torch.model import NeuralModel
 
-        manner = Manner(self.accumulate, self.precision, self.compile)
+        computation = Computation(self.accumulate, self.precision, self.compile)
         with memory_errors():
             network = self.network(self.output_layer(context))
             initialise(network, self, context)
-            return NeuralModel(network.to(context.device), manner)
+            return NeuralModel(network.to(context.device), computation)

@@ -22,7 +22,7 @@ from lmgrid.spec import (
     Tokens,
     derive_seed,
 )
-from lmgrid_torch.manner import Manner, data_loss
+from lmgrid_torch.computation import Computation, data_loss
 from lmgrid_torch.network import Batch, Network
 from lmgrid_torch.site import sites
 from lmgrid_torch.snapshot import (
@@ -48,18 +48,20 @@ class Place:
     valid: list[float] = field(default_factory=list)  # the finite validation losses, in order
 
 
-class Course:
+class Descent:
     """One training of a network, made ready: the loop walks it step by step."""
 
-    def __init__(self, network: Network, train: Tokens, recipe: Recipe, manner: Manner) -> None:
-        self.network, self.recipe, self.manner = network, recipe, manner
+    def __init__(
+        self, network: Network, train: Tokens, recipe: Recipe, computation: Computation
+    ) -> None:
+        self.network, self.recipe, self.computation = network, recipe, computation
         self.text = as_tensor(train, network)
         if not len(self.text):
             raise ValueError("the train split is empty: there is nothing to learn from")
-        manner.check(network.device)
+        computation.check(network.device)
         prepare(network, recipe.regularizers)
         self.optimizer = required(recipe.optimizer)(list(network.parameters()))
-        self.loss = torch.compile(data_loss) if manner.compile else data_loss
+        self.loss = torch.compile(data_loss) if computation.compile else data_loss
         self.place = Place()
         self.carried: Any = None  # the network's state after the batches that are done
         if recipe.resume is not None:
@@ -72,7 +74,7 @@ class Course:
             seed = derive_seed(self.recipe.seed, "order", str(self.place.epoch))
             batches = self.network.epoch(self.text, torch.Generator().manual_seed(seed))
             ahead = islice(batches, self.place.batch, None)
-            while step := tuple(islice(ahead, self.manner.accumulate)):
+            while step := tuple(islice(ahead, self.computation.accumulate)):
                 yield step
             if self.place.batch:
                 raise ValueError("an epoch of this network does not predict every token once")

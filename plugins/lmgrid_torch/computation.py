@@ -15,7 +15,7 @@ from lmgrid_torch.network import Batch, Network
 
 
 @dataclass(frozen=True)
-class Manner:
+class Computation:
     """How steps are computed; ``lmgrid_torch.parts.NeuralPart`` says what each option means."""
 
     accumulate: int = 1
@@ -42,7 +42,7 @@ class Manner:
         return clock.watching() if self.compile else nullcontext(clock)
 
 
-PLAIN = Manner()
+PLAIN = Computation()
 
 
 def data_loss(network: Network, batch: Batch, carried: Any) -> tuple[Tensor, Any]:

@@ -23,7 +23,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.manner import Manner
+from lmgrid_torch.computation import Computation
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.regularizers import Idle
@@ -88,9 +88,9 @@ def test_single_precision_runs_in_no_autocast(monkeypatch: pytest.MonkeyPatch) -
     """Only bf16 asks for it, of the device's kind and in bfloat16."""
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(torch, "autocast", lambda *how: asked.append(how))
-    Manner().autocast(torch.device("cpu"))
+    Computation().autocast(torch.device("cpu"))
     assert asked == []
-    Manner(precision="bf16").autocast(torch.device("cuda", 1))
+    Computation(precision="bf16").autocast(torch.device("cuda", 1))
     assert asked == [("cuda", torch.bfloat16)]
 
 
