@@ -218,7 +218,15 @@ def test_describe_names_options_types_and_defaults(lmgrid: Invoke) -> None:
     shown = lmgrid("describe", "counts").stdout
     assert "prior" in shown
     assert "number" in shown
-    assert "raise | kill | segfault" in shown
+    assert "raise | kill" in shown
+
+
+def test_describe_tells_of_what_has_no_options(lmgrid: Invoke) -> None:
+    """An executor and a device are parts like any other."""
+    for name, told in (("local", "in a process of its own"), ("cpu", "The processor.")):
+        shown = lmgrid("describe", name).stdout
+        assert told in shown
+        assert "It has no options." in shown
 
 
 def test_describe_tells_of_options_that_are_taken_over(lmgrid: Invoke) -> None:

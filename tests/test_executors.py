@@ -201,7 +201,7 @@ def test_an_executor_is_named_with_its_options() -> None:
         (("--executor", "dask[address"), "expected NAME[OPTION=VALUE,…]"),
         (("--executor", "dask[adress=x]"), "--executor dask.adress: "),
         (("--executor", "dask[retries=-1]"), "--executor dask.retries: "),
-        (("--executor", "local[x=1]"), "local has no options"),
+        (("--executor", "local[x=1]"), "--executor local.x: "),
         (("--executor", "dask", "-j", "0"), "need no --executor dask"),
         (("--executor", "dask", "-j", "0", "--timeout", "3"), "need no --executor dask"),
         (("--retry", "contended", "-j", "2"), "times want -j 1"),

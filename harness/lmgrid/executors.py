@@ -54,6 +54,9 @@ class Local(Executor):
         crew = self._crew
         return self._threads.submit(supervise, job, partial(crew.hear, job), crew.halt)
 
+    def check(self, resources: Resources) -> None:
+        check_jobs(self._crew.jobs, (resources,))
+
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
         return not running or (len(running) < self._crew.jobs and fits_beside(resources, running))
 
@@ -76,6 +79,9 @@ class Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def check(self, resources: Resources) -> None:
+        check_jobs(1, (resources,))
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
         return not running

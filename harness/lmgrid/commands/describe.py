@@ -110,8 +110,7 @@ def _type(hint: Any) -> str:
 
 def _docs(part: type[Any]) -> list[str]:
     """Return what a part says of itself, and then what those say whose options it takes over."""
-    owners = [base for base in part.__mro__ if "__annotations__" in vars(base)]
-    told = [base for base in owners if base is part or _options_of(base)]
+    told = [base for base in part.__mro__ if base is part or _options_of(base)]
     return [inspect.cleandoc(base.__doc__) for base in told if base.__doc__]
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lmgrid.grid import Grid
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
-    from lmgrid.spec import ExecutorPart
     from lmgrid.store import Store
 
 INTERRUPTED = 130
@@ -81,7 +80,7 @@ def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]])
     from lmgrid.plan import plan
 
     registry, options = how
-    manner, make = manner_of(options), executor_of(options, registry, grid)
+    manner, make = manner_of(options), executor_of(options, registry)
     planned = plan(grid, store, registry)
     ready = Run(grid, store, planned, manner)
     if not options["quiet"]:
@@ -134,24 +133,12 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * units[found[2]])
 
 
-def executor_of(options: dict[str, Any], registry: Registry, grid: Grid) -> MakeExecutor:
+def executor_of(options: dict[str, Any], registry: Registry) -> MakeExecutor:
     """Return what makes the executor that was asked for."""
     from lmgrid.execute import executor_here
-    from lmgrid.executors import Local, check_jobs
-
-    name, given = parse_named(options["executor"], "--executor")
-    if name != "local":
-        return _plugged(name, given, registry).make
-    if given:
-        raise Mistake(f"--executor {options['executor']}: local has no options")
-    check_jobs(options["jobs"], grid.cells)
-    return Local if options["jobs"] else executor_here(registry)
-
-
-def _plugged(name: str, given: dict[str, Any], registry: Registry) -> ExecutorPart:
-    """Return the executor of a plugin with its options."""
     from lmgrid.grid import PartError
 
+    name, given = parse_named(options["executor"], "--executor")
     try:
         part = registry.executor(registry.part("executor", name, given))
     except PartError as error:
@@ -159,7 +146,7 @@ def _plugged(name: str, given: dict[str, Any], registry: Registry) -> ExecutorPa
         raise Mistake(f"--executor {name}{option}: {error}") from None
     if lacks := registry.find("executor", name).lacks:
         raise Mistake(f"--executor {name} {lacks}")
-    return part
+    return part.make if options["jobs"] else executor_here(registry)
 
 
 def _introduce(ready: Run) -> None:
