@@ -70,9 +70,8 @@ def cluster() -> Iterator[Cluster]:
     try:
         yield Cluster(address, workers)
     finally:
-        for process in (*workers, scheduler):
+        for process in (*workers, scheduler):  # which workers that close would look for in vain
             process.terminate()
-        for process in (*workers, scheduler):
             process.wait(30)
 
 

@@ -184,6 +184,7 @@ def test_an_interrupt_cancels_the_jobs(slurm: Slurm) -> None:
     assert not slurm.sessions
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_wait_for_a_full_queue(slurm: Slurm) -> None:
     """However long ``wait`` is, Ctrl-C takes back jobs that were not begun."""
     slurm.install("full")
@@ -196,6 +197,7 @@ def test_an_interrupt_ends_the_wait_for_a_full_queue(slurm: Slurm) -> None:
     assert not slurm.sessions
 
 
+@pytest.mark.slow
 def test_a_queue_that_stays_full_is_a_mistake(slurm: Slurm) -> None:
     """After ``wait`` seconds the run ends, and its jobs with it."""
     slurm.install("full")
