@@ -30,6 +30,11 @@ class TorchOptimizerPart(OptimizerPart):
     def needs_length(self) -> bool:
         return self.schedule == "cosine"
 
+    def make(self, context: Context) -> Optimizer:
+        from lmgrid_torch.optimizers import optimizer
+
+        return optimizer(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd(TorchOptimizerPart):
@@ -54,11 +59,6 @@ class Sgd(TorchOptimizerPart):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0; set momentum = 0.9, for example")
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import sgd
-
-        return sgd(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Asgd(TorchOptimizerPart):
@@ -79,11 +79,6 @@ class Asgd(TorchOptimizerPart):
         if self.trigger == 0 and self.start_epoch is None:
             raise ValueError("asgd would never average; set trigger = 5 or start_epoch = 1")
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import asgd
-
-        return asgd(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Adagrad(TorchOptimizerPart):
@@ -94,11 +89,6 @@ class Adagrad(TorchOptimizerPart):
 
     lr: Positive = 0.05
     eps: Positive = 1e-10
-
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import adagrad
-
-        return adagrad(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +104,6 @@ class RmsProp(TorchOptimizerPart):
     eps: Positive = 1e-8
     momentum: Fraction = 0.0
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import rmsprop
-
-        return rmsprop(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(TorchOptimizerPart):
@@ -133,11 +118,6 @@ class Adam(TorchOptimizerPart):
     beta2: Fraction = 0.999
     eps: Positive = 1e-8
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import adam
-
-        return adam(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam):
@@ -148,11 +128,6 @@ class AdamW(Adam):
 
     weight_decay: NotNegative = 0.01
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import adamw
-
-        return adamw(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class NAdamW(AdamW):
@@ -162,8 +137,3 @@ class NAdamW(AdamW):
     """
 
     momentum_decay: NotNegative = 0.004
-
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import nadamw
-
-        return nadamw(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -39,7 +40,14 @@ class TorchOptimizer:
         return {"lr": self.part.lr * factor(self.part, moment)}
 
 
-def sgd(part: parts.Sgd) -> TorchOptimizer:
+@singledispatch
+def optimizer(part: parts.TorchOptimizerPart) -> TorchOptimizer:
+    """Return the optimizer that a part is the options of."""
+    raise TypeError(f"{type(part).__name__} needs a make of its own: no optimizer here is of it")
+
+
+@optimizer.register
+def _sgd(part: parts.Sgd) -> TorchOptimizer:
     options = {"momentum": part.momentum, "nesterov": part.nesterov}
     return TorchOptimizer(part, torch.optim.SGD, options, FUSED)
 
@@ -54,7 +62,8 @@ class Averaged(TorchOptimizer):
         return {**super().settings(moment), "averaging": int(self.start(moment))}
 
 
-def asgd(part: parts.Asgd) -> TorchOptimizer:
+@optimizer.register
+def _asgd(part: parts.Asgd) -> TorchOptimizer:
     def start(moment: Moment) -> bool:
         stalled = part.trigger > 0 and non_monotonic(moment.valid, part.trigger)
         return stalled or (part.start_epoch is not None and moment.epochs >= part.start_epoch)
@@ -62,25 +71,30 @@ def asgd(part: parts.Asgd) -> TorchOptimizer:
     return Averaged(part, AveragedSgd, {}, FUSED, start)
 
 
-def adagrad(part: parts.Adagrad) -> TorchOptimizer:
+@optimizer.register
+def _adagrad(part: parts.Adagrad) -> TorchOptimizer:
     return TorchOptimizer(part, torch.optim.Adagrad, {"eps": part.eps}, ("cpu",))
 
 
-def rmsprop(part: parts.RmsProp) -> TorchOptimizer:
+@optimizer.register
+def _rmsprop(part: parts.RmsProp) -> TorchOptimizer:
     options = {"alpha": part.alpha, "eps": part.eps, "momentum": part.momentum}
     return TorchOptimizer(part, torch.optim.RMSprop, options)
 
 
-def adam(part: parts.Adam) -> TorchOptimizer:
+@optimizer.register
+def _adam(part: parts.Adam) -> TorchOptimizer:
     return TorchOptimizer(part, torch.optim.Adam, _moments(part), FUSED)
 
 
-def adamw(part: parts.AdamW) -> TorchOptimizer:
+@optimizer.register
+def _adamw(part: parts.AdamW) -> TorchOptimizer:
     options = {**_moments(part), "weight_decay": part.weight_decay}
     return TorchOptimizer(part, torch.optim.AdamW, options, FUSED)
 
 
-def nadamw(part: parts.NAdamW) -> TorchOptimizer:
+@optimizer.register
+def _nadamw(part: parts.NAdamW) -> TorchOptimizer:
     decay = {"weight_decay": part.weight_decay, "decoupled_weight_decay": True}
     options = {**_moments(part), **decay, "momentum_decay": part.momentum_decay}
     return TorchOptimizer(part, torch.optim.NAdam, options)

@@ -104,7 +104,20 @@ class WeightDrop(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class L1(TorchRegularizerPart):
+class WeightedPart(TorchRegularizerPart):
+    """What is as strong as its ``weight``; at 0 it does nothing."""
+
+    weight: NotNegative
+
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers import OF_PART
+
+        kind = next(kind for kind in type(self).__mro__ if kind in OF_PART)  # or its parent's
+        return OF_PART[kind](self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1(WeightedPart):
     """Adds λ Σ |θ| to the loss, over all parameters (Tibshirani 1996).
 
     weight: λ, against a data loss in nats per token.
@@ -112,14 +125,9 @@ class L1(TorchRegularizerPart):
 
     weight: NotNegative = 1e-6
 
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import L1 as Penalty
-
-        return Penalty(self.weight)
-
 
 @dataclass(frozen=True, kw_only=True)
-class L2(TorchRegularizerPart):
+class L2(WeightedPart):
     """Adds λ Σ θ² to the loss, over all parameters.
 
     weight: λ, against a data loss in nats per token.
@@ -127,14 +135,9 @@ class L2(TorchRegularizerPart):
 
     weight: NotNegative = 1e-5
 
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import L2 as Penalty
-
-        return Penalty(self.weight)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Activation(TorchRegularizerPart):
+class Activation(WeightedPart):
     """Activation regularization (Merity, McCann and Socher 2017): adds α · mean of h².
 
     h are the values at the site ``hidden``, the mean is over words and units. The paper takes
@@ -145,14 +148,9 @@ class Activation(TorchRegularizerPart):
 
     weight: NotNegative = 2.0
 
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import Activation as Penalty
-
-        return Penalty(self.weight)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalActivation(TorchRegularizerPart):
+class TemporalActivation(WeightedPart):
     """Temporal activation regularization (Merity, McCann and Socher 2017).
 
     Adds β · mean of (h(t) - h(t-1))² to the loss, against states that change fast. h are the
@@ -164,14 +162,9 @@ class TemporalActivation(TorchRegularizerPart):
 
     weight: NotNegative = 1.0
 
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import TemporalActivation as Penalty
-
-        return Penalty(self.weight)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSmoothing(TorchRegularizerPart):
+class LabelSmoothing(WeightedPart):
     """Label smoothing (Szegedy et al. 2016, section 7), with the uniform distribution.
 
     The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)); what that adds to -ln p(target)
@@ -182,11 +175,6 @@ class LabelSmoothing(TorchRegularizerPart):
     sites: ClassVar[tuple[str, ...]] = ("margins",)
 
     weight: Fraction = 0.1
-
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import LabelSmoothing as Penalty
-
-        return Penalty(self.weight)
 
 
 # ---------------------------------------------------------------- between backward and step
@@ -208,7 +196,7 @@ class Clip(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightDecay(TorchRegularizerPart):
+class WeightDecay(WeightedPart):
     """Decoupled weight decay (Loshchilov and Hutter 2019), beside any optimizer.
 
     Each step first shrinks what has a gradient by the learning rate times weight; with ``adam``
@@ -216,8 +204,3 @@ class WeightDecay(TorchRegularizerPart):
     """
 
     weight: NotNegative = 0.01
-
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import WeightDecay as Shrinking
-
-        return Shrinking(self.weight)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from lmgrid.spec import Regularizer
+from lmgrid_torch import regularizer_parts as parts
 from lmgrid_torch.site import Site, sites
 
 
@@ -145,3 +148,13 @@ class WeightDecay(Idle):
             if parameter.grad is not None:
                 parameter.mul_(1 - rate * self.weight)
         return 0
+
+
+OF_PART: Mapping[type[object], Callable[[float], Regularizer]] = {
+    parts.L1: L1,
+    parts.L2: L2,
+    parts.Activation: Activation,
+    parts.TemporalActivation: TemporalActivation,
+    parts.LabelSmoothing: LabelSmoothing,
+    parts.WeightDecay: WeightDecay,
+}
