@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -218,6 +219,20 @@ def test_lengths_are_mean_and_maximum_since_the_last_point() -> None:
     step(0.0, 0.0, 2.0)
     assert named(list(reporter.readings(made, TOKENS)))["gradient_norm.max"] == 2
     assert "gradient_norm.max" not in named(list(reporter.readings(made, TOKENS)))
+
+
+def test_a_step_that_is_taken_back_leaves_the_others_lengths() -> None:
+    """A gradient that is not finite has no length to count; where there is no other, none is."""
+    made, reporter = model(), Gradients(lags=0).make(context())
+    module = torch.nn.Linear(2, 1, bias=False)
+    for gradient in ([3.0, 4.0], [math.nan, 1.0], [math.inf, 1.0]):
+        module.weight.grad = torch.tensor([gradient])
+        reporter.gradients(module, updated=False)
+    said = named(list(reporter.readings(made, TOKENS)))
+    assert (said["gradient_norm.mean"], said["gradient_norm.max"]) == (5, 5)
+    reporter.gradients(module, updated=False)
+    said = named(list(reporter.readings(made, TOKENS)))
+    assert (said["gradient_norm.mean"], said["gradient_norm.max"]) == (None, None)
 
 
 def test_what_is_not_finite_is_none() -> None:

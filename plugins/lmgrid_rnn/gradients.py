@@ -38,12 +38,16 @@ class Gradients:
         yield from reaches(network, as_tensor(tokens, network), self.lags)
 
     def _lengths(self) -> Iterator[Reading]:
-        """Yield mean and maximum of the norms of all steps since this was last asked."""
+        """Yield mean and maximum of the finite norms of all steps since this was last asked.
+
+        A step along a gradient that is not finite is taken back; the event rollback tells of it.
+        """
         for updated, name in ((False, "gradient_norm"), (True, "updated_gradient_norm")):
             if seen := self._norms[updated]:
                 norms = torch.stack(seen).double().cpu()
+                norms = norms[norms.isfinite()]
                 yield Reading(f"{name}.mean", finite(norms.mean()))
-                yield Reading(f"{name}.max", finite(norms.max()))
+                yield Reading(f"{name}.max", finite(norms.max()) if len(norms) else None)
                 seen.clear()
 
 

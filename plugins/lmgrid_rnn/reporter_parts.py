@@ -23,7 +23,9 @@ class Gradients(ReporterPart):
 
     Over the steps since the last point: ``gradient_norm.mean`` and ``gradient_norm.max``, the
     norm of the gradient over all parameters as it comes from the loss, and
-    ``updated_gradient_norm.mean`` and ``.max``, the same after clipping.
+    ``updated_gradient_norm.mean`` and ``.max``, the same after clipping. Where training went back
+    in between (the event ``rollback``), they are over the steps that were taken back too, but for
+    norms that are not finite.
     """
 
     requires: ClassVar[str] = "torch"
