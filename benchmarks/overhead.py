@@ -27,7 +27,8 @@ from lmgrid.record import Record
 from lmgrid.registry import Registry
 from lmgrid.store import Store
 from lmgrid.table import frame
-from lmgrid_benchmarks.noop import SENTENCES
+
+from .noop import SENTENCES
 
 CELLS, MANY = 100, 10_000
 NOOP = """

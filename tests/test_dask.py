@@ -16,9 +16,11 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
+from lmgrid.cli import main
 from lmgrid.errors import Mistake
 from lmgrid.execute import Listener, Manner, Run, execute
 from lmgrid.grid import Grid, KernelCell, Part
@@ -164,6 +166,26 @@ def test_an_accelerator_that_no_worker_has_is_refused(cluster: Cluster) -> None:
             executor.check(Resources(device="cuda:0"))
     finally:
         executor.close()
+
+
+@pytest.mark.slow
+def test_an_accelerator_need_not_be_here(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid for other machines is read here without their devices; they are asked, not this."""
+    pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("a b c\n" * 9)
+    Path("g.toml").write_text(
+        '[[corpora]]\nname = "file"\ntrain = "a.txt"\nvalid = "a.txt"\ntest = "a.txt"\n'
+        '[[models]]\nname = "window"\noptimizers = ["sgd"]\ndevices = ["cuda"]\n'
+    )
+    where = f"dask[address={cluster.address}]"
+    there = CliRunner().invoke(main, ["run", "g.toml", "--executor", where])
+    assert (there.exit_code, "no worker offers GPU=1" in there.stderr) == (2, True), there.output
+    here = CliRunner().invoke(main, ["run", "g.toml"])
+    assert (here.exit_code, "'cuda' is not on this machine" in here.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -146,6 +146,19 @@ def test_a_card_that_is_hidden_is_not_taken(
         Registry.installed().confine("cuda:2")
 
 
+def test_a_device_of_another_machine_is_taken_at_its_word(install: Install) -> None:
+    """Its name must be one of a kind that is known; which is best there is not."""
+    install("quick", DEVICE.replace("PATTERN", "quick*"))
+    registry = Registry.installed().elsewhere()
+    names = {name: registry.resolve_device(name) for name in ("cpu", "quick", "quick:7", "cuda")}
+    assert names == {"cpu": "cpu", "quick": "quick:0", "quick:7": "quick:7", "cuda": "cuda:0"}
+    assert registry.resolve_device("mps") == "mps"
+    with pytest.raises(GridError, match="unknown device 'quikc'; did you mean 'quick"):
+        registry.resolve_device("quikc")
+    with pytest.raises(GridError, match="which is best is not known of other machines; name it"):
+        registry.resolve_device("auto")
+
+
 def test_a_device_cannot_take_the_processors_name(install: Install) -> None:
     """A pattern that matches ``cpu`` too leaves the built-in one in its place."""
     install("quick", DEVICE.replace("PATTERN", "c*"))

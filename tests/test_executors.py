@@ -136,6 +136,17 @@ def test_a_budget_of_time_runs_alone(
     assert [o.circumstances.jobs for o in found] == [1, 1]
 
 
+@pytest.mark.parametrize(("elsewhere", "beside"), [(False, 16), (True, 1)])
+def test_cells_on_machines_of_their_own_share_none(
+    make_grid: MakeGrid, registry: Registry, store: Store, elsewhere: bool, beside: int
+) -> None:
+    """-j 16 on a cluster is no company; there, what others take is measured alone."""
+    grid = make_grid('[[models]]\nname = "counts"')
+    manner = Manner(jobs=16, elsewhere=elsewhere)
+    run = Run(grid, store, plan(grid, store, registry), manner)
+    assert run.job(run.planned[0]).jobs == beside
+
+
 def test_an_accelerator_has_one_cell_at_a_time() -> None:
     """Two cells of one device wait for each other, two of two devices do not."""
     local = Local(Crew(4, Halt(), lambda job, message: None))

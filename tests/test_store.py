@@ -237,6 +237,8 @@ def test_a_superseded_record_is_kept_aside(tmp_path: Path) -> None:
     (kept,) = (tmp_path / "superseded").iterdir()
     assert unseal(kept.read_bytes())[0] == KERNEL
     assert list(store.damages()) == []
+    kept.write_bytes(kept.read_bytes()[:-9])
+    assert [damage.path for damage in store.damages()] == [kept]
 
 
 def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Manner:
     memory: int | None = None  # bytes a cell may hold
     retry: Literal["none", "failed", "contended"] = "failed"
     fail_fast: bool = False
+    elsewhere: bool = False  # cells side by side are on other machines
 
 
 class Listener:
@@ -71,12 +72,18 @@ class Run:
             planned.inputs,
             self.store.root,
             place_of(self.grid),
-            1 if has_machine(resources_of(planned, manner)) else max(1, manner.jobs),
+            self._beside(planned),
             manner.keep_weights,
             manner.timeout,
             manner.memory,
             manner.retry == "contended",
         )
+
+    def _beside(self, planned: Planned) -> int:
+        """Return how many cells of the run share a machine with this one, itself included."""
+        manner = self.manner
+        alone = manner.elsewhere or has_machine(resources_of(planned, manner))
+        return 1 if alone else max(1, manner.jobs)
 
     @property
     def remaining(self) -> tuple[Planned, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ class Registry:
         self._provided = {(p.kind, p.name): p for p in provided}
         self._listeners = [manager_of(listener) for listener in listeners]
         self._instances: dict[tuple[str, Part], Any] = {}
+        self._elsewhere = False
 
     @classmethod
     def installed(cls) -> Registry:
@@ -135,6 +137,8 @@ class Registry:
         """Return the device a grid means; ``auto`` is the best there is, ``cuda`` is ``cuda:0``."""
         if name == "cpu":
             return name
+        if self._elsewhere:
+            return self._device_elsewhere(name)
         available = self.device_names()
         if name == "auto":
             return available[0]
@@ -142,6 +146,23 @@ class Registry:
             if candidate in available:
                 return candidate
         raise GridError(f"device {name!r} is not on this machine{near(name, available)}")
+
+    def elsewhere(self) -> Registry:
+        """Return the same parts, for cells that run on machines whose devices cannot be asked."""
+        other = copy(self)
+        other._elsewhere = True
+        return other
+
+    def _device_elsewhere(self, name: str) -> str:
+        """Return what a device is called where it is the first of its kind."""
+        patterns = [provided.name for provided in self.provided("device")]
+        if name == "auto":
+            raise GridError("device 'auto': which is best is not known of other machines; name it")
+        if name in patterns:
+            return name
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            return name if ":" in name else f"{name}:0"
+        raise GridError(f"unknown device {name!r}{near(name, patterns)}")
 
     # ------------------------------------------------------------ life cycle
 

@@ -80,5 +80,6 @@ def _block_means(logs: LogProbs) -> tuple[float | None, ...]:
     blocks = np.arange(count)
     starts = blocks * length + np.minimum(blocks, longer)
     means = -np.add.reduceat(logs, starts) / np.diff(starts, append=len(logs))
-    finite = np.where(np.isfinite(means), means, None)
-    return tuple(finite.tolist())
+    if np.isfinite(means).all():
+        return tuple(means.tolist())
+    return tuple(mean if math.isfinite(mean) else None for mean in means.tolist())

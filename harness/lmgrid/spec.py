@@ -447,6 +447,11 @@ class DevicePart(AnyPart, ABC):
 class ExecutorPart(AnyPart, ABC):
     """Options of an executor, as in ``--executor 'dask[address=tcp://host:8786]'``."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether cells run on other machines, whose devices its ``check`` must know of."""
+        return False
+
     @abstractmethod
     def make(self, crew: Crew) -> Executor: ...
 

@@ -16,19 +16,18 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from lmgrid.envelope import faults, seal, unseal
+from lmgrid.envelope import seal, unseal
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync_folder, write_draft, write_whole
+from lmgrid.integrity import MANIFEST, Damage, damages_of_outcome, damages_of_weights
 from lmgrid.record import Failure, Outcome, RecordError
 
-MANIFEST = "manifest.json"
 DRAFTS = "drafts"
 KEPT = ("records", "checkpoints", DRAFTS, "locks")  # there from the beginning of a run
 NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
@@ -38,14 +37,6 @@ STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 class StoreError(Mistake):
     """The folder cannot be used; what was finished before is intact."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A file of a store that cannot be trusted."""
-
-    path: Path
-    reason: str
 
 
 class Store:
@@ -96,16 +87,15 @@ class Store:
 
     def damages(self) -> Iterator[Damage]:
         """Read every file and yield those that are torn, altered or out of place."""
-        for name in ("records", "failures"):
+        for name in ("records", "failures", "superseded"):
             for path in self._files(name):
-                if reason := _reason(path):
-                    yield Damage(path, reason)
+                yield from damages_of_outcome(path)
         for folder in sorted(self.root.glob("models/[!.]*")):
             yield from self.damages_of(folder.name)
 
     def damages_of(self, address: str) -> Iterator[Damage]:
         """Yield the files of a kept model that are missing or altered."""
-        return _damaged_weights(self.model_folder(address))
+        return damages_of_weights(self.model_folder(address))
 
     def _read(self, path: Path) -> Outcome:
         try:
@@ -290,25 +280,3 @@ class Store:
                 f"{self.root}: cannot write results: {reason}; what was finished is intact, and "
                 "the same command goes on from there"
             ) from None
-
-
-def _reason(path: Path) -> str:
-    """Return what is wrong with the file of an outcome, or nothing."""
-    try:
-        return faults(path.read_bytes(), path.stem)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-
-
-def _damaged_weights(folder: Path) -> Iterator[Damage]:
-    try:
-        hashes = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError) as error:
-        yield Damage(folder / MANIFEST, f"cannot be read: {error}")
-        return
-    for name, expected in hashes.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            yield Damage(path, "is missing")
-        elif sha256(path) != expected:
-            yield Damage(path, "is altered: it does not have the sha256 in its manifest")

@@ -21,10 +21,11 @@ from typing import Protocol
 
 import msgspec
 
+from lmgrid.integrity import MANIFEST
 from lmgrid.memory import MemoryWatch
 from lmgrid.record import Outcome, Point
 from lmgrid.spec import Halt
-from lmgrid.store import MANIFEST, Store, StoreError
+from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
 from lmgrid.worker import PRELOAD, Begun, Job, Message, Preload, failure, keep, stands, work
 from lmgrid.worker import End as End  # for executors

@@ -48,6 +48,10 @@ class Dask(ExecutorPart):
         if self.address and self.jobqueue:
             raise ValueError("address and jobqueue are two clusters; name one")
 
+    @property
+    def elsewhere(self) -> bool:
+        return bool(self.address or self.jobqueue)
+
     def make(self, crew: Crew) -> Executor:
         try:
             from lmgrid_dask.executor import DaskExecutor

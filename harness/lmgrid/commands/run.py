@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmgrid.grid import Grid
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
+    from lmgrid.spec import ExecutorPart
     from lmgrid.store import Store
 
 INTERRUPTED = 130
@@ -59,7 +60,9 @@ def run(**options: Any) -> None:
 
     registry = Registry.installed()
     check_plugins(registry, strict=options["strict"])
-    grid = read(options, registry)
+    check_manner(options)
+    executor = executor_of(options, registry)
+    grid = read(options, registry.elsewhere() if executor.elsewhere else registry)
     sys.exit(run_and_show(grid, store_of(options, grid.name), (registry, options)))
 
 
@@ -76,13 +79,14 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
 
 def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]]) -> int:
     """Run what is left, print the tables of the whole grid, and return the exit status."""
-    from lmgrid.execute import Run
+    from lmgrid.execute import Run, executor_here
     from lmgrid.plan import plan
 
     registry, options = how
-    manner, make = manner_of(options), executor_of(options, registry)
+    executor = executor_of(options, registry)
+    make = executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
-    ready = Run(grid, store, planned, manner)
+    ready = Run(grid, store, planned, manner_of(options, executor))
     if not options["quiet"]:
         _introduce(ready)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
@@ -95,10 +99,9 @@ def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]])
     return _status(ready, outcomes)
 
 
-def manner_of(options: dict[str, Any]) -> Manner:
+def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:
     from lmgrid.execute import Manner
 
-    _check_manner(options)
     return Manner(
         options["jobs"],
         options["timeout"],
@@ -106,10 +109,11 @@ def manner_of(options: dict[str, Any]) -> Manner:
         None if options["memory"] is None else parse_bytes(options["memory"]),
         options["retry"],
         options["fail_fast"],
+        executor.elsewhere,
     )
 
 
-def _check_manner(options: dict[str, Any]) -> None:
+def check_manner(options: dict[str, Any]) -> None:
     """Raise Mistake if what was asked for cannot go together."""
     jobs, name = options["jobs"], parse_named(options["executor"], "--executor")[0]
     if jobs == 0 and name != "local":
@@ -133,9 +137,8 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * units[found[2]])
 
 
-def executor_of(options: dict[str, Any], registry: Registry) -> MakeExecutor:
-    """Return what makes the executor that was asked for."""
-    from lmgrid.execute import executor_here
+def executor_of(options: dict[str, Any], registry: Registry) -> ExecutorPart:
+    """Return the executor that was asked for, with its options."""
     from lmgrid.grid import PartError
 
     name, given = parse_named(options["executor"], "--executor")
@@ -146,7 +149,7 @@ def executor_of(options: dict[str, Any], registry: Registry) -> MakeExecutor:
         raise Mistake(f"--executor {name}{option}: {error}") from None
     if lacks := registry.find("executor", name).lacks:
         raise Mistake(f"--executor {name} {lacks}")
-    return part.make if options["jobs"] else executor_here(registry)
+    return part
 
 
 def _introduce(ready: Run) -> None:

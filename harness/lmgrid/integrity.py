@@ -1,0 +1,47 @@
+"""Whether the files of a store are what was written: addresses and hashes derived again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lmgrid.envelope import faults
+from lmgrid.files import sha256
+
+MANIFEST = "manifest.json"  # of a kept model: the sha256 of each of its files
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a store that cannot be trusted."""
+
+    path: Path
+    reason: str
+
+
+def damages_of_outcome(path: Path) -> Iterator[Damage]:
+    """Yield what is wrong with the file of a record or a failure, if anything is."""
+    try:
+        reason = faults(path.read_bytes(), path.stem.partition("-")[0])
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    if reason:
+        yield Damage(path, reason)
+
+
+def damages_of_weights(folder: Path) -> Iterator[Damage]:
+    """Yield the files of a kept model that are missing or altered."""
+    try:
+        hashes = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError) as error:
+        yield Damage(folder / MANIFEST, f"cannot be read: {error}")
+        return
+    for name, expected in hashes.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            yield Damage(path, "is missing")
+        elif sha256(path) != expected:
+            yield Damage(path, "is altered: it does not have the sha256 in its manifest")
