@@ -49,6 +49,7 @@ def blocks(published: Path) -> dict[str, str]:
         "five-minutes": untitled(comparison(Store(published / "five-minutes"))),
         "lecture-table": f"{untitled(systems(lecture))}\n{untitled(extensions(lecture))}",
         "gradients": untitled(fading(Store(published / "gradients"))),
+        "overhead": (published / "overhead/overhead.md").read_text("utf-8"),
         "neural-speed": (published / "neural-speed/neural-speed.md").read_text("utf-8"),
     }
 

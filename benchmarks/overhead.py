@@ -1,6 +1,6 @@
 """Measures what the harness costs beside its cells, against the targets.
 
-    python -m lmgrid_benchmarks.overhead
+    python -m lmgrid_benchmarks.overhead [DIR]
 
 CPU seconds, children included. A no-op cell is one of ``noop``, and goes all the way: lock, corpus,
 fit, validation, checks, test, synced record. A bigram cell reads its text from a file too.
@@ -8,11 +8,12 @@ fit, validation, checks, test, synced record. A bigram cell reads its text from 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
 
@@ -20,11 +21,14 @@ import psutil
 
 from lmgrid.envelope import seal
 from lmgrid.execute import Listener, Run, execute, run_here
+from lmgrid.files import sync_folder, write_draft
 from lmgrid.grid import Grid
 from lmgrid.gridfile import read_grid
+from lmgrid.layout import Table
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Record
 from lmgrid.registry import Registry
+from lmgrid.render import markdown
 from lmgrid.store import Store
 from lmgrid.table import frame
 
@@ -52,20 +56,65 @@ delta = {numbers}
 """
 
 
-def main() -> None:
-    """Print each figure beside its target."""
+@dataclass(frozen=True)
+class Figure:
+    """What something cost."""
+
+    what: str
+    seconds: float
+    target: float | None = None  # seconds
+
+
+def main(folder: Path | None) -> None:
+    """Print each figure beside its target, and write them if a folder is given."""
+    rows = tuple((f.what, _shown(f.seconds), _shown(f.target)) for f in measure())
+    text = markdown(Table("overhead", "", ("what", "CPU", "target"), rows, 2)).split("\n", 2)[2]
+    print(text)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "overhead.md").write_text(text, encoding="utf-8")
+
+
+def _shown(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.2g} s" if seconds >= 0.5 else f"{1e3 * seconds:.2g} ms"
+
+
+def measure() -> Iterator[Figure]:
+    """Yield the figures; each is of cells after the first, which warms up."""
     with tempfile.TemporaryDirectory(prefix="lmgrid-overhead-") as name:
         folder = Path(name)
         _install(folder)
         registry = Registry.installed()
-        for what, text in (("bigram", BIGRAM), ("no-op", NOOP)):
-            grid = _write(folder, text, range(1, CELLS + 1), registry)
-            limits = ("target 2 ms", "target 60 ms") if text is NOOP else ("", "")
-            here = 1e3 * _here(Store(folder / f"{what}-here"), grid, registry)
-            _tell(f"a {what} cell in this process, ms", here, limits[0])
-            apart = 1e3 * _apart(Store(folder / f"{what}-apart"), grid, registry)
-            _tell(f"a {what} cell in its own process, ms", apart, limits[1])
-        _many(folder, registry)
+        grids = [_write(folder, text, range(1, CELLS + 1), registry) for text in (BIGRAM, NOOP)]
+        bigram, noop = (_both(folder, grid, registry) for grid in grids)
+        yield Figure("a no-op cell in the process of the command (-j 0)", noop[0], 0.002)
+        yield Figure("of that, writing and syncing a file and its name", _written(folder))
+        yield Figure("a no-op cell in a process of its own", noop[1], 0.06)
+        yield Figure("a bigram cell in the process of the command", bigram[0])
+        yield Figure("a bigram cell in a process of its own", bigram[1])
+        yield from _many(folder, registry)
+
+
+def _both(folder: Path, grid: Grid, registry: Registry) -> tuple[float, float]:
+    """Return the seconds of a cell here, and in its own process."""
+    name = grid.cells[0].label.split("[")[0]
+    here = _here(Store(folder / f"{name}-here"), grid, registry)
+    return here, _apart(Store(folder / f"{name}-apart"), grid, registry)
+
+
+def _written(folder: Path) -> float:
+    """Return the seconds that the disk takes to keep a record."""
+
+    def write() -> None:
+        for i in range(CELLS):
+            draft = write_draft(folder, bytes(4_000))
+            os.link(draft, folder / f"{i}.json")
+            sync_folder(folder)
+            draft.unlink()
+
+    return _seconds(write) / CELLS
 
 
 def _install(folder: Path) -> None:
@@ -82,10 +131,6 @@ def _write(folder: Path, text: str, numbers: Sequence[int], registry: Registry) 
     (folder / "text").write_text(SENTENCES)
     (folder / "grid.toml").write_text(text.format(numbers=list(numbers)))
     return read_grid(folder / "grid.toml", registry)
-
-
-def _tell(what: str, figure: float, target: str) -> None:
-    print(f"{what:45} {figure:8.2f}   {target}")
 
 
 def _here(store: Store, grid: Grid, registry: Registry) -> float:
@@ -118,21 +163,16 @@ def _spent() -> float:
     )
 
 
-def _many(folder: Path, registry: Registry) -> None:
+def _many(folder: Path, registry: Registry) -> Iterator[Figure]:
     """Plan a large grid whose records are all there, and read these into a table."""
 
     def planned() -> tuple[Planned, ...]:
         return plan(_write(folder, NOOP, range(MANY), registry), store, registry)
 
     store = Store(folder / "many")
-    _fill(store, Store(folder / "no-op-here"), planned())
-    start = process_time()
-    recorded = sum(p.recorded for p in planned())
-    spent = process_time() - start
-    _tell(f"reading, planning, finding {recorded:,} cells, s", spent, "target 3 s")
-    start = process_time()
-    rows = frame(store)
-    _tell(f"a table of {len(rows):,} records, s", process_time() - start, "target 2 s")
+    _fill(store, Store(folder / "uniform-here"), planned())
+    yield Figure(f"reading, planning and finding {MANY:,} cells", _seconds(planned), 3)
+    yield Figure(f"a table of {MANY:,} records", _seconds(lambda: frame(store)), 2)
 
 
 def _fill(store: Store, like: Store, planned: tuple[Planned, ...]) -> None:
@@ -144,4 +184,4 @@ def _fill(store: Store, like: Store, planned: tuple[Planned, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

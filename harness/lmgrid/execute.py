@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from lmgrid.environment import capture, now
@@ -15,7 +16,7 @@ from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome, Point
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Executor, Halt, Resources
+from lmgrid.spec import Crew, Executor, Halt, Place, Resources
 from lmgrid.store import Store
 from lmgrid.supervise import preload
 from lmgrid.training import Live
@@ -71,13 +72,17 @@ class Run:
             planned.cell,
             planned.inputs,
             self.store.root,
-            place_of(self.grid),
+            self._place,
             self._beside(planned),
             manner.keep_weights,
             manner.timeout,
             manner.memory,
             manner.retry == "contended",
         )
+
+    @cached_property
+    def _place(self) -> Place:
+        return place_of(self.grid)
 
     def _beside(self, planned: Planned) -> int:
         """Return how many cells of the run share a machine with this one, itself included."""
