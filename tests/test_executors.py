@@ -17,7 +17,7 @@ from lmgrid.commands.run import parse_bytes
 from lmgrid.contention import Neighbourhood
 from lmgrid.errors import Mistake
 from lmgrid.estimate import Estimator
-from lmgrid.execute import Listener, Manner, Run, execute, executor_here
+from lmgrid.execute import Listener, Manner, Run, _Waiting, execute, executor_here
 from lmgrid.executors import Local
 from lmgrid.grid import Grid
 from lmgrid.plan import Planned, plan
@@ -145,6 +145,29 @@ def test_cells_on_machines_of_their_own_share_none(
     manner = Manner(jobs=16, elsewhere=elsewhere)
     run = Run(grid, store, plan(grid, store, registry), manner)
     assert run.job(run.planned[0]).jobs == beside
+
+
+def test_the_first_cell_that_fits_begins(
+    make_grid: MakeGrid, registry: Registry, store: Store
+) -> None:
+    """In the order of the grid, past those that do not fit now; what is timed comes last."""
+    grid = make_grid(
+        '[[models]]\nname = "learner"\nbudget = { seconds = 0.01 }\n'
+        '[[models]]\nname = "counts"\nthreads = [1, 2]\nprior = [1.0, 2.0]'
+    )
+    waiting = _Waiting(Run(grid, store, plan(grid, store, registry)))
+    found = [(p.cell.threads, p.cell.label.startswith("learner")) for p in waiting]
+    assert found == [(1, False), (2, False), (1, False), (2, False), (1, True)]
+    first, *_ = waiting
+    assert waiting.take(lambda resources: False) is None
+    taken = waiting.take(lambda resources: resources.threads == 2)
+    assert taken is not None
+    assert taken[1].threads == 2
+    assert next(iter(waiting)) == first
+    order = [waiting.take(lambda resources: True) for _ in range(4)]
+    assert [found[1].timed for found in order if found] == [False, False, False, True]
+    assert [found[1].threads for found in order if found] == [1, 1, 2, 1]
+    assert waiting.kinds == ()
 
 
 def test_an_accelerator_has_one_cell_at_a_time() -> None:

@@ -8,6 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Literal
 
 from lmgrid.environment import capture, now
@@ -156,15 +158,46 @@ class _Hearing:
             self._listener.point(planned, message)
 
 
+class _Waiting:
+    """The cells that are left, in order, what is timed last; iterating yields them."""
+
+    def __init__(self, run: Run) -> None:
+        left = [(p, resources_of(p, run.manner)) for p in run.remaining]
+        left.sort(key=lambda item: item[1].timed)
+        # By what they need, so that a long queue is not asked cell by cell whether one fits.
+        self._queues: dict[Resources, deque[tuple[int, Planned]]] = {}
+        for place, (planned, resources) in enumerate(left):
+            self._queues.setdefault(resources, deque()).append((place, planned))
+
+    @property
+    def kinds(self) -> tuple[Resources, ...]:
+        """What the cells need, each once; nothing when no cell is left."""
+        return tuple(self._queues)
+
+    def take(self, fits: Callable[[Resources], bool]) -> tuple[Planned, Resources] | None:
+        """Take away the first cell that fits, if any does."""
+        fitting = filter(fits, self._queues)
+        kind = min(fitting, key=lambda resources: self._queues[resources][0][0], default=None)
+        if kind is None:
+            return None
+        planned = self._queues[kind].popleft()[1]
+        if not self._queues[kind]:
+            del self._queues[kind]
+        return planned, kind
+
+    def __iter__(self) -> Iterator[Planned]:
+        places = sorted(chain.from_iterable(self._queues.values()), key=itemgetter(0))
+        return (planned for _, planned in places)
+
+
 class _Execution:
     """One pass over the cells that are left."""
 
     def __init__(self, run: Run, listener: Listener, executor: Executor) -> None:
         self._run, self._listener, self._executor = run, listener, executor
-        remaining = [(p, resources_of(p, run.manner)) for p in run.remaining]
-        for resources in dict.fromkeys(resources for _, resources in remaining):
+        self._waiting = _Waiting(run)
+        for resources in self._waiting.kinds:
             executor.check(resources)
-        self._waiting = deque(sorted(remaining, key=lambda item: item[1].timed))
         self._running: Running = {}
         self._failed: Planned | None = None
 
@@ -179,28 +212,23 @@ class _Execution:
                     self._end(planned, outcome)
                     yield planned, outcome
         if self._failed:
-            yield from ((planned, _skipped(planned, self._failed)) for planned, _ in self._waiting)
+            yield from ((planned, _skipped(planned, self._failed)) for planned in self._waiting)
 
     @property
     def _may_begin(self) -> bool:
-        return bool(self._waiting) and not self._failed and not self._run.halt.soon.is_set()
+        return bool(self._waiting.kinds) and not self._failed and not self._run.halt.soon.is_set()
 
     def _begin(self) -> None:
-        while self._may_begin and (found := self._next()):
+        while self._may_begin and (found := self._waiting.take(self._fits)):
             planned, resources = found
             future = self._executor.submit(self._run.job(planned), resources)
             self._running[future] = found
             self._listener.started(planned)
 
-    def _next(self) -> tuple[Planned, Resources] | None:
-        """Take the first waiting cell that fits; with nothing running, the first."""
+    def _fits(self, resources: Resources) -> bool:
+        """Return whether a cell can begin; with nothing running, any can."""
         running = [resources for _, resources in self._running.values()]
-        for i, (_, resources) in enumerate(self._waiting):
-            if not running or self._executor.fits(resources, running):
-                found = self._waiting[i]
-                del self._waiting[i]
-                return found
-        return None
+        return not running or self._executor.fits(resources, running)
 
     def _end(self, planned: Planned, outcome: Outcome) -> None:
         if self._run.manner.fail_fast and isinstance(outcome, Failure):
