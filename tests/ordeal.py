@@ -90,7 +90,7 @@ class Ordeal:
         """Yield each acknowledged record that is lost or was begun again, and each torn one."""
         done: set[str] = set()
         for line in self.log:
-            what, _, of = line.partition(" ")
+            what, of = line.split()[:2]
             if what == "done":
                 done.add(of)
             elif what == "begin" and of in done:

@@ -137,7 +137,8 @@ def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     """Of the core it sees the contract, the grid's nouns, the text, and what runs a cell."""
     names = {i.name for i in imports(path) if i.name.startswith("lmgrid.")}
     assert {name.split(".")[1] for name in names} <= {
-        "spec", "grid", "text", "testing", "errors", "hookimpl", "supervise", "executors", "store",
+        "spec", "grid", "text", "testing", "errors", "hookimpl",
+        "worker", "child", "supervise", "executors", "store",
     }  # fmt: skip
 
 

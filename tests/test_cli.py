@@ -90,7 +90,7 @@ def test_an_override_makes_other_cells(lmgrid: Invoke, grid: str) -> None:
         (("run", "tiny.toml", "--only", "model=count"), "did you mean 'counts'"),
         (("run", "tiny.toml", "--device", "cuda:7"), "not on this machine"),
         (("run", "tiny.toml", "-j", "4000"), "at most -j"),
-        (("run", "tiny.toml", "--results", "tiny.toml/x"), "cannot write results"),
+        (("run", "tiny.toml", "--results", "tiny.toml/x"), "cannot keep results here"),
         (("plan", "tiny.toml", "--set", "nonsense"), "expected KEY=VALUE"),
         (("tables", "empty"), "no results here"),
         (("verify", "empty"), "no results here"),

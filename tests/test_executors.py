@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from lmgrid.child import search_path
 from lmgrid.cli import main
 from lmgrid.commands.asking import parse_named
 from lmgrid.commands.run import parse_bytes
@@ -26,7 +27,6 @@ from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Halt, Resources
 from lmgrid.store import Store
 from lmgrid.table import frame
-from lmgrid.worker import search_path
 
 FAULTS = Path(__file__).parent / "faults"
 MakeGrid = Callable[..., Grid]
@@ -206,7 +206,8 @@ def test_a_worker_looks_for_plugins_where_its_parent_did(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4G", 4 * 10**9), ("800m", 8 * 10**8), ("1.5GB", 15 * 10**8), ("7", 7)]
+    ("text", "size"),
+    [("4G", 4 * 10**9), ("800m", 8 * 10**8), ("1.5GB", 15 * 10**8), ("50000000", 5 * 10**7)],
 )
 def test_sizes(text: str, size: int) -> None:
     """By powers of a thousand, in either case."""
@@ -218,6 +219,12 @@ def test_a_size_that_is_none_is_a_mistake(text: str) -> None:
     """It says what a size looks like."""
     with pytest.raises(Mistake, match="800M or 4G"):
         parse_bytes(text)
+
+
+def test_a_limit_that_kills_every_cell_is_a_mistake() -> None:
+    """A worker that does nothing yet holds more than a forgotten unit says."""
+    with pytest.raises(Mistake, match="at least 50M"):
+        parse_bytes("800")
 
 
 def test_an_executor_is_named_with_its_options() -> None:

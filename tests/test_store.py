@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from lmgrid.envelope import seal, unseal
 from lmgrid.environment import Environment
@@ -269,7 +271,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
     """A results folder that cannot be made is told as such."""
     (tmp_path / "results").write_text("")
-    with pytest.raises(Mistake, match="cannot write results"):
+    with pytest.raises(Mistake, match="cannot keep results here"):
         Store(tmp_path / "results").begin()
 
 
@@ -289,3 +291,42 @@ def begun(folder: Path) -> Store:
     store = Store(folder)
     store.begin()
     return store
+
+
+def test_a_folder_that_vanishes_before_its_lock_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes the lock makes the folders of its file; these are gone again."""
+    store = begun(tmp_path / "results")
+    acquire = FileLock.acquire
+
+    def late(lock: FileLock, *arguments: Any, **options: Any) -> Any:
+        store.root.rename(tmp_path / "away")
+        return acquire(lock, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(StoreError, match="was taken away"), store.lock("a1"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["away"]
+
+
+def test_a_damaged_failure_counts_as_none(tmp_path: Path) -> None:
+    """Its cell is simply tried again; verify names the file."""
+    store = begun(tmp_path)
+    store.add(FAILURE)
+    path = tmp_path / "failures" / f"{FAILURE.inputs.address}.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert store.find(FAILURE.inputs.address) is None
+    assert [damage.path for damage in store.damages()] == [path]
+
+
+def test_a_file_that_is_no_part_of_a_model_is_damage(tmp_path: Path) -> None:
+    """What the manifest does not name was put there by somebody else."""
+    store = begun(tmp_path)
+    with store.weights_draft("a1") as draft:
+        draft.mkdir()
+        (draft / "weights").write_bytes(b"1234")
+        store.keep_weights("a1", draft)
+    (store.model_folder("a1") / "more").write_text("x")
+    (damage,) = store.damages()
+    assert damage.reason == "is not in the manifest of its model"

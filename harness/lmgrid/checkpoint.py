@@ -11,7 +11,6 @@ The first is replaced last and in one step, so that a name never stands for half
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lmgrid.files import sha256, sync_folder, write_whole
+from lmgrid.files import sha256, sync, sync_folder, write_whole
 from lmgrid.record import Point
 from lmgrid.spec import State
 
@@ -119,8 +118,7 @@ class Checkpoints:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(weights, draft)
         for file in draft.iterdir():
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
+            sync(file)
         draft.rename(self._folder / name)
         sync_folder(self._folder)
 

@@ -71,7 +71,7 @@ def cache_folder() -> Path:
     import platformdirs
 
     asked = os.environ.get("LMGRID_CACHE")
-    return Path(asked) if asked else platformdirs.user_cache_path("lmgrid")
+    return Path(asked).absolute() if asked else platformdirs.user_cache_path("lmgrid")
 
 
 def _version(name: str) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
@@ -19,10 +19,10 @@ from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome, Point
 from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Executor, Halt, Place, Resources
-from lmgrid.store import Store
+from lmgrid.store import Store, StoreError
 from lmgrid.supervise import preload
 from lmgrid.training import Live
-from lmgrid.worker import Job, attempt, is_contended
+from lmgrid.worker import Held, Job, attempt, is_contended
 
 MakeExecutor = Callable[[Crew], Executor]
 Running = dict["Future[Any]", tuple[Planned, Resources]]
@@ -73,7 +73,7 @@ class Run:
         return Job(
             planned.cell,
             planned.inputs,
-            self.store.root,
+            self.store.root.absolute(),  # a cell may change the working folder
             self._place,
             self._beside(planned),
             manner.keep_weights,
@@ -92,7 +92,7 @@ class Run:
         alone = manner.elsewhere or has_machine(resources_of(planned, manner))
         return 1 if alone else max(1, manner.jobs)
 
-    @property
+    @cached_property
     def remaining(self) -> tuple[Planned, ...]:
         return tuple(p for p in self.planned if self._is_due(p))
 
@@ -168,6 +168,18 @@ class _Waiting:
         self._queues: dict[Resources, deque[tuple[int, Planned]]] = {}
         for place, (planned, resources) in enumerate(left):
             self._queues.setdefault(resources, deque()).append((place, planned))
+        self._end = len(left)
+        self._held: set[str] = set()  # addresses that another run had
+
+    def put_back(self, planned: Planned, resources: Resources) -> None:
+        """Let a cell that another run has wait behind all others."""
+        self._held.add(planned.address)
+        self._queues.setdefault(resources, deque()).append((self._end, planned))
+        self._end += 1
+
+    def was_held(self, planned: Planned) -> bool:
+        """Return whether a cell was put back, and so may be waited for: none else is left."""
+        return planned.address in self._held
 
     @property
     def kinds(self) -> tuple[Resources, ...]:
@@ -207,12 +219,27 @@ class _Execution:
             self._begin()
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
             for future in done:
-                planned, outcome = self._running.pop(future)[0], future.result()
+                planned, resources = self._running.pop(future)
+                outcome = self._result(future, planned, resources)
                 if outcome is not None:
                     self._end(planned, outcome)
                     yield planned, outcome
         if self._failed:
             yield from ((planned, _skipped(planned, self._failed)) for planned in self._waiting)
+
+    def _result(
+        self, future: Future[Any], planned: Planned, resources: Resources
+    ) -> Outcome | None:
+        """Return what came of a cell; None if it was stopped, or waits for another run."""
+        try:
+            outcome: Outcome | None = future.result()
+        except Held:
+            self._waiting.put_back(planned, resources)
+            return None
+        except StoreError:
+            self._run.halt.now.set()  # nothing of what still runs could be kept
+            raise
+        return outcome
 
     @property
     def _may_begin(self) -> bool:
@@ -221,7 +248,8 @@ class _Execution:
     def _begin(self) -> None:
         while self._may_begin and (found := self._waiting.take(self._fits)):
             planned, resources = found
-            future = self._executor.submit(self._run.job(planned), resources)
+            job = replace(self._run.job(planned), wait=self._waiting.was_held(planned))
+            future = self._executor.submit(job, resources)
             self._running[future] = found
             self._listener.started(planned)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from lmgrid.environment import usable_cores
 from lmgrid.grid import AnyCell, GridError
 from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Executor, Resources
-from lmgrid.supervise import supervise
+from lmgrid.supervise import start_server, supervise
 from lmgrid.worker import Ears, Job, attempt
 
 
@@ -48,6 +51,7 @@ class Local(Executor):
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
+        start_server()
         self._threads = ThreadPoolExecutor(crew.jobs)
 
     def submit(self, job: Job, resources: Resources) -> Future[object]:
@@ -58,7 +62,7 @@ class Local(Executor):
         check_jobs(self._crew.jobs, (resources,))
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        return not running or (len(running) < self._crew.jobs and fits_beside(resources, running))
+        return len(running) < self._crew.jobs and fits_beside(resources, running)
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -75,7 +79,9 @@ class Here(Executor):
         hear = partial(self.crew.hear, job)
         future: Future[object] = Future()
         try:
-            future.set_result(attempt(job, self.registry, Ears(hear, hear)))
+            # Standard output is for results; a cell that changes the folder has changed its own.
+            with redirect_stdout(sys.stderr), chdir(Path.cwd()):
+                future.set_result(attempt(job, self.registry, Ears(hear, hear)))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -35,6 +35,12 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Make what a file holds last."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new name in a folder last; where folders cannot be opened, the system does it."""
     with suppress(PermissionError):

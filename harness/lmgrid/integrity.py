@@ -33,7 +33,7 @@ def damages_of_outcome(path: Path) -> Iterator[Damage]:
 
 
 def damages_of_weights(folder: Path) -> Iterator[Damage]:
-    """Yield the files of a kept model that are missing or altered."""
+    """Yield the files of a kept model that are missing, altered, or not of it."""
     try:
         hashes = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError) as error:
@@ -45,3 +45,6 @@ def damages_of_weights(folder: Path) -> Iterator[Damage]:
             yield Damage(path, "is missing")
         elif sha256(path) != expected:
             yield Damage(path, "is altered: it does not have the sha256 in its manifest")
+    for path in sorted(folder.iterdir()):
+        if path.name not in {MANIFEST, *hashes}:
+            yield Damage(path, "is not in the manifest of its model")

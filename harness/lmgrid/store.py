@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from lmgrid.envelope import seal, unseal
 from lmgrid.errors import Mistake
-from lmgrid.files import DRAFT, sha256, sync_folder, write_draft, write_whole
+from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
 from lmgrid.integrity import MANIFEST, Damage, damages_of_outcome, damages_of_weights
 from lmgrid.record import Failure, Outcome, RecordError
 
@@ -52,18 +52,28 @@ class Store:
         return self._file("records", address).exists()
 
     def find(self, address: str) -> Outcome | None:
-        """Return the record of a cell, else its failure, else None."""
-        for folder in ("records", "failures"):
-            with suppress(FileNotFoundError):
-                return self._read(self._file(folder, address))
+        """Return the record of a cell, else its failure, else None.
+
+        RecordError names a record that is damaged; a damaged failure counts as none.
+        """
+        with suppress(FileNotFoundError):
+            return self._read(self._file("records", address))
+        with suppress(FileNotFoundError, RecordError):
+            return self._read(self._file("failures", address))
         return None
 
     def written(self, address: str) -> Outcome:
         """Return the outcome of a cell that has one; StoreError if somebody took it away."""
         outcome = self.find(address)
         if outcome is None:
-            raise StoreError(f"{self.root}: what was just written is gone")
+            raise self._taken_away()
         return outcome
+
+    def _taken_away(self) -> StoreError:
+        return StoreError(
+            f"{self.root}: the results folder was taken away; put it back, and the same command "
+            "goes on from what was finished"
+        )
 
     def matching(self, prefix: str) -> list[str]:
         """Return the addresses of records that start so."""
@@ -122,10 +132,13 @@ class Store:
 
         Nothing later makes it again: one that vanishes while cells run is an error, not a new one.
         """
-        with self._explained():
+        try:
             for name in KEPT:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             write_draft(self.root / DRAFTS, b"").unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(f"{self.root}: cannot keep results here: {reason}") from None
 
     @contextmanager
     def lock(self, address: str, *, wait: bool = True) -> Iterator[None]:
@@ -133,18 +146,27 @@ class Store:
 
         Whoever has it is waited for, or else filelock's Timeout is raised.
         """
+        place = self.root / "locks" / address
         with self._explained():
-            locks = self.root / "locks"
-            locks.stat()  # is it there? filelock would make it
-            lock = FileLock(locks / address)
+            place.parent.stat()  # is it there? filelock would make it
+            lock = FileLock(place)
             lock.acquire(timeout=-1 if wait else 0)
         try:
+            if not (self.root / "records").is_dir():  # it vanished in between, and was made
+                self._unmake(place)
+                raise self._taken_away()
             for left in self._drafts():
                 if left.name.startswith(address):
                     shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
+
+    def _unmake(self, place: Path) -> None:
+        with suppress(OSError):
+            place.unlink()
+            place.parent.rmdir()
+            self.root.rmdir()
 
     def sweep(self) -> None:
         """Take care of what dead runs left: cells that are finished are not locked again.
@@ -195,11 +217,16 @@ class Store:
         with self._explained():
             hashes = {path.name: sha256(path) for path in paths}
             (draft / MANIFEST).write_bytes(msgspec.json.encode(hashes, order="sorted"))
-            target = self.model_folder(address)
-            if target.exists():  # left by a run that died before its record was written
-                shutil.rmtree(target)
+            for path in draft.iterdir():
+                sync(path)
+            sync_folder(draft)
+            target, old = self.model_folder(address), draft.with_name(f"{address}-old")
             self._made(target.parent.name)
+            if target.exists():  # of a run that died before its record, or of one to supersede
+                target.rename(old)
             draft.rename(target)
+            sync_folder(target.parent)
+            shutil.rmtree(old, ignore_errors=True)
 
     def add(self, outcome: Outcome) -> None:
         """Write an outcome; a record that is there already stays as it is."""
@@ -246,16 +273,17 @@ class Store:
     def check_room(self, error: BaseException) -> None:
         """Raise StoreError if an error says that nothing can be written any more.
 
-        So it is for whatever a cell was writing: a checkpoint, weights, a scratch file.
+        So it is for whatever a cell was writing here: a checkpoint, weights. A disk that is full
+        is often told without a file's name; then it is taken for this one.
         """
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError) or error.errno not in NO_ROOM | REFUSED:
             return
-        if error.errno in NO_ROOM or (error.errno in REFUSED and self._holds(error.filename)):
+        if self._holds(error.filename) if error.filename else error.errno in NO_ROOM:
             with self._explained():
                 raise error
 
     def _holds(self, name: object) -> bool:
-        return Path(str(name)).absolute().is_relative_to(self.root.absolute())
+        return Path(os.fsdecode(name)).absolute().is_relative_to(self.root.absolute())  # type: ignore[arg-type]
 
     def _made(self, folder: str) -> Path:
         path = self.root / folder
@@ -270,11 +298,8 @@ class Store:
         except Timeout:  # a lock that was not waited for
             raise
         except OSError as error:
-            if error.errno == errno.ENOENT and not (self.root / "locks").is_dir():
-                raise StoreError(
-                    f"{self.root}: the results folder was taken away; put it back, and the same "
-                    "command goes on from what was finished"
-                ) from None
+            if error.errno == errno.ENOENT and not (self.root / "records").is_dir():
+                raise self._taken_away() from None
             reason = error.strerror or str(error)
             raise StoreError(
                 f"{self.root}: cannot write results: {reason}; what was finished is intact, and "

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -21,14 +22,15 @@ from typing import Protocol
 
 import msgspec
 
+from lmgrid.child import PRELOAD, STOPS, Begun, Message, Preload, Waiting, end_group, work
 from lmgrid.integrity import MANIFEST
 from lmgrid.memory import MemoryWatch
 from lmgrid.record import Outcome, Point
 from lmgrid.spec import Halt
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
-from lmgrid.worker import PRELOAD, Begun, Job, Message, Preload, failure, keep, stands, work
 from lmgrid.worker import End as End  # for executors
+from lmgrid.worker import Held, Job, failure, keep, stands
 
 POLL_SECONDS = 0.05
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
@@ -75,16 +77,40 @@ def _imported_by(module: ModuleType) -> Iterator[str]:
             yield name
 
 
+def start_server() -> None:
+    """Start what workers are forked from, in the thread that lives as long as the run.
+
+    It and what is forked from it ignore from their birth what a terminal or a queue sends to all.
+    """
+    if sys.platform == "win32":
+        return
+    from multiprocessing import forkserver
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    in_main = threading.current_thread() is threading.main_thread()
+    handlers = {n: signal.signal(n, signal.SIG_IGN) for n in STOPS} if in_main else {}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what came meanwhile comes now
+
+
 def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
     """Run a cell in a child process and turn any death of it into an outcome.
 
-    Returns None where the run was stopped meanwhile.
+    Returns None where the run was stopped meanwhile, and raises Held where another run has the
+    cell and the job is not to wait.
     """
     started = monotonic()
-    connection, child = _start(job)
+    try:
+        connection, child = _start(job)
+    except (OSError, EOFError) as error:  # no process, no pipe
+        return conclude(job, End("error", error), monotonic() - started)
     watch = MemoryWatch(child.pid or 0)
     try:
-        why = _Listening(job, connection, watch).hear_out(hear, halt)
+        why = _Listening(job, connection, child, watch).hear_out(hear, halt)
     finally:
         _end(child, connection)
     if why == "stopped":
@@ -134,13 +160,14 @@ class _Listening:
 
     job: Job
     connection: Connection
+    child: Child
     watch: MemoryWatch
 
     def hear_out(self, hear: Hear, halt: Halt) -> str:
         """Return why a worker ended without an outcome, or nothing if it has one."""
-        deadline, looked = math.inf, 0.0
+        deadline, waits, looked = math.inf, False, 0.0
         while True:
-            if halt.now.is_set():
+            if halt.now.is_set() or (halt.soon.is_set() and waits):
                 return "stopped"
             if monotonic() > deadline:
                 return "timeout"
@@ -149,25 +176,39 @@ class _Listening:
                 if self.watch.look() > (self.job.memory or math.inf):
                     return "out-of-memory"
             try:
-                if not self.connection.poll(POLL_SECONDS):
+                if not self._speaks():
                     continue
                 message: Message = self.connection.recv()
             except (EOFError, OSError):
-                # A signal to the whole group ends the workers too, and is no fault of theirs.
-                return "stopped" if halt.soon.is_set() else "died"
+                return "died"
             if message is None:
                 return ""
-            if isinstance(message, StoreError):
+            if isinstance(message, (StoreError, Held)):
                 raise message
-            if isinstance(message, Begun):
-                deadline = monotonic() + (self.job.timeout or math.inf)
+            if isinstance(message, Waiting):
+                waits = True
+            elif isinstance(message, Begun):
+                waits, deadline = False, monotonic() + (self.job.timeout or math.inf)
             else:
                 hear(message)
+
+    def _speaks(self) -> bool:
+        """Return whether there is a message; EOFError if the worker died.
+
+        What it started may hold its end of the pipe and live on.
+        """
+        if self.connection.poll(POLL_SECONDS):
+            return True
+        if self.child.exitcode is not None and not self.connection.poll(0):
+            raise EOFError
+        return False
 
 
 def _end(child: Child, connection: Connection) -> None:
     connection.close()  # a worker that still runs ends when it hears nothing any more
     child.join(1.0)
+    if child.pid and hasattr(os, "killpg"):
+        end_group(child.pid)  # and what it started
     if child.exitcode is None:
         child.kill()
         child.join()
@@ -201,11 +242,12 @@ def _start(job: Job) -> tuple[Connection, Child]:
             child: Child = _Plain(theirs)
             ours.send(job)
         else:
-            process = CONTEXT.Process(  # type: ignore[attr-defined]
-                target=work, args=(job, theirs), daemon=True
-            )
+            process = CONTEXT.Process(target=work, args=(job, theirs))  # type: ignore[attr-defined]
             process.start()
             child = process
+    except BaseException:
+        ours.close()
+        raise
     finally:
         theirs.close()
     return ours, child

@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
 
 import msgspec
 
+from lmgrid.child import (
+    PRELOAD,
+    STOPS,
+    Preload,
+    end_with_parent,
+    ignore_stops,
+    installed,
+    search_path,
+)
 from lmgrid.environment import capture
 from lmgrid.source import read_imports
-from lmgrid.worker import PRELOAD, Preload, installed, search_path
 
+ignore_stops()
+end_with_parent()
+if hasattr(signal, "pthread_sigmask"):
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # blocked while the server was started
 if PRELOAD in os.environ:
     _asked = msgspec.json.decode(os.environ[PRELOAD], type=Preload)
     sys.path[:] = _asked.path

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sys
-import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
 
 from lmgrid.checkpoint import Checkpoints
 from lmgrid.contention import Company, Neighbourhood
@@ -37,26 +35,12 @@ from lmgrid.training import Live
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PRELOAD = "LMGRID_PRELOAD"  # variable: a Preload as JSON
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
 
-@dataclass(frozen=True)
-class Preload:
-    """What the server of the workers imports ahead, and where it looks for modules."""
-
-    path: tuple[str, ...]
-    modules: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A worker holds its cell's lock and begins; from now on its time counts."""
-
-
-# What a worker says. None: an outcome is in the store.
-Message: TypeAlias = Begun | Live | Point | StoreError | None
+class Held(Exception):
+    """Another run holds the cell's lock, and was not to be waited for."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +57,7 @@ class Job:
     memory: int | None = None  # bytes
     again: bool = False  # also if there is a record, where that one's times were contended
     apart: bool = False  # it has a process of its own, which needs no device but the cell's
+    wait: bool = True  # for another run that has the cell; else Held is raised
 
 
 @dataclass(frozen=True)
@@ -82,6 +67,7 @@ class Ears:
     on_live: Callable[[Live], None] = field(default=lambda live: None)
     on_point: Callable[[Point], None] = field(default=lambda point: None)
     on_begun: Callable[[], None] = field(default=lambda: None)  # the lock is held
+    on_waiting: Callable[[], None] = field(default=lambda: None)  # for whoever has the lock
 
 
 DEAF = Ears()
@@ -90,7 +76,7 @@ DEAF = Ears()
 def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
     """Run a cell, unless it was finished meanwhile, and put what came of it into the store."""
     store, address = Store(job.root), job.inputs.address
-    with store.lock(address):
+    with _held(store, job, ears):
         before = store.find(address)
         if before and stands(before, job):
             return before
@@ -102,7 +88,9 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
             keep(outcome, store)
         except StoreError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not job.apart:
+                raise
             store.check_room(error)
             end = End(_status(error), error)
             store.add(failure(job, end, perf_counter() - started))
@@ -111,6 +99,21 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
         # What was killed, or lacked memory or a disk, goes on from here; all else begins anew.
         Checkpoints(store.checkpoint_folder(address)).remove()
         return store.written(address)
+
+
+@contextmanager
+def _held(store: Store, job: Job, ears: Ears) -> Iterator[None]:
+    """Hold the cell's lock; whoever has it is waited for, if the job says so."""
+    address = job.inputs.address
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store.lock(address, wait=False))
+        except Timeout:
+            if not job.wait:
+                raise Held from None
+            ears.on_waiting()
+            stack.enter_context(store.lock(address))
+        yield
 
 
 def stands(before: Outcome, job: Job) -> bool:
@@ -178,18 +181,30 @@ def failure(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -
     circumstances = Circumstances(capture(), now(), job.jobs, round(load_average(), 2))
     error = end.cause
     kind = error if isinstance(error, str) else type(error).__name__
-    message = "" if isinstance(error, str) else str(error)
+    message = "" if isinstance(error, str) else _message(error)
     trace = "" if isinstance(error, str) else "".join(traceback.format_exception(error))
     return Failure(
         job.inputs,
         end.status,
         kind,
-        message[:LONGEST_MESSAGE],
-        _without_paths(trace)[-LONGEST_TRACEBACK:],
+        _encodable(message)[:LONGEST_MESSAGE],
+        _encodable(_without_paths(trace))[-LONGEST_TRACEBACK:],
         round(seconds, 3),
         circumstances,
         peak_bytes,
     )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:
+        return f"its message cannot be shown: {type(worse).__name__}"
+
+
+def _encodable(text: str) -> str:
+    """Return a text as UTF-8 can hold it; a file's name may have bytes that are none."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _without_paths(trace: str) -> str:
@@ -197,58 +212,10 @@ def _without_paths(trace: str) -> str:
     return re.sub(r'File "[^"]*?([^"/\\]+[/\\][^"/\\]+)"', r'File "\1"', trace)
 
 
-def _status(error: Exception) -> str:
+def _status(error: BaseException) -> str:
     if isinstance(error, Diverged):
         return "diverged"
     # torch.OutOfMemoryError is no MemoryError, and this module does not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out-of-memory"
     return "error"
-
-
-# ---------------------------------------------------------------- in a process of its own
-
-
-def search_path() -> tuple[str, ...]:
-    """Return the folders where distributions are looked for and some are."""
-    return tuple(p for p in sys.path if p and _holds_distributions(p))
-
-
-def _holds_distributions(folder: str) -> bool:
-    try:
-        return any(name.endswith(("-info", ".egg")) for name in os.listdir(folder))
-    except OSError:
-        return False
-
-
-@cache
-def installed(path: tuple[str, ...]) -> Registry:
-    """Return the plugins that are found there; a process forked from one that knows has them."""
-    return Registry.installed()
-
-
-def work(job: Job, connection: Connection) -> None:
-    """Be a worker: attempt the cell, and tell the parent how it goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
-
-    def tell(message: Message) -> None:
-        try:
-            connection.send(message)
-        except OSError:  # nobody listens any more; that is no fault of the cell
-            os._exit(1)
-
-    ears = Ears(tell, tell, lambda: tell(Begun()))
-    try:
-        attempt(replace(job, apart=True), installed(search_path()), ears)
-        tell(None)
-    except StoreError as error:
-        tell(error)
-
-
-def _die_with_parent(connection: Connection) -> None:
-    """End this process as soon as its parent is gone, so that no orphan computes a cell."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)

@@ -139,7 +139,7 @@ def _trained(add: Callable[..., None]) -> Callable[..., None]:
 
 def _begun(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(cell: Any, registry: Any, desk: Any) -> Any:
-        log(f"begin {desk.checkpoints.name}")
+        log(f"begin {desk.checkpoints.name} {os.environ[RUN]}")
         return run(cell, registry, desk)
 
     return wrapped

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -15,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import crashes
 import msgspec
+from misdeeds import MISDEEDS
 
 from lmgrid.spec import (
     Context,
@@ -59,8 +56,12 @@ class Counts(ModelPart):
     deterministic: ClassVar[bool] = True
 
     fault: Literal[
-        "", "raise", "kill", "orphan", "segfault", "sleep", "nan", "memory", "hoard", "shape", "sum"
-    ] = ""
+        # of its scores
+        "", "nan", "shape", "sum",
+        # of misdeeds.py
+        "raise", "kill", "orphan", "segfault", "sleep", "memory", "hoard", "move", "leave-child",
+        "keep-child", "print", "exit", "interrupt", "bytes", "mute", "hold",
+    ] = ""  # fmt: skip
     prior: float = 1.0
     steps: int = 1
     best: int = 0
@@ -87,7 +88,8 @@ class Unigram:
         self._step = 0
 
     def fit(self, train: Any, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        self._misbehave()
+        if misdeed := MISDEEDS.get(self._options.fault):
+            misdeed()
         if recipe.resume:
             self._counts = self._np.array(recipe.resume.arrays["counts"])
             self._flat, self._step = (recipe.resume.values[key] for key in ("flat", "step"))
@@ -100,23 +102,6 @@ class Unigram:
             self._flat, self._step = float(abs(step - self._options.best)), step + 1
             nats = float("nan") if self._options.fault == "nan" else 1.0
             yield Progress(len(train) * (step + 1), nats, events=(("step", 1),))
-
-    def _misbehave(self) -> None:
-        fault = self._options.fault
-        if fault == "raise":
-            raise RuntimeError("raised on purpose, with a \x1b[31mred\x1b[0m word")
-        if fault == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if fault == "orphan":
-            _kill_parent()
-        if fault == "segfault":
-            ctypes.string_at(0)
-        if fault == "sleep":
-            time.sleep(60)
-        if fault == "memory":
-            raise MemoryError("no more, on purpose")
-        if fault == "hoard":
-            _hoard()
 
     def _logs(self) -> Any:
         counts = self._counts + self._flat * self._counts.sum()
@@ -215,21 +200,6 @@ class Regression:
 
     def state(self) -> State:
         return State({"weights": self._weights.copy()}, {"epoch": self._epoch})
-
-
-def _kill_parent() -> None:
-    """Kill what started this process, which is to end then."""
-    parent = multiprocessing.parent_process()  # none in a new interpreter
-    os.kill((parent and parent.pid) or os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-
-
-def _hoard() -> None:
-    """Take ever more memory; 4 GB are enough to be noticed."""
-    hoard = []
-    for _ in range(400):
-        hoard.append(bytearray(b"x" * 10_000_000))
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,26 @@ if TYPE_CHECKING:
     from lmgrid.store import Store
 
 INTERRUPTED = 130
+LEAST_MEMORY = 50_000_000  # bytes
 
 
 @click.command()
 @grid_options
 @click.option(
-    "-j", "--jobs", type=click.IntRange(0), default=1, help="Cells side by side; 0: no processes."
+    "-j",
+    "--jobs",
+    type=click.IntRange(0),
+    default=1,
+    help="Cells side by side, at most cores divided by threads; 0: in this process.",
 )
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds a cell, at most.")
-@click.option("--memory", metavar="SIZE", help="Bytes a cell may hold, e.g. 800M or 4G.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds after which a cell is killed.",
+)
+@click.option(
+    "--memory", metavar="SIZE", help="Bytes beyond which a cell is killed, e.g. 800M or 4G."
+)
 @click.option(
     "--retry",
     type=click.Choice(["none", "failed", "contended"]),
@@ -45,7 +56,7 @@ INTERRUPTED = 130
     "--executor",
     default="local",
     metavar="NAME[OPTION=VALUE,…]",
-    help="Where cells run: local, dask[address=tcp://host:8786], …",
+    help="Where cells run: local, dask[address=tcp://host:8786], …; lmgrid describe dask.",
 )
 @click.option("--discard-models", is_flag=True, help="Keep no weights; generate needs them.")
 @click.option("--strict", is_flag=True, help="End with status 2 if any plugin is broken.")
@@ -55,6 +66,7 @@ def run(**options: Any) -> None:
     """Run GRID, a file or the name of an installed grid; without it, the quickstart.
 
     What the results folder already holds is not run again. The tables are written to DIR/tables.
+    Ctrl-C lets the running cells finish, twice ends them; the same command goes on from there.
     """
     from lmgrid.registry import Registry
 
@@ -87,6 +99,8 @@ def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]])
     make = executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
     ready = Run(grid, store, planned, manner_of(options, executor))
+    for _ in store:  # a damaged record is told before the night, not after it
+        pass
     if not options["quiet"]:
         _introduce(ready)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
@@ -134,7 +148,10 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
     if not found or not float(found[1]):
         raise Mistake(f"--memory {text}: expected a size such as 800M or 4G")
-    return int(float(found[1]) * units[found[2]])
+    size = int(float(found[1]) * units[found[2]])
+    if size < LEAST_MEMORY:
+        raise Mistake(f"--memory {text}: a cell that does nothing holds more; at least 50M")
+    return size
 
 
 def executor_of(options: dict[str, Any], registry: Registry) -> ExecutorPart:
@@ -153,13 +170,15 @@ def executor_of(options: dict[str, Any], registry: Registry) -> ExecutorPart:
 
 
 def _introduce(ready: Run) -> None:
-    recorded = len(ready.planned) - len(ready.remaining)
+    recorded = sum(planned.recorded for planned in ready.planned)
+    kept = len(ready.planned) - len(ready.remaining) - recorded
+    failed = f", {kept} failed before" if kept > 0 else ""
     excluded = f", {len(ready.grid.excluded)} excluded" if ready.grid.excluded else ""
     if ready.grid.title:
         complain(ready.grid.title)
     cells = "1 cell" if len(ready.planned) == 1 else f"{len(ready.planned)} cells"
     complain(
-        f"{cells}: {recorded} recorded in {ready.store.root}, "
+        f"{cells}: {recorded} recorded in {ready.store.root}{failed}, "
         f"{len(ready.remaining)} to run{excluded}"
     )
 
@@ -189,10 +208,12 @@ def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, O
 
 @contextmanager
 def _interruptible(ready: Run) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop softly at first, at once the second time.
+    """Let Ctrl-C, SIGTERM and SIGHUP stop softly at first, at once the second time.
 
     A cell that runs in this process, which nobody else can end, is left by KeyboardInterrupt.
     """
+
+    from lmgrid.child import STOPS
 
     def ask(*_: object) -> None:
         if not ready.halt.soon.is_set():
@@ -201,7 +222,8 @@ def _interruptible(ready: Run) -> Iterator[None]:
         if ready.halt.now.is_set() and ready.manner.jobs == 0:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup: no SIGHUP
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         with suppress(KeyboardInterrupt):
             yield
@@ -215,13 +237,14 @@ def _conclude(store: Store, outcomes: Sequence[Outcome], *, as_json: bool) -> No
     from lmgrid.summary import failures, overview, speedups, tables
     from lmgrid.table import frame, plain_rows
 
-    write_tables(tables(frame(store)), store.root / "tables")
     rows = frame(outcomes)
     if as_json:
         show_json(plain_rows(rows))
-        return
-    show_tables([t for t in (overview(rows), speedups(rows), failures(rows)) if t.rows])
-    say(f"records and tables: {store.root}")
+    else:
+        show_tables([t for t in (overview(rows), speedups(rows), failures(rows)) if t.rows])
+    write_tables(tables(frame(store)), store.root / "tables")
+    if not as_json:
+        say(f"records and tables: {store.root}")
 
 
 def _status(ready: Run, outcomes: Sequence[Outcome]) -> int:
