@@ -112,3 +112,17 @@ def test_damage_is_reported_by_verify(ordeal: Ordeal, registry: Registry) -> Non
     result = CliRunner().invoke(main, ["verify", str(ordeal.store.root)])
     assert result.exit_code == 1
     assert [path.name in result.stdout for path in (cut, flipped, whole)] == [True, True, False]
+
+
+def test_damage_is_told_before_anything_is_run(ordeal: Ordeal, registry: Registry) -> None:
+    """Not after the night; with the file gone, the run makes it again."""
+    addresses = plan_addresses(ordeal, registry, small_cells(3))
+    ordeal.run("", "-q", "--only", "counts.prior=1.0")
+    (torn,) = (ordeal.folder / "results" / "records").iterdir()
+    torn.write_bytes(torn.read_bytes()[:-9])
+    assert ordeal.run("", "-q").returncode == 2
+    assert torn.name in ordeal.said
+    assert len([line for line in ordeal.log if line.startswith("begin")]) == 1
+    torn.unlink()
+    assert ordeal.run("", "-q").returncode == 0
+    assert {o.inputs.address for o in ordeal.store} == addresses
