@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -30,7 +31,7 @@ from lmgrid.registry import Registry
 from lmgrid.spec import Crew, Halt, Place, Resources
 from lmgrid.store import Store
 from lmgrid.training import Live
-from lmgrid.worker import Job
+from lmgrid.worker import Held, Job
 from lmgrid_dask import task
 from lmgrid_dask.parts import Dask
 
@@ -96,9 +97,10 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     client.__enter__.return_value = client
     workers = {name: {"nthreads": 1, "resources": {"GPU": 1}} for name in "abcd"}
     client.scheduler_info.return_value = {"workers": workers}
-    for name in ("Client", "LocalCluster", "Event"):
-        monkeypatch.setattr(f"lmgrid_dask.executor.{name}", MagicMock(return_value=client))
-    monkeypatch.setattr("lmgrid.executors.usable_cores", lambda: 4)
+    for name in ("executor.Client", "executor.open_local", "task.Event"):
+        monkeypatch.setattr(f"lmgrid_dask.{name}", MagicMock(return_value=client))
+    for room in ("lmgrid.executors", "lmgrid_dask.executor"):
+        monkeypatch.setattr(f"{room}.usable_cores", lambda: 4)
     return client
 
 
@@ -134,8 +136,163 @@ def test_workers_of_this_machine_share_no_core(scheduler: MagicMock) -> None:
         executor.check(Resources(threads=1))
         with pytest.raises(Mistake, match="at most -j 2"):
             executor.check(Resources(threads=2))
-    with closing(Dask(address="tcp://elsewhere:8786").make(crew(5))) as executor:
-        executor.check(Resources(threads=2))
+
+
+def have(scheduler: MagicMock, *workers: tuple[int, int]) -> None:
+    """Let the cluster have such workers: threads and accelerators of each."""
+    scheduler.scheduler_info.return_value = {
+        "workers": {
+            f"tcp://w{i}:1": {"nthreads": threads, "resources": {"GPU": units}}
+            for i, (threads, units) in enumerate(workers)
+        }
+    }
+
+
+def test_no_worker_has_more_cells_than_threads_and_units(scheduler: MagicMock) -> None:
+    """A cell takes its threads and its accelerator of one worker; what is left is not counted."""
+    have(scheduler, (8, 1))
+    gpu, cpu, wide = Resources(device="cuda"), Resources(), Resources(threads=4)
+    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+        assert executor.fits(gpu, [cpu])
+        assert not executor.fits(gpu, [gpu])
+        assert executor.fits(wide, [wide])
+        assert not executor.fits(wide, [wide, cpu])
+        assert executor.fits(wide, [cpu] * 4)
+        assert not executor.fits(cpu, [cpu] * 8)
+        assert not executor.fits(Resources(threads=5), [wide])
+
+
+def test_what_no_worker_offers_is_refused(scheduler: MagicMock) -> None:
+    """Threads and accelerators of different workers do not add up; the sentence says what lacks."""
+    have(scheduler, (2, 1), (3, 0))
+    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+        executor.check(Resources(threads=3))
+        executor.check(Resources(threads=2, device="cuda"))
+        with pytest.raises(Mistake, match="no worker offers 4 threads, which a cell on cpu"):
+            executor.check(Resources(threads=4))
+        with pytest.raises(Mistake, match="no worker offers 3 threads and GPU=1") as told:
+            executor.check(Resources(threads=3, device="cuda"))
+        assert "dask worker --nthreads 3 --resources 'GPU=1'" in str(told.value)
+
+
+def test_a_cell_goes_to_a_worker_with_threads_enough(scheduler: MagicMock, job: Job) -> None:
+    """Dask does not know of a cell's threads, and is told which workers have them, if not all."""
+    have(scheduler, (1, 0), (4, 0))
+    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+        for threads, named in ((4, ["tcp://w1:1"]), (1, None)):
+            executor.submit(job, Resources(threads=threads))
+            assert scheduler.submit.call_args.kwargs["workers"] == named
+
+
+def test_a_cell_whose_workers_are_gone_is_no_cell_to_wait_for(
+    scheduler: MagicMock, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None else has the threads it asks for; it ends as killed, and is tried by the next run."""
+    monkeypatch.setattr("lmgrid_dask.executor.STALE_SECONDS", 0.05)
+    Store(job.root).begin()
+    have(scheduler, (1, 0), (4, 0))
+    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+        cell = executor.submit(job, Resources(threads=4))
+        have(scheduler, (1, 0))
+        assert cell.result(timeout=10).error == "no worker is left that offers 4 threads"
+
+
+@pytest.mark.parametrize("asks", [1, 2])
+def test_stopping_does_not_wait_for_workers_that_are_gone(
+    scheduler: MagicMock, job: Job, monkeypatch: pytest.MonkeyPatch, asks: int
+) -> None:
+    """A cell that no worker runs is let go at the first Ctrl-C, and any at the second."""
+    monkeypatch.setattr("lmgrid_dask.executor.STALE_SECONDS", 0.05)
+    monkeypatch.setattr("lmgrid_dask.executor.GRACE_SECONDS", 0.05)
+    stopping = crew(1)
+    with closing(Dask().make(stopping)) as executor:
+        cell = executor.submit(job, Resources())
+        if asks == 1:
+            have(scheduler)
+        for _ in range(asks):
+            stopping.halt.ask()
+        assert cell.result(timeout=10) is None
+        assert scheduler.set.called
+
+
+def test_threads_of_a_worker_are_taken_once() -> None:
+    """A cell begins on a worker when its threads are free there, whatever dask sends it."""
+    threads, order = task.Threads(), list[str]()
+
+    def wide() -> None:
+        with threads.taken(3, 4):
+            order.append("wide")
+
+    with threads.taken(1, 4):
+        with threads.taken(2, 4):
+            waiting = threading.Thread(target=wide)
+            waiting.start()
+            waiting.join(0.1)
+            order.append("first")
+        waiting.join(10)
+    assert order == ["first", "wide"]
+
+
+class Told:
+    """Stands for a worker and for an event of the scheduler that is set, or not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, stopped: bool = False) -> None:
+        worker = MagicMock()
+        worker.state.nthreads = 1
+        monkeypatch.setattr(task, "get_client", MagicMock())
+        monkeypatch.setattr(task, "get_worker", MagicMock(return_value=worker))
+        event = MagicMock(is_set=lambda: stopped)
+        monkeypatch.setattr(task, "Event", MagicMock(return_value=event))
+
+
+def test_a_cell_that_waited_at_a_worker_is_not_begun_after_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, job: Job
+) -> None:
+    """It is as if it had not been submitted."""
+    Told(monkeypatch, stopped=True)
+    supervised = MagicMock()
+    monkeypatch.setattr(task, "supervise", supervised)
+    assert task.run_cell(job, task.Orders("topic", True)) is None
+    supervised.assert_not_called()
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(
+    monkeypatch: pytest.MonkeyPatch, job: Job
+) -> None:
+    """Nothing is begun in a folder of the same name that would be made there."""
+    Told(monkeypatch)
+    lost = replace(job, root=job.root / "not-mounted")
+    parcel = task.run_cell(lost, task.Orders("topic", True))
+    assert isinstance(parcel, task.Refusal)
+    with pytest.raises(Mistake, match=r"does not see .*not-mounted; use shared=false or mount"):
+        parcel.deliver(lost)
+
+
+def test_a_cell_that_another_run_has_is_told(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    """The run is to hear of it as it would without dask, and goes on with others."""
+    Told(monkeypatch)
+    monkeypatch.setattr(task, "supervise", MagicMock(side_effect=Held))
+    parcel = pickle.loads(pickle.dumps(task.run_cell(job, task.Orders("topic", True))))
+    with pytest.raises(Held):
+        parcel.deliver(job)
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "host:8786", "tcp://host", "tcp://:8786", "http://h:1", "tcp://h:x"]
+)
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    """It is told in a line what to write, before anything is connected."""
+    with pytest.raises(ValueError, match="write SCHEME://HOST:PORT, for instance tcp://host:8786"):
+        Dask(address=address)
+
+
+def test_a_scheduler_that_says_nothing_is_a_mistake() -> None:
+    """Something listens there that is no scheduler; the run gives up within ``wait``."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        began = time.monotonic()
+        with pytest.raises(Mistake, match=r"what listens at .* is no scheduler"):
+            Dask(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}", wait=1.0).make(crew(1))
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -143,10 +300,7 @@ def test_a_cell_that_ended_leaves_no_thread(
     monkeypatch: pytest.MonkeyPatch, job: Job, shared: bool
 ) -> None:
     """What waits for the word to stop ends with its cell, and a worker runs many."""
-    for name in ("get_client", "get_worker"):
-        monkeypatch.setattr(task, name, MagicMock())
-    quiet = MagicMock(return_value=MagicMock(is_set=lambda: False))
-    monkeypatch.setattr(task, "Event", quiet)
+    Told(monkeypatch)
     monkeypatch.setattr(task, "supervise", lambda job, hear, halt: None)
     before = set(threading.enumerate())
     assert task.run_cell(job, task.Orders("topic", shared)) is None

@@ -138,7 +138,7 @@ def test_a_grid_runs_on_jobs_of_slurm(slurm: Slurm) -> None:
     assert "Traceback" not in said
     assert slurm.store.count() == 3
     assert slurm.scripts.count("#SBATCH --gres=gpu:1\n") == 2
-    assert slurm.scripts.count("--nthreads 1 ") == slurm.scripts.count("--resources GPU=1") == 2
+    assert slurm.scripts.count("--nthreads 4 ") == slurm.scripts.count("--resources GPU=1") == 2
     assert not slurm.sessions
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import dask
-from distributed import CancelledError, Client, Event, LocalCluster
+from distributed import CancelledError, Client, Event
 from distributed.scheduler import KilledWorker
 
+from lmgrid.environment import usable_cores
 from lmgrid.errors import Mistake
 from lmgrid.executors import check_jobs, fits_beside
 from lmgrid.spec import Crew, Executor, Resources
 from lmgrid.supervise import End, conclude
+from lmgrid_dask.local import open_local
 from lmgrid_dask.queues import open_queue, submit_jobs
+from lmgrid_dask.room import Room, have_room
 from lmgrid_dask.task import Orders, run_cell
 
 if TYPE_CHECKING:
@@ -29,20 +32,24 @@ if TYPE_CHECKING:
 
 STALE_SECONDS = 1.0  # how long what the scheduler said of its workers is believed
 CONNECT_SECONDS = 30.0  # in which a scheduler that runs answers; ``wait`` may be a day
+GRACE_SECONDS = 5.0  # for cells that are ended to say so; after it they count as ended
 
 
 @dataclass(frozen=True)
-class _Worker:
-    threads: int
-    resources: Mapping[str, float]
+class _Submitted:
+    """A cell that was given to the scheduler, for these workers alone if any are named."""
 
-    def gives(self, threads: int, units: Mapping[str, float]) -> bool:
-        has = self.resources
-        return self.threads >= threads and all(has.get(k, 0) >= n for k, n in units.items())
+    job: Any
+    asked: Room
+    workers: frozenset[str]
+
+    def may_run_on(self, workers: dict[str, Room]) -> bool:
+        named = self.workers or workers.keys()
+        return any(workers[name].holds(self.asked) for name in named & workers.keys())
 
 
 class DaskExecutor(Executor):
-    """Submits as many cells as there are workers, so that none waits where it cannot be taken back.
+    """Submits no more cells than have room on the workers, so that none waits where it is not seen.
 
     A cell that kills its own process is an outcome, by ``supervise``; a worker that dies costs its
     cell another try.
@@ -51,6 +58,7 @@ class DaskExecutor(Executor):
     def __init__(self, options: Dask, crew: Crew) -> None:
         self._options, self._crew = options, crew
         self._jobs: dict[str, Any] = {}
+        self._open: dict[Future[Any], _Submitted] = {}
         self._orders = Orders(f"lmgrid-{uuid4().hex}", options.shared)
         self._renew: Callable[[], None] = lambda: None
         self._held = ExitStack()
@@ -59,31 +67,26 @@ class DaskExecutor(Executor):
         except BaseException:
             self._held.close()
             raise
-        self._stop = Event(self._orders.topic, client=self._client)
+        self._soon, self._now = self._orders.stops(self._client)
         self._client.subscribe_topic(self._orders.topic, self._hear)
         self._closed = False
-        Thread(target=self._tend, daemon=True).start()
-        self._workers: tuple[_Worker, ...] = ()
+        self._workers: dict[str, Room] = {}
         self._looked = 0.0
+        Thread(target=self._tend, daemon=True).start()
 
     def _connect(self) -> Client:
+        deadline = monotonic() + self._options.wait
         try:
             target = self._options.address or self._start_cluster()
-            client: Client = self._held.enter_context(
-                Client(
-                    target,
-                    timeout=min(self._options.wait, CONNECT_SECONDS),
-                    set_as_default=False,
-                )
-            )
-            self._await_worker(client)
+            seconds = min(self._options.wait, CONNECT_SECONDS)
+            client: Client = self._held.enter_context(_connect(target, seconds))
+            self._await_worker(client, deadline)
         except (OSError, TimeoutError) as error:
             raise Mistake(f"dask: no worker could be reached: {error}") from None
         return client
 
-    def _await_worker(self, client: Client) -> None:
+    def _await_worker(self, client: Client, deadline: float) -> None:
         """Wait for the first worker, or until the run is stopped."""
-        deadline = monotonic() + self._options.wait
         while not self._crew.halt.soon.is_set():
             try:
                 client.wait_for_workers(1, timeout=STALE_SECONDS)
@@ -97,17 +100,17 @@ class DaskExecutor(Executor):
         self._held.enter_context(
             dask.config.set({"distributed.scheduler.allowed-failures": self._options.retries})
         )
-        if self._is_here:
-            check_jobs(self._crew.jobs, (Resources(),))
+        jobs, queue = max(1, self._crew.jobs), self._options.jobqueue
+        if queue is None:
+            check_jobs(jobs, (Resources(),))
             return self._held.enter_context(
-                LocalCluster(
-                    n_workers=max(1, self._crew.jobs),
-                    threads_per_worker=1,
-                    dashboard_address=None,
+                open_local(
+                    n_workers=jobs,
+                    threads_per_worker=usable_cores() // jobs,
                     resources={self._options.gpu: 1},
                 )
             )
-        cluster, jobs = open_queue(self._options.jobqueue), max(1, self._crew.jobs)
+        cluster = open_queue(queue)
         self._held.enter_context(cluster)
         submit_jobs(cluster, jobs)
         # It begins again those jobs alone that ended; and none any more once the cluster closes,
@@ -120,32 +123,40 @@ class DaskExecutor(Executor):
     @property
     def _is_here(self) -> bool:
         """Whether the workers are processes of this machine, which cells then share."""
-        return not (self._options.address or self._options.jobqueue)
+        return not self._options.elsewhere
 
     def check(self, resources: Resources) -> None:
         if self._is_here:
             check_jobs(self._crew.jobs, (resources,))
-        units = self._units(resources)
-        if self._crew.halt.soon.is_set() or any(w.gives(1, units) for w in self._look()):
+        asked = self._room(resources)
+        if self._crew.halt.soon.is_set() or have_room([asked], self._look().values()):
             return
+        gpu = f"{self._options.gpu}=1"
+        named = {f"{asked.threads} threads": f"--nthreads {asked.threads}"}
+        named |= {gpu: f"--resources '{gpu}'"} if asked.units else {}
         raise Mistake(
-            f"dask: no worker offers {', '.join(f'{k}={n:g}' for k, n in units.items())}, which a "
-            f"cell on {resources.device} asks for; start one with "
-            f"dask worker --resources '{self._options.gpu}=1'"
+            f"dask: no worker offers {' and '.join(named)}, which a cell on {resources.device} "
+            f"asks for; start one with dask worker {' '.join(named.values())}"
         )
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        if self._is_here and not fits_beside(resources, running):
+        if self._is_here and not (
+            len(running) < self._crew.jobs and fits_beside(resources, running)
+        ):
             return False
-        return len(running) < sum(worker.threads for worker in self._look())
+        asked = (self._room(cell) for cell in (resources, *running))
+        return have_room(asked, self._look().values())
 
-    def _units(self, resources: Resources) -> dict[str, float]:
-        return {} if resources.device == "cpu" else {self._options.gpu: 1}
+    def _room(self, resources: Resources) -> Room:
+        return Room(float(resources.device != "cpu"), resources.threads)
 
-    def _look(self) -> tuple[_Worker, ...]:
+    def _look(self) -> dict[str, Room]:
         if monotonic() - self._looked > STALE_SECONDS:
-            found = self._client.scheduler_info(n_workers=-1)["workers"].values()
-            self._workers = tuple(_Worker(w["nthreads"], w.get("resources") or {}) for w in found)
+            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._workers = {
+                name: Room((w.get("resources") or {}).get(self._options.gpu, 0.0), w["nthreads"])
+                for name, w in found.items()
+            }
             self._looked = monotonic()
         return self._workers
 
@@ -153,17 +164,30 @@ class DaskExecutor(Executor):
 
     def submit(self, job: Any, resources: Resources) -> Future[Any]:
         self._jobs[job.inputs.address] = job
+        submitted = self._address(job, self._room(resources))
         task = self._client.submit(
             run_cell,
             job,
             self._orders,
             key=f"lmgrid-{job.inputs.address}-{uuid4().hex[:8]}",
-            resources=self._units(resources),
+            resources={self._options.gpu: 1} if submitted.asked.units else {},
+            workers=sorted(submitted.workers) or None,
             pure=False,
         )
         ended: Future[Any] = Future()
+        self._open[ended] = submitted
+        ended.add_done_callback(self._open.pop)
         task.add_done_callback(lambda done: _settle(ended, lambda: self._outcome(job, done)))
         return ended
+
+    def _address(self, job: Any, asked: Room) -> _Submitted:
+        """Name the workers that have threads enough, if others have not: dask does not know.
+
+        Not if all have, since one in the place of one that died has another name.
+        """
+        workers = self._look()
+        enough = frozenset(name for name, room in workers.items() if room.threads >= asked.threads)
+        return _Submitted(job, asked, enough if len(enough) < len(workers) else frozenset())
 
     def _outcome(self, job: Any, task: Any) -> Any:
         try:
@@ -176,12 +200,34 @@ class DaskExecutor(Executor):
         return None if parcel is None else parcel.deliver(job)
 
     def _tend(self) -> None:
-        """Pass on that the run is stopped at once; have the queue begin again what jobs ended."""
-        while not self._closed:
-            if self._crew.halt.now.wait(STALE_SECONDS):
-                self._stop.set()
-                return
+        """Pass on that the run is stopped; have the queue begin again what jobs ended.
+
+        What a worker could still say of its cell is waited for; at once, a few seconds.
+        """
+        halt, told = self._crew.halt, False
+        while not self._closed and not halt.now.wait(STALE_SECONDS):
+            if halt.soon.is_set():
+                told = told or _tell(self._soon)
+            with suppress(OSError, RuntimeError):  # the scheduler goes, which ends the cells too
+                self._let_go()
             self._renew()
+        if halt.now.is_set():
+            _tell(self._soon)
+            _tell(self._now)
+            wait(tuple(self._open), GRACE_SECONDS)
+            for ended in tuple(self._open):
+                _settle(ended, lambda: None)
+
+    def _let_go(self) -> None:
+        """End the cells that no worker can run any more, where none is waited for."""
+        for ended, cell in tuple(self._open.items()):
+            if cell.may_run_on(self._look()):
+                continue
+            if self._crew.halt.soon.is_set():
+                _settle(ended, lambda: None)
+            elif cell.workers:
+                lost = End("killed", f"no worker is left that offers {cell.asked.threads} threads")
+                _settle(ended, partial(conclude, cell.job, lost, 0.0))
 
     def _hear(self, event: tuple[float, Any]) -> None:
         address, message = pickle.loads(event[1])
@@ -193,8 +239,39 @@ class DaskExecutor(Executor):
         self._held.close()
 
 
-def _settle(ended: Future[Any], result: Callable[[], Any]) -> None:
+def _connect(target: Any, seconds: float) -> Client:
+    """Return a client of a scheduler; dask by itself waits for ever for one that is silent."""
+    made: Future[Client] = Future()
+    make = partial(Client, target, timeout=seconds, set_as_default=False)
+    Thread(target=_settle, args=(made, make), daemon=True).start()
     try:
-        ended.set_result(result())
-    except BaseException as error:
-        ended.set_exception(error)
+        return made.result(seconds + 1.0)  # dask, if it gives up, knows better why
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"what listens at {target} is no scheduler") from None
+
+
+def _settle(ended: Future[Any], result: Callable[[], Any]) -> None:
+    """Give a future its result; one that has a result keeps it."""
+    if ended.done():
+        return
+    value, error = None, None
+    try:
+        value = result()
+    except BaseException as raised:
+        error = raised
+    with suppress(InvalidStateError):  # it got another meanwhile
+        if error is None:
+            ended.set_result(value)
+        else:
+            ended.set_exception(error)
+
+
+def _tell(event: Event) -> bool:
+    """Set an event of the scheduler without waiting for it, which may be gone."""
+
+    def tell() -> None:
+        with suppress(Exception):
+            event.set()
+
+    Thread(target=tell, daemon=True).start()
+    return True

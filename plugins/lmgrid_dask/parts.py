@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,7 +12,6 @@ from lmgrid.errors import Mistake
 from lmgrid.spec import Crew, Executor, ExecutorPart
 
 JobQueue = Literal[
-    "",
     "HTCondorCluster",
     "LSFCluster",
     "MoabCluster",
@@ -20,6 +20,7 @@ JobQueue = Literal[
     "SGECluster",
     "SLURMCluster",
 ]
+SCHEMES = ("tcp", "tls", "ws", "wss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,15 @@ class Dask(ExecutorPart):
     jobqueue: a class of dask-jobqueue that starts -j workers, configured by its own files.
     retries: how often a cell is begun again whose worker died, on a cluster that is started here;
     a running scheduler decides by its setting ``distributed.scheduler.allowed-failures``.
-    shared: whether workers see the results folder under its name; if not, records and weights
-    come back through the scheduler. gpu: what the workers call an accelerator; a cell on one asks
-    for one unit of it. wait: seconds to wait for the first worker.
+    shared: whether workers see the results folder under its absolute name; if not, records and
+    weights come back through the scheduler. gpu: what the workers call an accelerator; a cell on
+    one asks for one unit of it. wait: seconds to wait for the scheduler and its first worker.
     """
 
     requires: ClassVar[str] = "dask"
 
     address: str = ""
-    jobqueue: JobQueue = ""
+    jobqueue: JobQueue | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] = 2
     shared: bool = True
     gpu: str = "GPU"
@@ -47,6 +48,11 @@ class Dask(ExecutorPart):
     def __post_init__(self) -> None:
         if self.address and self.jobqueue:
             raise ValueError("address and jobqueue are two clusters; name one")
+        if self.address and not _is_address(self.address):
+            raise ValueError(
+                f"{self.address!r} is no address of a scheduler: write SCHEME://HOST:PORT, for "
+                f"instance tcp://host:8786; SCHEME is {', '.join(SCHEMES)}"
+            )
 
     @property
     def elsewhere(self) -> bool:
@@ -58,3 +64,11 @@ class Dask(ExecutorPart):
         except ModuleNotFoundError as error:  # dask comes without distributed too
             raise Mistake(f"dask needs {error.name}: pip install 'lmgrid[dask]'") from None
         return DaskExecutor(self, crew)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in SCHEMES and bool(url.hostname) and bool(url.port)
+    except ValueError:  # a port that is no number, or too large; a bracket too few
+        return False

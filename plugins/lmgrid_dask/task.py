@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distributed import Event, get_client, get_worker
 
+from lmgrid.errors import Mistake
 from lmgrid.spec import Halt
 from lmgrid.store import Store
 from lmgrid.supervise import deliver, supervise
+from lmgrid.worker import Held
 
 ASK_SECONDS = 1.0
 
@@ -24,8 +27,12 @@ ASK_SECONDS = 1.0
 class Orders:
     """What is alike for all cells of a run."""
 
-    topic: str  # of the messages, and the event that stops at once
+    topic: str  # of the messages
     shared: bool  # whether the results folder can be seen from here
+
+    def stops(self, client: Any) -> tuple[Event, Event]:
+        """Return the events that begin no cell any more, and that end those that run."""
+        return Event(f"{self.topic}-soon", client), Event(f"{self.topic}-now", client)
 
 
 @dataclass(frozen=True)
@@ -41,44 +48,99 @@ class Parcel:
         return self.outcome if self.shared else deliver(job, self.outcome, self.files)
 
 
-def run_cell(job: Any, orders: Orders) -> Parcel | None:
-    """Run a cell in a process of its own, with its messages sent to whoever asked."""
+@dataclass(frozen=True)
+class Refusal:
+    """An error that is no fault of the program; dask would log one that is raised at length."""
+
+    error: Exception
+
+    def deliver(self, job: Any) -> Any:
+        raise self.error
+
+
+class Threads:
+    """The threads of a worker that its cells have; dask counts cells, however many they want."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, count: int, total: int) -> Iterator[None]:
+        """Hold so many of the worker's threads, as soon as they are free; at most all."""
+        count = min(count, total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken + count <= total)
+            self._taken += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= count
+                self._changed.notify_all()
+
+
+THREADS = Threads()  # of this process, which is one worker
+
+
+def run_cell(job: Any, orders: Orders) -> Parcel | Refusal | None:
+    """Run a cell in a process of its own, with its messages sent to whoever asked.
+
+    Returns None if the run is stopped before the cell begins or ends.
+    """
     worker, address = get_worker(), job.inputs.address
 
     def hear(message: Any) -> None:
         worker.log_event(orders.topic, pickle.dumps((address, message)))
 
-    with ExitStack() as held:
-        halt = held.enter_context(_obeying(Event(orders.topic, client=get_client())))
-        if orders.shared:
-            outcome = supervise(job, hear, halt)
-            return None if outcome is None else Parcel(outcome)
-        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lmgrid-"))
+    with THREADS.taken(job.cell.threads, worker.state.nthreads):
+        stops = orders.stops(get_client())
+        if stops[0].is_set():
+            return None
+        with _obeying(stops) as halt:
+            try:
+                return _run(job, orders.shared, lambda job: supervise(job, hear, halt))
+            except (Mistake, Held) as error:
+                return Refusal(error)
+
+
+def _run(job: Any, shared: bool, run: Callable[[Any], Any]) -> Parcel | None:
+    if shared:
+        if not job.root.is_dir():
+            raise Mistake(
+                f"worker {socket.gethostname()} does not see {job.root}; use shared=false or "
+                "mount it under that name"
+            )
+        outcome = run(job)
+        return None if outcome is None else Parcel(outcome)
+    with tempfile.TemporaryDirectory(prefix="lmgrid-") as name:
+        folder = Path(name)
         Store(folder).begin()
-        outcome = supervise(replace(job, root=Path(folder)), hear, halt)
-        model = Path(folder) / "models" / address
+        outcome = run(replace(job, root=folder))
+        model = folder / "models" / job.inputs.address
         files = tuple((p.name, p.read_bytes()) for p in model.glob("*"))
         return None if outcome is None else Parcel(outcome, files, shared=False)
 
 
 @contextmanager
-def _obeying(stop: Event) -> Iterator[Halt]:
-    """Give what tells a cell that its run is stopped at once, for as long as the cell runs."""
+def _obeying(stops: tuple[Event, Event]) -> Iterator[Halt]:
+    """Give what tells a cell that its run is stopped, for as long as the cell runs."""
     halt, ended = Halt(), threading.Event()
-    threading.Thread(target=_obey, args=(stop, halt, ended), daemon=True).start()
+    threading.Thread(target=_obey, args=(stops, halt, ended), daemon=True).start()
     try:
         yield halt
     finally:
         ended.set()
 
 
-def _obey(stop: Event, halt: Halt, ended: threading.Event) -> None:
-    """Ask whether the run is stopped at once, until it is or the cell has ended.
+def _obey(stops: tuple[Event, Event], halt: Halt, ended: threading.Event) -> None:
+    """Ask whether the run is stopped, soon and then at once, until it is or the cell has ended.
 
-    Not ``stop.wait``, which a scheduler that closes meanwhile logs as an error of its own.
+    Not ``Event.wait``, which a scheduler that closes meanwhile logs as an error of its own.
     """
     with suppress(Exception):  # the scheduler is gone, and its workers with it
-        while not ended.wait(ASK_SECONDS):
-            if stop.is_set():
-                halt.now.set()
-                return
+        for stop in stops:
+            while not stop.is_set():
+                if ended.wait(ASK_SECONDS):
+                    return
+            halt.ask()
