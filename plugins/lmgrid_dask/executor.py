@@ -132,8 +132,9 @@ class DaskExecutor(Executor):
         if self._crew.halt.soon.is_set() or have_room([asked], self._look().values()):
             return
         gpu = f"{self._options.gpu}=1"
-        named = {f"{asked.threads} threads": f"--nthreads {asked.threads}"}
-        named |= {gpu: f"--resources '{gpu}'"} if asked.units else {}
+        named = {gpu: f"--resources '{gpu}'"} if asked.units else {}
+        if asked.threads > 1 or not named:
+            named = {f"{asked.threads} threads": f"--nthreads {asked.threads}"} | named
         raise Mistake(
             f"dask: no worker offers {' and '.join(named)}, which a cell on {resources.device} "
             f"asks for; start one with dask worker {' '.join(named.values())}"

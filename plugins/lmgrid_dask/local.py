@@ -26,5 +26,6 @@ def open_local(**options: Any) -> Any:
 
 def _block_stops() -> None:
     if sys.platform != "win32":
-        resource_tracker.ensure_running()  # the first process would start it, and unblock signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # for what is started next, too
+        resource_tracker.ensure_running()  # it unblocks some, and comes with the first process
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
