@@ -99,8 +99,7 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     client.scheduler_info.return_value = {"workers": workers}
     for name in ("executor.Client", "executor.open_local", "task.Event"):
         monkeypatch.setattr(f"lmgrid_dask.{name}", MagicMock(return_value=client))
-    for room in ("lmgrid.executors", "lmgrid_dask.executor"):
-        monkeypatch.setattr(f"{room}.usable_cores", lambda: 4)
+    monkeypatch.setattr("lmgrid.executors.usable_cores", lambda: 4)
     return client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, InvalidStateError, wait
@@ -17,7 +18,6 @@ import dask
 from distributed import CancelledError, Client, Event
 from distributed.scheduler import KilledWorker
 
-from lmgrid.environment import usable_cores
 from lmgrid.errors import Mistake
 from lmgrid.executors import check_jobs, fits_beside
 from lmgrid.spec import Crew, Executor, Resources
@@ -106,7 +106,7 @@ class DaskExecutor(Executor):
             return self._held.enter_context(
                 open_local(
                     n_workers=jobs,
-                    threads_per_worker=usable_cores() // jobs,
+                    threads_per_worker=os.cpu_count() or 1,  # -j and check_jobs bound them all
                     resources={self._options.gpu: 1},
                 )
             )
