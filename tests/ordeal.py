@@ -108,7 +108,9 @@ def start_run(folder: Path, crashes: str, spoil: str, *options: str) -> subproce
         "LMGRID_CRASHES_SPOIL": spoil,
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-c", "from lmgrid.cli import main; main()"]
+    # What is around the tests may have asked not to hear of it, as nohup does.
+    heard = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    command = [sys.executable, "-c", f"{heard}; from lmgrid.cli import main; main()"]
     arguments = ["run", "grid.toml", "--results", "results", *options]
     return subprocess.Popen(
         [*command, *arguments],

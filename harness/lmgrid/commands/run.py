@@ -222,14 +222,18 @@ def _interruptible(ready: Run) -> Iterator[None]:
         if ready.halt.now.is_set() and ready.manner.jobs == 0:
             raise KeyboardInterrupt
 
-    heard = [n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup: no SIGHUP
-    before = {number: signal.signal(number, ask) for number in heard}
+    before = {number: signal.signal(number, ask) for number in STOPS if _is_heard(number)}
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_heard(number: signal.Signals) -> bool:
+    """Return whether a stop is obeyed; nohup has asked not to hear of a terminal that closes."""
+    return number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
 
 
 def _conclude(store: Store, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
