@@ -323,23 +323,6 @@ prior = [1.0, 2.0, 3.0, 4.0]
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_lets_the_cell_finish_and_goes_on_later(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    """Asked once to stop, the running cell is recorded, and the command says how to go on."""
-    (tmp_path / "g.toml").write_text(SLOW_GRID)
-    process = _start(["run", "g.toml"], tmp_path)
-    locks = tmp_path / "results/runs/g/locks"
-    while process.poll() is None and not (locks.exists() and list(locks.iterdir())):
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "the same command goes on from here" in told
-    assert len(list((tmp_path / "results/runs/g/records").iterdir())) == 1
-
-
 def test_a_second_interrupt_ends_a_cell_of_this_process(tmp_path: Path) -> None:
     """With -j 0 too; nothing of the cell is stored, and its lock and its drafts are gone."""
     text = SLOW_GRID.replace("pause = 2.0", 'fault = "sleep"')
@@ -359,19 +342,6 @@ def test_a_second_interrupt_ends_a_cell_of_this_process(tmp_path: Path) -> None:
     assert "Traceback" not in told
     assert not list(results.glob("drafts/*"))
     assert not list(results.glob("failures/*"))
-
-
-def test_two_runs_at_once_do_each_cell_once(tmp_path: Path) -> None:
-    """Both end well, and no cell is trained twice: each record has one start."""
-    (tmp_path / "g.toml").write_text(SLOW_GRID.replace("2.0\n", "0.3\n"))
-    both = [_start(["run", "g.toml"], tmp_path) for _ in range(2)]
-    told = [process.communicate(timeout=90) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    results = tmp_path / "results/runs/g"
-    assert len(list((results / "records").iterdir())) == 4
-    assert not list((results / "records").glob(".*"))
-    verified = _start(["verify", str(results)], tmp_path)
-    assert "0 damaged files" in verified.communicate(timeout=60)[0]
 
 
 def test_strict_refuses_a_broken_plugin(lmgrid: Invoke, grid: str, tmp_path: Path) -> None:

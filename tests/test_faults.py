@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ordeal import MOMENTS, Ordeal, plan_addresses, small_cells, start_run, trained_cells
+from ordeal import MOMENTS, Ordeal, plan_addresses, small_cells, trained_cells
 
 from lmgrid.execute import run_here
 from lmgrid.gridfile import read_grid
@@ -85,7 +85,7 @@ fault = ["raise", "kill", "segfault", "sleep", "nan", "memory", "hoard", ""]
 def test_each_fault_has_its_status_and_the_rest_is_done(ordeal: Ordeal, registry: Registry) -> None:
     """A cell that raises, dies, sleeps, hoards memory or returns NaN ends alone."""
     plan_addresses(ordeal, registry, FAULTY)
-    done = ordeal.run("", "--timeout", "15", "--memory", "700M", "-q")
+    done = ordeal.run("", "--timeout", "8", "--memory", "700M", "-q")
     assert done.returncode == 1
     ends = {fault_of(o): getattr(o, "status", "done") for o in ordeal.store}
     assert ends == {
@@ -107,14 +107,3 @@ def test_each_fault_has_its_status_and_the_rest_is_done(ordeal: Ordeal, registry
 def fault_of(outcome: Outcome) -> str:
     assert outcome.inputs.cell is not None
     return str(dict(outcome.inputs.cell.model.options)["fault"])
-
-
-def test_two_runs_at_once_share_the_work(ordeal: Ordeal, registry: Registry) -> None:
-    """On one folder, each cell is begun once, and both end well."""
-    addresses = plan_addresses(ordeal, registry, small_cells(8))
-    (ordeal.folder / "crashes").mkdir()
-    runs = [start_run(ordeal.folder, "", "", "-q") for _ in range(2)]
-    ends = [(run.communicate(timeout=100), run.returncode)[1] for run in runs]
-    assert ends == [0, 0]
-    begun = [line.split()[1] for line in ordeal.log if line.startswith("begin")]
-    assert sorted(begun) == sorted(addresses)
