@@ -17,13 +17,17 @@ from lmgrid.plugin import CORE, Plugin, Provided
 CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", Cpu, CORE),))
 
 
+def _kind_and_name(provided: Provided) -> tuple[str, str]:
+    return provided.kind, provided.name
+
+
 class Registry:
     """The plugins' parts, by kind and name."""
 
     def __init__(self, plugins: Iterable[Plugin], listeners: Iterable[object] = ()) -> None:
         self.plugins = without_clashes(tuple(plugins))
         provided = [p for plugin in self.plugins for p in plugin.provides]
-        self._provided = {(p.kind, p.name): p for p in provided}
+        self._provided = {(p.kind, p.name): p for p in sorted(provided, key=_kind_and_name)}
         self._listeners = [manager_of(listener) for listener in listeners]
         self._instances: dict[tuple[str, Part], Any] = {}
         self._elsewhere = False
@@ -41,7 +45,7 @@ class Registry:
     # ------------------------------------------------------------ by kind and name
 
     def provided(self, kind: str) -> tuple[Provided, ...]:
-        return tuple(p for (k, _), p in sorted(self._provided.items()) if k == kind)
+        return tuple(p for p in self._provided.values() if p.kind == kind)
 
     def find(self, kind: str, name: str) -> Provided:
         """Return what a name stands for; PartError names the near match."""
