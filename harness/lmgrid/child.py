@@ -80,7 +80,10 @@ def work(job: Job, connection: Connection) -> None:
     ears = Ears(tell, tell, lambda: tell(Begun()), lambda: tell(Waiting()))
     try:
         attempt(replace(job, apart=True), installed(search_path()), ears)
-        tell(None)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # whatever a cell has made of it
+                stream.flush()
+        tell(None)  # from here on this process may be ended at any moment
     except (StoreError, Held) as error:
         tell(error)
 
