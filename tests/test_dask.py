@@ -22,13 +22,14 @@ from click.testing import CliRunner
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
 from lmgrid.cli import main
+from lmgrid.engine import Crew, Halt, Resources
 from lmgrid.errors import Mistake
 from lmgrid.execute import Listener, Manner, Run, execute
 from lmgrid.grid import Grid, KernelCell, Part
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Failure, Inputs, Record
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Halt, Place, Resources
+from lmgrid.spec import Place
 from lmgrid.store import Store
 from lmgrid.training import Live
 from lmgrid.worker import Held, Job

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from lmgrid.engine import Halt
 from lmgrid.execute import Listener, Manner, Run, execute, run_here
 from lmgrid.executors import check_jobs
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Failure, Outcome, Record
 from lmgrid.registry import Registry
-from lmgrid.spec import Halt
 from lmgrid.store import Store
 from lmgrid.training import Live
 from lmgrid.worker import attempt

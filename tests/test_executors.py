@@ -16,6 +16,7 @@ from lmgrid.cli import main
 from lmgrid.commands.asking import parse_named
 from lmgrid.commands.run import parse_bytes
 from lmgrid.contention import Neighbourhood
+from lmgrid.engine import Crew, Halt, Resources
 from lmgrid.errors import Mistake
 from lmgrid.estimate import Estimator
 from lmgrid.execute import Listener, Manner, Run, _Waiting, execute, executor_here
@@ -24,7 +25,6 @@ from lmgrid.grid import Grid
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Circumstances, Failure, KernelRecord, Outcome
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Halt, Resources
 from lmgrid.store import Store
 from lmgrid.table import frame
 

@@ -179,13 +179,19 @@ def test_a_newer_schema_is_refused_with_advice(tmp_path: Path) -> None:
         unseal(data)
 
 
-def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
-    """A model's file that was altered or lost is damage."""
-    store = begun(tmp_path)
+def with_weights(folder: Path) -> Store:
+    """Return a store that has kept a model."""
+    store = begun(folder)
     with store.weights_draft("a1") as draft:
         draft.mkdir()
         (draft / "weights").write_bytes(b"1234")
         store.keep_weights("a1", draft)
+    return store
+
+
+def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
+    """A model's file that was altered or lost is damage."""
+    store = with_weights(tmp_path)
     assert list(store.damages()) == []
     weights = store.model_folder("a1") / "weights"
     weights.write_bytes(b"1235")
@@ -317,16 +323,13 @@ def test_a_damaged_failure_counts_as_none(tmp_path: Path) -> None:
     path = tmp_path / "failures" / f"{FAILURE.inputs.address}.json"
     path.write_bytes(path.read_bytes()[:-9])
     assert store.find(FAILURE.inputs.address) is None
+    assert list(store) == []
     assert [damage.path for damage in store.damages()] == [path]
 
 
 def test_a_file_that_is_no_part_of_a_model_is_damage(tmp_path: Path) -> None:
     """What the manifest does not name was put there by somebody else."""
-    store = begun(tmp_path)
-    with store.weights_draft("a1") as draft:
-        draft.mkdir()
-        (draft / "weights").write_bytes(b"1234")
-        store.keep_weights("a1", draft)
+    store = with_weights(tmp_path)
     (store.model_folder("a1") / "more").write_text("x")
     (damage,) = store.damages()
     assert damage.reason == "is not in the manifest of its model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from typing import Literal
 import pytest
 from filelock import Timeout
 
+from lmgrid.engine import Halt
 from lmgrid.execute import Manner, Run
 from lmgrid.grid import Grid
 from lmgrid.plan import Planned, plan
 from lmgrid.record import Failure, KernelRecord, Point, Record
 from lmgrid.registry import Registry
 from lmgrid.store import Store, StoreError
-from lmgrid.supervise import _death, conclude, deliver
+from lmgrid.supervise import _death, conclude, deliver, supervise
 from lmgrid.worker import Ears, End, Job, attempt
 
 MakeGrid = Callable[..., Grid]
@@ -75,6 +77,45 @@ def test_a_module_that_cannot_be_imported_ends_no_run(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_what_is_imported_ahead_does_not_touch_cuda(tmp_path: Path) -> None:
+    """A process that is forked after CUDA was begun could not use it."""
+    pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+    (tmp_path / "begin.py").write_text(
+        "import os, torch\n"
+        "def touched(*_, **__):\n    os._exit(9)\n"
+        "for name in ('_lazy_init', 'init', 'is_available', 'device_count', 'current_device'):\n"
+        "    setattr(torch.cuda, name, touched)\n"
+        "from lmgrid.registry import Registry\n"
+        "from lmgrid.supervise import preload\n"
+        "parts = [p.part for p in Registry.installed().provided('model')]\n"
+        "preload(module for part in parts for module in part.preload)\n"
+        "import lmgrid.warm, sys\n"
+        "sys.exit(0 if 'lmgrid_torch.model' in sys.modules else 7)\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "begin.py")],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_workers_begin_where_there_is_no_fork(
+    make_job: MakeJob, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, each is a new interpreter; a death is an outcome there too."""
+    monkeypatch.setattr("lmgrid.supervise.CONTEXT", multiprocessing.get_context("spawn"))
+    done = supervise(make_job('[[models]]\nname = "counts"'), lambda message: None, Halt())
+    assert isinstance(done, Record)
+    killed = make_job('[[models]]\nname = "counts"\nfault = "kill"')
+    found = supervise(killed, lambda message: None, Halt())
+    assert isinstance(found, Failure)
+    assert (found.status, found.error) == ("killed", "SIGKILL")
 
 
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (35, "signal 35")])

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pluggy
 
-from lmgrid import spec
+from lmgrid import engine, hooks, spec
 from lmgrid.document import BLOCKS, SETTINGS, TRAINING
 from lmgrid.options import check_types
 from lmgrid.plugin import CORE, Plugin, Provided
@@ -28,7 +28,7 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
     "reporter": ("lmgrid_reporters", spec.ReporterPart),
     "kernel": ("lmgrid_kernels", spec.KernelPart),
     "device": ("lmgrid_devices", spec.DevicePart),
-    "executor": ("lmgrid_executors", spec.ExecutorPart),
+    "executor": ("lmgrid_executors", engine.ExecutorPart),
 }
 RESERVED = ("name", *SETTINGS, *TRAINING, *BLOCKS, "because", "none")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # no dot: a key of --set is NAME.OPTION
@@ -113,7 +113,7 @@ def inspect_plugin(
 def manager_of(plugin: object) -> pluggy.PluginManager:
     """Return a manager of this plugin alone, so that it fails alone."""
     manager = pluggy.PluginManager(spec.GROUP)
-    manager.add_hookspecs(spec)
+    manager.add_hookspecs(hooks)
     manager.register(plugin)
     manager.check_pending()
     return manager
@@ -123,7 +123,7 @@ def _unmarked(plugin: object) -> Iterable[str]:
     """Name functions that look like hooks and would be passed over in silence."""
     if isinstance(plugin, ModuleType):
         for name, value in inspect.getmembers(plugin, inspect.isfunction):
-            ours = value.__module__ == spec.__name__  # imported from there, to be looked at
+            ours = value.__module__ == hooks.__name__  # imported from there, to be looked at
             if name.startswith("lmgrid_") and not ours and not hasattr(value, f"{spec.GROUP}_impl"):
                 yield f"{name} is not marked with @hookimpl"
 
@@ -142,7 +142,7 @@ def _check(kind: str, name: object, part: object, contract: type[Any]) -> None:
         raise PluginError("a grid uses this name itself")
     if not isinstance(part, type) or not issubclass(part, contract) or inspect.isabstract(part):
         raise PluginError(
-            f"is not a subclass of lmgrid.spec.{contract.__name__} with all its methods"
+            f"is not a subclass of {contract.__module__}.{contract.__name__} with all its methods"
         )
     if not is_dataclass(part) or not _is_frozen(part):
         raise PluginError("is not a frozen dataclass")

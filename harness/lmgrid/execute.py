@@ -12,13 +12,14 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, Literal
 
+from lmgrid.engine import Crew, Executor, Halt, Resources
 from lmgrid.environment import capture, now
 from lmgrid.executors import Here, Local, has_machine
 from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome, Point
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Executor, Halt, Place, Resources
+from lmgrid.spec import Place
 from lmgrid.store import Store, StoreError
 from lmgrid.supervise import preload
 from lmgrid.training import Live

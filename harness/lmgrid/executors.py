@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lmgrid.engine import Crew, Executor, Resources
 from lmgrid.environment import usable_cores
 from lmgrid.grid import AnyCell, GridError
 from lmgrid.registry import Registry
-from lmgrid.spec import Crew, Executor, Resources
 from lmgrid.supervise import start_server, supervise
 from lmgrid.worker import Ears, Job, attempt
 
@@ -31,11 +31,13 @@ def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | Non
         )
 
 
-def fits_beside(resources: Resources, running: Collection[Resources]) -> bool:
-    """Return whether a cell may begin beside others of the same machine.
+def fits_beside(resources: Resources, running: Collection[Resources], jobs: int) -> bool:
+    """Return whether a cell may begin beside others of the same machine, so many at most.
 
     What is timed on the processor runs alone, and any other device has one cell.
     """
+    if len(running) >= jobs:
+        return False
     if running and any(has_machine(cell) for cell in (resources, *running)):
         return False
     return resources.device == "cpu" or resources.device not in {r.device for r in running}
@@ -62,7 +64,7 @@ class Local(Executor):
         check_jobs(self._crew.jobs, (resources,))
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        return len(running) < self._crew.jobs and fits_beside(resources, running)
+        return fits_beside(resources, running, self._crew.jobs)
 
     def close(self) -> None:
         self._threads.shutdown()

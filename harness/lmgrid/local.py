@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmgrid.spec import Crew, Executor, ExecutorPart, hookimpl
+from lmgrid.engine import Crew, Executor, ExecutorPart
+from lmgrid.spec import hookimpl
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from lmgrid import spec
 from lmgrid.cpu import Cpu
 from lmgrid.discovery import load, manager_of, say, scan, without_clashes
+from lmgrid.engine import ExecutorPart
 from lmgrid.grid import AnyCell, GridError, Part, PartError, named_parts, near
 from lmgrid.options import describe_part, make_part, option_names
 from lmgrid.plugin import CORE, Plugin, Provided
@@ -98,8 +99,8 @@ class Registry:
     def kernel(self, part: Part) -> spec.KernelPart:
         return cast(spec.KernelPart, self._instance("kernel", part))
 
-    def executor(self, part: Part) -> spec.ExecutorPart:
-        return cast(spec.ExecutorPart, self._instance("executor", part))
+    def executor(self, part: Part) -> ExecutorPart:
+        return cast(ExecutorPart, self._instance("executor", part))
 
     def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
         """Return every part of a cell."""

@@ -2,16 +2,16 @@
 
 A plugin registers *parts*: frozen dataclasses of options, in a module that imports nothing heavy.
 A part's ``make`` imports what it needs and returns the thing itself, so that listing, validating
-and planning never import torch.
+and planning never import torch. The hooks that return parts are in ``hooks``, what an executor is in
+``engine``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import pluggy
@@ -19,8 +19,6 @@ import pluggy
 from lmgrid.seeds import derive_seed as derive_seed
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from lmgrid.text import Text, Vocabulary
 
 GROUP = "lmgrid"
-hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 Tokens: TypeAlias = "NDArray[np.int32]"  # shape (n,), ids into the vocabulary
@@ -56,36 +53,6 @@ class Context:
     seed: int
     device: str
     cache: Path
-
-
-@dataclass
-class Halt:
-    """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
-
-    soon: Event = field(default_factory=Event)
-    now: Event = field(default_factory=Event)
-
-    def ask(self) -> None:
-        (self.now if self.soon.is_set() else self.soon).set()
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a cell needs of the machine that runs it."""
-
-    threads: int = 1
-    device: str = "cpu"
-    memory: int | None = None  # bytes that it is killed beyond
-    timed: bool = False  # its times count: nothing else may run on its device
-
-
-@dataclass(frozen=True)
-class Crew:
-    """What an executor is made for."""
-
-    jobs: int  # cells side by side, as asked
-    halt: Halt
-    hear: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
 
 
 # ---------------------------------------------------------------- what parts make
@@ -305,26 +272,6 @@ class Device(Protocol):
         ...
 
 
-class Executor(ABC):
-    """Decides where cells run, and nothing else: there it calls ``lmgrid.supervise.supervise``."""
-
-    @abstractmethod
-    def submit(self, job: Any, resources: Resources) -> Future[Any]:
-        """Begin an ``lmgrid.worker.Job``; the future holds what ``supervise`` returned."""
-
-    def check(self, resources: Resources) -> None:
-        """Raise a ValueError if no worker can give so much: it would wait for ever."""
-        return
-
-    def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        """Return whether a cell can begin now, beside those that run."""
-        return True
-
-    def close(self) -> None:
-        """Let go of what it holds; no cell is running."""
-        return
-
-
 # ---------------------------------------------------------------- parts
 
 
@@ -442,73 +389,3 @@ class DevicePart(AnyPart, ABC):
         Called in a process that has one cell to run, before anything asks for a device.
         """
         return device
-
-
-class ExecutorPart(AnyPart, ABC):
-    """Options of an executor, as in ``--executor 'dask[address=tcp://host:8786]'``."""
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether cells run on other machines, whose devices its ``check`` must know of."""
-        return False
-
-    @abstractmethod
-    def make(self, crew: Crew) -> Executor: ...
-
-
-# ---------------------------------------------------------------- hooks
-
-
-@hookspec
-def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:  # type: ignore[empty-body]
-    """Return corpora by name."""
-
-
-@hookspec
-def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:  # type: ignore[empty-body]
-    """Return language models by name."""
-
-
-@hookspec
-def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:  # type: ignore[empty-body]
-    """Return optimizers by name."""
-
-
-@hookspec
-def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:  # type: ignore[empty-body]
-    """Return regularizers by name."""
-
-
-@hookspec
-def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:  # type: ignore[empty-body]
-    """Return pairs of a loop and its vectorised form, by name."""
-
-
-@hookspec
-def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:  # type: ignore[empty-body]
-    """Return reporters by name."""
-
-
-@hookspec
-def lmgrid_devices() -> Mapping[str, type[DevicePart]]:  # type: ignore[empty-body]
-    """Return device providers by name pattern (``cuda*``)."""
-
-
-@hookspec
-def lmgrid_executors() -> Mapping[str, type[ExecutorPart]]:  # type: ignore[empty-body]
-    """Return executors by name."""
-
-
-@hookspec
-def lmgrid_cell_started(address: str, label: str) -> None:
-    """A cell begins. For trackers; called in the process of the command."""
-
-
-@hookspec
-def lmgrid_point(address: str, point: Any) -> None:
-    """A cell reached a point of its curve (an ``lmgrid.record.Point``)."""
-
-
-@hookspec
-def lmgrid_cell_finished(address: str, outcome: Any) -> None:
-    """A cell ended: an ``lmgrid.record.Record``, ``KernelRecord`` or ``Failure``."""

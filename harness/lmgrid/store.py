@@ -84,9 +84,14 @@ class Store:
         return len(self._files("records")) + len(self._failures())
 
     def __iter__(self) -> Iterator[Outcome]:
-        """Yield every record, then every failure; RecordError names a file that is damaged."""
+        """Yield every record, then every failure that is whole.
+
+        RecordError names a record that is damaged.
+        """
         yield from map(self._read, self._files("records"))
-        yield from map(self._read, self._failures())
+        for path in self._failures():
+            with suppress(RecordError):
+                yield self._read(path)
 
     def _failures(self) -> list[Path]:
         """Return the failures of cells without a record.

@@ -23,10 +23,10 @@ from typing import Protocol
 import msgspec
 
 from lmgrid.child import PRELOAD, STOPS, Begun, Message, Preload, Waiting, end_group, work
+from lmgrid.engine import Halt
 from lmgrid.integrity import MANIFEST
 from lmgrid.memory import MemoryWatch
 from lmgrid.record import Outcome, Point
-from lmgrid.spec import Halt
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
 from lmgrid.worker import End as End  # for executors

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lmgrid.spec import ExecutorPart, hookimpl
+from lmgrid.engine import ExecutorPart
+from lmgrid.spec import hookimpl
 from lmgrid_dask.parts import Dask
 
 

@@ -18,9 +18,9 @@ import dask
 from distributed import CancelledError, Client, Event
 from distributed.scheduler import KilledWorker
 
+from lmgrid.engine import Crew, Executor, Resources
 from lmgrid.errors import Mistake
 from lmgrid.executors import check_jobs, fits_beside
-from lmgrid.spec import Crew, Executor, Resources
 from lmgrid.supervise import End, conclude
 from lmgrid_dask.local import open_local
 from lmgrid_dask.queues import open_queue, submit_jobs
@@ -141,9 +141,7 @@ class DaskExecutor(Executor):
         )
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        if self._is_here and not (
-            len(running) < self._crew.jobs and fits_beside(resources, running)
-        ):
+        if self._is_here and not fits_beside(resources, running, self._crew.jobs):
             return False
         asked = (self._room(cell) for cell in (resources, *running))
         return have_room(asked, self._look().values())

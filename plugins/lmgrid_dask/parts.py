@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lmgrid.engine import Crew, Executor, ExecutorPart
 from lmgrid.errors import Mistake
-from lmgrid.spec import Crew, Executor, ExecutorPart
 
 JobQueue = Literal[
     "HTCondorCluster",

@@ -14,8 +14,8 @@ from typing import Any
 
 from distributed import Event, get_client, get_worker
 
+from lmgrid.engine import Halt
 from lmgrid.errors import Mistake
-from lmgrid.spec import Halt
 from lmgrid.store import Store
 from lmgrid.supervise import deliver, supervise
 from lmgrid.worker import Held

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmgrid.commands.asking import JSON_OPTION, results_option, store_of
-from lmgrid.commands.run import run_and_show
+from lmgrid.commands.run import Way, executor_of, run_and_show
 
 if TYPE_CHECKING:
     from lmgrid.grid import Grid
@@ -32,7 +32,7 @@ def kernels(**options: Any) -> None:
     store = store_of(options, grid.name)
     options |= {"jobs": 1, "timeout": None, "memory": None, "discard_models": True}
     options |= {"retry": "failed", "fail_fast": False, "executor": "local"}
-    sys.exit(run_and_show(grid, store, (registry, options)))
+    sys.exit(run_and_show(grid, store, Way(registry, executor_of(options, registry), options)))
 
 
 def _grid(options: dict[str, Any], registry: Registry) -> Grid:

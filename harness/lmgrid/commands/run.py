@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,11 +18,11 @@ from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
     from lmgrid.commands.progress import Reporting
+    from lmgrid.engine import ExecutorPart
     from lmgrid.execute import MakeExecutor, Manner, Run
     from lmgrid.grid import Grid
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
-    from lmgrid.spec import ExecutorPart
     from lmgrid.store import Store
 
 INTERRUPTED = 130
@@ -75,7 +76,8 @@ def run(**options: Any) -> None:
     check_manner(options)
     executor = executor_of(options, registry)
     grid = read(options, registry.elsewhere() if executor.elsewhere else registry)
-    sys.exit(run_and_show(grid, store_of(options, grid.name), (registry, options)))
+    way = Way(registry, executor, options)
+    sys.exit(run_and_show(grid, store_of(options, grid.name), way))
 
 
 def check_plugins(registry: Registry, *, strict: bool) -> None:
@@ -89,27 +91,36 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
         raise Mistake(f"--strict: {len(broken)} broken plugins; see lmgrid plugins")
 
 
-def run_and_show(grid: Grid, store: Store, how: tuple[Registry, dict[str, Any]]) -> int:
+@dataclass(frozen=True)
+class Way:
+    """How a grid is to be run: by what plugins, where, and as the command line says."""
+
+    registry: Registry
+    executor: ExecutorPart
+    options: dict[str, Any]
+
+
+def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     """Run what is left, print the tables of the whole grid, and return the exit status."""
     from lmgrid.execute import Run, executor_here
     from lmgrid.plan import plan
 
-    registry, options = how
-    executor = executor_of(options, registry)
-    make = executor.make if options["jobs"] else executor_here(registry)
+    registry, options = way.registry, way.options
+    make = way.executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
-    ready = Run(grid, store, planned, manner_of(options, executor))
+    ready = Run(grid, store, planned, manner_of(options, way.executor))
     for _ in store:  # a damaged record is told before the night, not after it
         pass
     if not options["quiet"]:
         _introduce(ready)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
-    outcomes = [
-        found
-        for p in planned
-        if (found := skipped.get(p.address) or store.find(p.address)) is not None
-    ]
-    _conclude(store, outcomes, as_json=options["as_json"])
+    stored = {outcome.inputs.address: outcome for outcome in store}
+    known = stored | skipped
+    outcomes = [known[p.address] for p in planned if p.address in known]
+    _show(outcomes, as_json=options["as_json"])
+    _write_tables(store, stored.values())
+    if not options["as_json"]:
+        say(f"records and tables: {store.root}")
     return _status(ready, outcomes)
 
 
@@ -236,9 +247,8 @@ def _is_heard(number: signal.Signals) -> bool:
     return number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
 
 
-def _conclude(store: Store, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    from lmgrid.render import write_tables
-    from lmgrid.summary import failures, overview, speedups, tables
+def _show(outcomes: Iterable[Outcome], *, as_json: bool) -> None:
+    from lmgrid.summary import failures, overview, speedups
     from lmgrid.table import frame, plain_rows
 
     rows = frame(outcomes)
@@ -246,9 +256,14 @@ def _conclude(store: Store, outcomes: Sequence[Outcome], *, as_json: bool) -> No
         show_json(plain_rows(rows))
     else:
         show_tables([t for t in (overview(rows), speedups(rows), failures(rows)) if t.rows])
-    write_tables(tables(frame(store)), store.root / "tables")
-    if not as_json:
-        say(f"records and tables: {store.root}")
+
+
+def _write_tables(store: Store, stored: Iterable[Outcome]) -> None:
+    from lmgrid.render import write_tables
+    from lmgrid.summary import tables
+    from lmgrid.table import frame
+
+    write_tables(tables(frame(stored)), store.root / "tables")
 
 
 def _status(ready: Run, outcomes: Sequence[Outcome]) -> int:

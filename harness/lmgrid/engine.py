@@ -1,0 +1,76 @@
+"""The contract of executors: what decides where cells run, and what it is told of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from lmgrid.spec import AnyPart
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@dataclass
+class Halt:
+    """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
+
+    soon: Event = field(default_factory=Event)
+    now: Event = field(default_factory=Event)
+
+    def ask(self) -> None:
+        (self.now if self.soon.is_set() else self.soon).set()
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cell needs of the machine that runs it."""
+
+    threads: int = 1
+    device: str = "cpu"
+    memory: int | None = None  # bytes that it is killed beyond
+    timed: bool = False  # its times count: nothing else may run on its device
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What an executor is made for."""
+
+    jobs: int  # cells side by side, as asked
+    halt: Halt
+    hear: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
+
+
+class Executor(ABC):
+    """Decides where cells run, and nothing else: there it calls ``lmgrid.supervise.supervise``."""
+
+    @abstractmethod
+    def submit(self, job: Any, resources: Resources) -> Future[Any]:
+        """Begin an ``lmgrid.worker.Job``; the future holds what ``supervise`` returned."""
+
+    def check(self, resources: Resources) -> None:
+        """Raise a ValueError if no worker can give so much: it would wait for ever."""
+        return
+
+    def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
+        """Return whether a cell can begin now, beside those that run."""
+        return True
+
+    def close(self) -> None:
+        """Let go of what it holds; no cell is running."""
+        return
+
+
+class ExecutorPart(AnyPart, ABC):
+    """Options of an executor, as in ``--executor 'dask[address=tcp://host:8786]'``."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether cells run on other machines, whose devices its ``check`` must know of."""
+        return False
+
+    @abstractmethod
+    def make(self, crew: Crew) -> Executor: ...
