@@ -13,7 +13,7 @@ import pytest
 from lmgrid.grid import Cell, GridError
 from lmgrid.gridfile import read_grid
 from lmgrid.registry import Registry
-from lmgrid.spec import Recipe, Tokens
+from lmgrid.spec import FIRST_STEPS, Recipe, Tokens
 from lmgrid.testing import sample_tokens
 from lmgrid_snm import matrix as matrices
 from lmgrid_snm.adjustment import UNIFORM, Adjustment
@@ -265,6 +265,17 @@ def test_points_come_at_the_interval_and_at_each_pass() -> None:
     model = SNMModel(SNM(batch=100, slots=64), 12)
     tokens = [p.tokens for p in islice(model.fit(train, recipe(350)), 6)]
     assert tokens == [400, 700, 1000, 1100, 1400, 1800]
+
+
+def test_the_losses_of_the_first_steps_are_told_once() -> None:
+    """With a yield a step, the loss of each of them is the yield's own."""
+    train = sample_tokens(200, seed=4, count=4_000)
+    model = SNMModel(SNM(batch=200, slots=2**14), 200)
+    told = list(islice(model.fit(train, recipe(1)), max(FIRST_STEPS) + 5))
+    losses = [(s, p.train_nats) for s, p in enumerate(told, start=1) if s in FIRST_STEPS]
+    assert [loss for p in told for loss in p.losses] == losses
+    rare = list(islice(SNMModel(model.options, 200).fit(train, recipe(1 << 60)), 6))
+    assert [loss for p in rare for loss in p.losses] == losses
 
 
 def test_without_an_adjustment_it_is_done_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgrid.spec import Context, ModelPart, Moment, Optimizer, Progress, Recipe, Tokens
+from lmgrid.spec import (
+    FIRST_STEPS,
+    Context,
+    ModelPart,
+    Moment,
+    Optimizer,
+    Progress,
+    Recipe,
+    Tokens,
+    derive_seed,
+)
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
 from lmgrid_torch.optimizer_parts import Adam, Sgd
@@ -23,6 +33,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
+from lmgrid_torch.descent import required
 from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
@@ -176,6 +187,69 @@ def test_counts_how_often_a_regularizer_acted() -> None:
         ("clip", 10),
     )
     assert points(WINDOW, train, replace(recipe(), regularizers=(loose,)), 1)[0].events == ()
+
+
+def steps_by_hand(part: ModelPart, train: Tokens) -> Iterator[float]:
+    """Yield the mean loss per token of each step of a loop as one would first write it."""
+    model, size = made(part), getattr(part, "accumulate", 1)
+    network = model.network.train()
+    optimizer = required(recipe().optimizer)(list(network.parameters()))
+    text = torch.from_numpy(train.astype(np.int64))
+    for epoch in count():
+        order = torch.Generator().manual_seed(derive_seed(0, "order", str(epoch)))
+        batches, state = iter(model.network.epoch(text, order)), None
+        while step := list(islice(batches, size)):
+            optimizer.zero_grad()
+            tokens, nats = sum(batch.tokens for batch in step), 0.0
+            for batch in step:
+                features, state = network(batch.inputs, state)
+                loss = model.network.output.loss(features, batch.targets)
+                (loss * (batch.tokens / tokens)).backward()  # type: ignore[no-untyped-call]
+                nats += loss.item() * batch.tokens
+            optimizer.step()
+            yield nats / tokens
+
+
+@pytest.mark.parametrize(
+    "part", [WINDOW, RNN, replace(RNN, accumulate=3)], ids=["window", "rnn", "accumulated"]
+)
+def test_reports_the_losses_of_the_first_steps(part: ModelPart) -> None:
+    """Each once, at the yield after its step, as a loop written by hand has them."""
+    train = sample_tokens(V, seed=1, count=500)
+    wanted = list(islice(steps_by_hand(part, train), max(FIRST_STEPS)))
+    seen, training = list[tuple[int, float]](), made(part).fit(train, recipe(interval=130))
+    while len(seen) < len(FIRST_STEPS):
+        seen += next(training).losses
+    assert [step for step, _ in seen] == list(FIRST_STEPS)
+    assert [loss for _, loss in seen] == pytest.approx([wanted[s - 1] for s in FIRST_STEPS])
+    assert not any(progress.losses for progress in islice(training, 10))
+
+
+def test_the_losses_of_the_first_steps_are_without_penalties() -> None:
+    """What regularizers add is not of the data."""
+    train = sample_tokens(V, seed=1, count=100)
+    held = replace(recipe(), regularizers=(L2(weight=0.5).make(context()),))
+    plain = points(WINDOW, train, recipe(), 1)[0].losses
+    assert points(WINDOW, train, held, 1)[0].losses[0] == plain[0]
+
+
+@BOTH
+def test_reading_the_first_steps_changes_no_bit(
+    part: ModelPart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of which no step is read ends in the same weights."""
+    train = sample_tokens(V, seed=1, count=500)
+
+    def trained() -> tuple[list[Progress], list[torch.Tensor]]:
+        model = made(part)
+        seen = list(islice(model.fit(train, recipe(interval=130)), 40))
+        return seen, list(model.network.parameters())
+
+    read, weights = trained()
+    monkeypatch.setattr("lmgrid_torch.tally.FIRST_STEPS", ())
+    unread, others = trained()
+    assert [replace(progress, losses=()) for progress in read] == unread
+    assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
 class Watch(Idle):

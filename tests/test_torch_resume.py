@@ -157,6 +157,19 @@ def test_accumulated_steps_are_resumed_bitwise() -> None:
     assert_resumes(replace(RNN, accumulate=3), lambda: recipe(Adam(lr=0.01)), 5)
 
 
+def test_the_losses_of_the_first_steps_are_reported_once_over_a_resumption() -> None:
+    """Steps 1 and 10 before it, step 100 after it, by the count that the state keeps."""
+    first, second = made(RNN), made(RNN)
+    fitting = first.fit(TRAIN, recipe(Adam()))
+    before = [loss for progress in islice(fitting, 5) for loss in progress.losses]
+    how = replace(recipe(Adam()), resume=through_json(first.state()))
+    after = [loss for p in islice(second.fit(TRAIN, how), 40) for loss in p.losses]
+    whole = made(RNN).fit(TRAIN, recipe(Adam()))
+    assert [step for step, _ in before] == [1, 10]
+    assert [step for step, _ in after] == [100]
+    assert [*before, *after] == [loss for p in islice(whole, 40) for loss in p.losses]
+
+
 def test_a_state_is_a_copy() -> None:
     """Training on, from the state or beside it, does not change it."""
     model = made(RNN)
@@ -248,6 +261,25 @@ def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
     seen = list(islice(model.fit(TRAIN, how), 4))
     assert seen[0].tokens == seen[1].tokens < 200
     assert seen[1].events == (("rollback", 1),)
+
+
+def test_steps_that_were_taken_back_are_reported_once() -> None:
+    """The count of steps goes on, and a loss that no yield had told yet is not lost."""
+    plain = made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5)))
+    wanted = [loss for progress in islice(plain, 4) for loss in progress.losses]
+    poisoned = made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5), (Poison(math.nan, step=3),)))
+    seen = list(islice(poisoned, 40))
+    assert seen[0].events == (("rollback", 1),)
+    losses = [loss for progress in seen for loss in progress.losses]
+    assert [step for step, _ in losses] == [1, 10, 100]
+    assert losses[0] == wanted[0]
+
+
+def test_a_first_loss_that_is_not_finite_is_left_out() -> None:
+    """Step 10 sees what broke at step 9, before the yield that finds it."""
+    how = replace(recipe(Sgd(lr=0.5), (Poison(math.nan, step=9),)), point_interval=10**9)
+    seen = list(islice(made(WINDOW).fit(TRAIN, how), 1))
+    assert [step for step, _ in seen[0].losses] == [1]
 
 
 def test_what_does_not_heal_ends_as_diverged() -> None:

@@ -2,8 +2,8 @@
 
 A plugin registers *parts*: frozen dataclasses of options, in a module that imports nothing heavy.
 A part's ``make`` imports what it needs and returns the thing itself, so that listing, validating
-and planning never import torch. The hooks that return parts are in ``hooks``, what an executor is in
-``engine``.
+and planning never import torch. The hooks that return parts are in ``hooks``, what an executor is
+in ``engine``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lmgrid.text import Text, Vocabulary
 
 GROUP = "lmgrid"
+FIRST_STEPS = (1, 10, 100)  # optimizer steps whose losses a record keeps
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 Tokens: TypeAlias = "NDArray[np.int32]"  # shape (n,), ids into the vocabulary
@@ -67,6 +68,9 @@ class Progress:
     penalty: float = 0.0  # mean of what regularizers added to the loss, per step
     compile_seconds: float = 0.0  # spent compiling since the last yield, inside the clock
     events: tuple[tuple[str, int], ...] = ()  # (name, how often) since the last yield
+    # (step, mean data loss per token of that step) of those of FIRST_STEPS that were taken since
+    # the last yield. Steps count from 1 and on through a rollback, so each is reported once.
+    losses: tuple[tuple[int, float], ...] = ()
 
 
 class Diverged(Exception):

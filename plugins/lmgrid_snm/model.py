@@ -7,7 +7,7 @@ from itertools import count as naturals
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmgrid.spec import Progress, Recipe, Sizes
+from lmgrid.spec import FIRST_STEPS, Progress, Recipe, Sizes
 from lmgrid_snm.adjustment import Adjustment
 from lmgrid_snm.index import count, templates
 from lmgrid_snm.matrix import Matrix, load
@@ -59,15 +59,18 @@ class SNMModel:
             return
         batches = -(-len(train) // self.options.batch)
         seen, since, loss = 0, 0, 0.0
+        first: list[tuple[int, float]] = []
         for i in naturals():
             batch = slice(i % batches, None, batches)
-            loss += self._adjustment.step(batch)
+            step_loss = self._adjustment.step(batch)
             self._matrix = None
-            before, seen = seen, seen + len(train[batch])
+            before, seen, loss = seen, seen + len(train[batch]), loss + step_loss
+            if i + 1 in FIRST_STEPS:
+                first.append((i + 1, step_loss / (seen - before) - 1))
             crossed = seen // recipe.point_interval > before // recipe.point_interval
             if crossed or i % batches == batches - 1:
-                yield Progress(seen, loss / (seen - since) - 1)
-                since, loss = seen, 0.0
+                yield Progress(seen, loss / (seen - since) - 1, losses=tuple(first))
+                since, loss, first = seen, 0.0, []
 
     def _count(self, train: Tokens) -> Adjustment:
         if not len(train):

@@ -45,6 +45,7 @@ class Place:
     batch: int = 0  # how many of this epoch's batches are done
     tokens: int = 0  # predicted, over all epochs
     rollbacks: int = 0
+    steps: int = 0  # of the optimizer, those that were taken back included
     valid: list[float] = field(default_factory=list)  # the finite validation losses, in order
 
 
@@ -92,6 +93,7 @@ class Descent:
         """Step, and move on; return whether an interval or an epoch ended."""
         self.optimizer.step()
         place, interval = self.place, self.recipe.point_interval
+        place.steps += 1
         before = place.tokens
         place.tokens += sum(batch.tokens for batch in batches)
         place.batch += len(batches)
@@ -130,8 +132,9 @@ class Descent:
                 f"the loss or a weight is not finite at token {tokens}, after the learning rate "
                 f"was halved {ROLLBACKS} times; take a smaller lr"
             )
+        steps = self.place.steps
         self._restore(self._good)
-        self.place.rollbacks = rollbacks
+        self.place.rollbacks, self.place.steps = rollbacks, steps
 
     def state(self) -> State:
         """Return copies of all that the next step depends on."""

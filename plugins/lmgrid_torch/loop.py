@@ -42,7 +42,9 @@ def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float 
                 tally.count(regularizer, regularizer.update(network, rate))
             for reporter in recipe.reporters:
                 reporter.gradients(network, updated=True)
-            if not descent.end_step(batches):
+            may_yield = descent.end_step(batches)
+            tally.keep_loss(descent.place.steps, len(batches))
+            if not may_yield:
                 continue
             if not descent.sound(tally.total()):
                 descent.roll_back()
