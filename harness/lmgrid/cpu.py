@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmgrid.spec import Device, DevicePart
 
@@ -26,6 +28,10 @@ class Cpu(DevicePart):
     def make(self) -> Device:
         return Processor()
 
+    def instruction_sets(self) -> Mapping[str, str]:
+        """Return the kernels that OpenBLAS or BLIS chose, and the features NumPy dispatches to."""
+        return _instruction_sets(len(sys.modules))
+
 
 @lru_cache(maxsize=1)
 def _thread_pools(modules: int) -> ThreadpoolController:
@@ -33,6 +39,66 @@ def _thread_pools(modules: int) -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+@lru_cache(maxsize=1)
+def _instruction_sets(modules: int) -> Mapping[str, str]:
+    return {**_blas_architectures(modules), **_numpy_features()}
+
+
+def _blas_architectures(modules: int) -> Mapping[str, str]:
+    """Return what threadpoolctl calls the architecture of each BLAS; some do not tell.
+
+    NumPy and SciPy may each bring a library of the same name.
+    """
+    found: dict[str, set[str]] = {}
+    for pool in _thread_pools(modules).info():
+        if architecture := pool.get("architecture"):
+            found.setdefault(pool["internal_api"], set()).add(architecture)
+    return {name: " ".join(sorted(architectures)) for name, architectures in found.items()}
+
+
+def _numpy_features() -> Mapping[str, str]:
+    """Return the features NumPy was built for, and those of its dispatch that are in use here."""
+    if "numpy" not in sys.modules:
+        return {}
+    from numpy import show_config
+
+    config: Any = show_config(mode="dicts")
+    simd = config.get("SIMD Extensions", {})
+    features = (*simd.get("baseline", ()), *simd.get("found", ()))
+    return {"numpy": " ".join(features)} if features else {}
+
+
+@cache
+def flags() -> str:
+    """Return the instructions that the system says the processor has, sorted; empty: not known."""
+    return " ".join(sorted(set(_sysctl() if sys.platform == "darwin" else _cpuinfo())))
+
+
+def _cpuinfo() -> Iterator[str]:
+    try:
+        rows = CPUINFO.read_text().splitlines()
+    except OSError:
+        return
+    for name, _, value in (row.partition(":") for row in rows):
+        if name.strip() in ("flags", "Features"):  # x86, ARM
+            yield from value.split()
+            return  # the other cores have the same
+
+
+def _sysctl() -> Iterator[str]:
+    """Yield the features of an Intel Mac, and the hw.optional names that are set."""
+    asked = ("machdep.cpu.features", "machdep.cpu.leaf7_features", "hw.optional")
+    try:
+        done = subprocess.run(["/usr/sbin/sysctl", *asked], capture_output=True, text=True)
+    except OSError:
+        return
+    for name, _, value in (row.partition(":") for row in done.stdout.splitlines()):
+        if name.startswith("machdep"):
+            yield from value.lower().split()
+        elif value.strip() == "1":
+            yield name.removeprefix("hw.optional.")
 
 
 class Processor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lmgrid.cpu import Processor
+from lmgrid.cpu import Processor, flags
 
 LIBRARIES = ("lmgrid", "numpy", "scipy", "torch")
 
@@ -25,6 +26,9 @@ class Environment:
     cores: int
     libraries: tuple[tuple[str, str], ...]
     accelerator: str = ""
+    flags: str = ""  # the processor's, sorted; empty: not known, as in older records
+    # (library, what it uses of them), such as ("openblas", "Zen"); what is not known is not there
+    instruction_sets: tuple[tuple[str, str], ...] = ()
 
     @property
     def machine(self) -> str:
@@ -33,15 +37,84 @@ class Environment:
 
 
 @cache
-def capture() -> Environment:
-    """Return this process's environment; no host name and no path is in it."""
+def capture(
+    libraries: tuple[tuple[str, str], ...] = (), instruction_sets: tuple[tuple[str, str], ...] = ()
+) -> Environment:
+    """Return this process's environment; no host name and no path is in it.
+
+    ``libraries``: names and versions of those that a cell's parts import, to which lmgrid's is
+    added; without any, LIBRARIES as they are installed.
+    """
+    named = {name: _version(name) for name in (LIBRARIES[:1] if libraries else LIBRARIES)}
+    named.update(libraries)
+    return replace(
+        _machine(),
+        libraries=tuple((name, found) for name, found in named.items() if found),
+        instruction_sets=tuple(sorted(instruction_sets)),
+    )
+
+
+@cache
+def _machine() -> Environment:
+    """Return the environment without libraries."""
     return Environment(
         platform.python_version(),
         f"{platform.system()} {platform.machine()}",
         Processor().describe("cpu"),
         usable_cores(),
-        tuple((name, found) for name in LIBRARIES if (found := _version(name))),
+        (),
+        flags=flags(),
     )
+
+
+def same_bits(one: Environment, two: Environment) -> str:
+    """Return why a cell recorded in ``one`` may come out in other bits in ``two``; "": no reason.
+
+    The reason is for people to read. Python's version is none: it computes nothing of a model.
+    """
+    return next(_reasons(one, two), "")
+
+
+def _reasons(one: Environment, two: Environment) -> Iterator[str]:
+    yield from unlike_libraries(one, two)
+    if one.processor != two.processor:
+        yield f"recorded on {one.processor}, here {two.processor}"
+    if one.accelerator != two.accelerator:
+        yield f"recorded on {_named(one.accelerator)}, here {_named(two.accelerator)}"
+    if not (one.flags and one.instruction_sets):
+        yield "the record does not say which instruction sets were used"
+    if not (two.flags and two.instruction_sets):
+        yield "it is not known which instruction sets are used here"
+    yield from _unlike(one.instruction_sets, two.instruction_sets)
+    if one.flags != two.flags:
+        yield _unlike_flags(set(one.flags.split()), set(two.flags.split()))
+
+
+def unlike_libraries(recorded: Environment, here: Environment) -> tuple[str, ...]:
+    """Return what differs between the versions of libraries, a short reason for each."""
+    return tuple(_unlike(recorded.libraries, here.libraries))
+
+
+def _unlike(one: tuple[tuple[str, str], ...], two: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    recorded, here = dict(one), dict(two)
+    for name in sorted(recorded.keys() | here.keys()):
+        before, now = recorded.get(name), here.get(name)
+        if before is None:
+            yield f"recorded without {name}, here {now}"
+        elif before != now:
+            yield f"recorded with {name} {before}, here {now or 'without it'}"
+
+
+def _unlike_flags(recorded: set[str], here: set[str]) -> str:
+    """Return up to three of the flags that one processor has and the other has not."""
+    lost, found = sorted(recorded - here), sorted(here - recorded)
+    which, other = (lost, "with") if lost else (found, "without")
+    names = " ".join(which[:3]) + (" …" if which[3:] else "")
+    return f"recorded on a processor {other} {names}, here {'without' if lost else 'with'}"
+
+
+def _named(accelerator: str) -> str:
+    return accelerator or "the processor alone"
 
 
 def usable_cores() -> int:

@@ -393,3 +393,10 @@ class DevicePart(AnyPart, ABC):
         Called in a process that has one cell to run, before anything asks for a device.
         """
         return device
+
+    def instruction_sets(self) -> Mapping[str, str]:
+        """Return the instruction set that each library uses on the processor, where it is known.
+
+        Only of libraries that this process has imported already; it imports none.
+        """
+        return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,11 +13,23 @@ from lmgrid.spec import Device, DevicePart
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-@dataclass(frozen=True)
-class Cuda(DevicePart):
-    """NVIDIA graphics cards, and AMD's under ROCm: ``cuda`` or ``cuda:n``."""
+class TorchPart(DevicePart):
+    """What the parts of torch's devices share."""
 
     requires: ClassVar[str] = "torch"
+
+    def instruction_sets(self) -> Mapping[str, str]:
+        """Return what torch and its libraries use on the processor, once torch is imported."""
+        if "torch" not in sys.modules:
+            return {}
+        from lmgrid_torch.devices import instruction_sets
+
+        return instruction_sets()
+
+
+@dataclass(frozen=True)
+class Cuda(TorchPart):
+    """NVIDIA graphics cards, and AMD's under ROCm: ``cuda`` or ``cuda:n``."""
 
     def make(self) -> Device:
         from lmgrid_torch.devices import CudaDevice
@@ -34,10 +48,8 @@ class Cuda(DevicePart):
 
 
 @dataclass(frozen=True)
-class Mps(DevicePart):
+class Mps(TorchPart):
     """Apple's graphics processors."""
-
-    requires: ClassVar[str] = "torch"
 
     def make(self) -> Device:
         from lmgrid_torch.devices import MpsDevice
