@@ -1,0 +1,248 @@
+"""Which names of a Python file are bound by imports, scope by scope, from its syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+TYPING = ("typing", "typing_extensions")
+
+
+@dataclass
+class Import:
+    """One name bound by one import statement, or a module that ``import a.b`` adds to ``a``.
+
+    late: the statement is inside a function.
+    """
+
+    bound: str
+    name: str  # dotted, of what it stands for
+    level: int = 0  # leading dots of a relative import
+    late: bool = False
+    whole: str = ""  # the module that ``import a.b`` names, where only ``a`` is bound
+    used: bool = False
+
+    @property
+    def module(self) -> str:
+        return self.whole or self.name
+
+
+@dataclass(eq=False)
+class Scope:
+    """The names that a module, class, function or comprehension binds."""
+
+    kind: str
+    parent: Scope | None = None
+    imports: dict[str, list[Import]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
+    globals: set[str] = field(default_factory=set)
+    nonlocals: set[str] = field(default_factory=set)
+
+    @property
+    def late(self) -> bool:
+        """Whether it is inside a function."""
+        return self.kind == "function" or (self.parent is not None and self.parent.late)
+
+    @property
+    def root(self) -> Scope:
+        return self if self.parent is None else self.parent.root
+
+    def find(self, name: str) -> Sequence[Import]:
+        """Return the imports that bind a name as it is seen here; none if something else does."""
+        home = self.home(name)
+        return home.imports.get(name, ()) if home else ()
+
+    def home(self, name: str) -> Scope | None:
+        """Return the scope that binds a name as it is seen here; None for a builtin."""
+        if name in self.globals:
+            return self.root
+        if name in self.imports or name in self.others:
+            return self
+        return self._enclosing_home(name)
+
+    def _enclosing_home(self, name: str) -> Scope | None:
+        scope = self.parent
+        while scope is not None:  # a method does not see the names of its class
+            if scope.kind != "class":
+                return scope.home(name)
+            scope = scope.parent
+        return None
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+
+class Scopes:
+    """The scopes of a file; all are found at once, as a name may be bound after its use."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.root = Scope("module")
+        self.imports: list[Import] = []
+        self.stars: list[Import] = []
+        self._typing = _TypingNames(tree)
+        self._inner: dict[int, Scope] = {}
+        self._read(tree)
+        for scope in self._inner.values():
+            _hand_over(scope, scope.globals, scope.root)
+            for name in scope.nonlocals:
+                _hand_over(scope, {name}, scope._enclosing_home(name) or scope.root)
+
+    def inside(self, node: ast.AST) -> Scope:
+        """Return the scope that a class, function or comprehension opens."""
+        return self._inner[id(node)]
+
+    def running(self, node: ast.If) -> list[ast.stmt] | None:
+        """Return the branch that runs where the other is for type checkers; else None."""
+        return self._typing.running(node)
+
+    def _read(self, tree: ast.Module) -> None:
+        waiting: list[tuple[ast.AST, Scope]] = [(tree, self.root)]
+        while waiting:
+            node, scope = waiting.pop()
+            self._bind(node, scope)
+            waiting += reversed([*self._children(node, scope)])
+
+    def _children(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+        """Yield the nodes below, each with the scope in which it is evaluated."""
+        if isinstance(node, ast.If) and (running := self.running(node)) is not None:
+            return ((child, scope) for child in running)
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            return _split(node, body, scope, self._open(node, scope))
+        if isinstance(node, COMPREHENSIONS):
+            return self._in_comprehension(node, scope)
+        if isinstance(node, ast.NamedExpr):
+            return iter([(node.value, scope)])
+        return ((child, scope) for child in ast.iter_child_nodes(node))
+
+    def _in_comprehension(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+        """Yield its parts; what the first ``for`` runs over is evaluated outside."""
+        inner = self._open(node, scope)
+        first = node.generators[0]  # type: ignore[attr-defined]
+        yield first.iter, scope
+        for child in ast.iter_child_nodes(node):
+            if child is not first:
+                yield child, inner
+        yield from ((child, inner) for child in (first.target, *first.ifs))
+
+    def _open(self, node: ast.AST, scope: Scope) -> Scope:
+        function, in_class = isinstance(node, FUNCTIONS), isinstance(node, ast.ClassDef)
+        kind = "function" if function else "class" if in_class else "comprehension"
+        inner = self._inner[id(node)] = Scope(kind, scope)
+        if isinstance(node, FUNCTIONS):
+            inner.others.update(_parameters(node.args))
+        return inner
+
+    def _bind(self, node: ast.AST, scope: Scope) -> None:
+        if isinstance(node, ast.Import):
+            self._add(scope, map(_plain_import, node.names))
+        elif isinstance(node, ast.ImportFrom):
+            self._add(scope, _from_imports(node))
+        elif isinstance(node, ast.Global):
+            scope.globals.update(node.names)
+        elif isinstance(node, ast.Nonlocal):
+            scope.nonlocals.update(node.names)
+        elif isinstance(node, ast.NamedExpr):
+            while scope.kind == "comprehension" and scope.parent:
+                scope = scope.parent
+            scope.others.add(node.target.id)
+        else:
+            scope.others.update(_bound_names(node))
+
+    def _add(self, scope: Scope, found: Iterable[Import]) -> None:
+        for one in found:
+            one.late = scope.late
+            if one.bound == "*":
+                self.stars.append(one)
+            else:
+                self.imports.append(one)
+                scope.imports.setdefault(one.bound, []).append(one)
+
+
+def _split(
+    node: ast.AST, body: Sequence[ast.AST], outer: Scope, inner: Scope
+) -> Iterator[tuple[ast.AST, Scope]]:
+    inside = {id(child) for child in body}
+    for child in ast.iter_child_nodes(node):
+        yield child, inner if id(child) in inside else outer
+
+
+def _hand_over(scope: Scope, names: Iterable[str], to: Scope) -> None:
+    """Give what a scope binds by ``global`` or ``nonlocal`` to the scope that this means."""
+    for name in names:
+        if found := scope.imports.pop(name, None):
+            to.imports.setdefault(name, []).extend(found)
+        if name in scope.others:
+            scope.others.discard(name)
+            to.others.add(name)
+
+
+def _parameters(named: ast.arguments) -> Iterator[str]:
+    single = (one for one in (named.vararg, named.kwarg) if one)
+    yield from (one.arg for one in (*named.posonlyargs, *named.args, *named.kwonlyargs, *single))
+
+
+def _plain_import(alias: ast.alias) -> Import:
+    if alias.asname:
+        return Import(alias.asname, alias.name)
+    top = alias.name.split(".")[0]
+    return Import(top, top, whole="" if top == alias.name else alias.name)
+
+
+def _from_imports(node: ast.ImportFrom) -> Iterator[Import]:
+    if node.module == "__future__":
+        return
+    for alias in node.names:
+        path = (node.module or "", "" if alias.name == "*" else alias.name)
+        yield Import(alias.asname or alias.name, ".".join(filter(None, path)), node.level)
+
+
+def _bound_names(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a node binds by itself, imports and parameters apart."""
+    if isinstance(node, ast.Name):
+        if not isinstance(node.ctx, ast.Load):
+            yield node.id
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        yield from filter(None, [node.name])
+    elif isinstance(node, ast.MatchMapping):
+        yield from filter(None, [node.rest])
+
+
+class _TypingNames:
+    """The names by which a file knows ``typing.TYPE_CHECKING``, which is false when it runs."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._constants: set[str] = set()
+        self._modules: set[str] = set()
+        bound: set[str] = set()
+        for node in ast.walk(tree):
+            bound.update(_bound_names(node))
+            if isinstance(node, ast.ImportFrom) and node.module in TYPING:
+                same = (a for a in node.names if a.name == "TYPE_CHECKING")
+                self._constants.update(a.asname or a.name for a in same)
+            elif isinstance(node, ast.Import):
+                self._modules.update(a.asname or a.name for a in node.names if a.name in TYPING)
+        self._constants -= bound
+        self._modules -= bound
+
+    def running(self, node: ast.If) -> list[ast.stmt] | None:
+        test, negated = node.test, False
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            test, negated = test.operand, True
+        if not self._is_constant(test):
+            return None
+        return node.body if negated else node.orelse
+
+    def _is_constant(self, test: ast.expr) -> bool:
+        if isinstance(test, ast.Name):
+            return test.id in self._constants
+        return (
+            isinstance(test, ast.Attribute)
+            and test.attr == "TYPE_CHECKING"
+            and isinstance(test.value, ast.Name)
+            and test.value.id in self._modules
+        )
