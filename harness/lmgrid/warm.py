@@ -24,7 +24,8 @@ from lmgrid.child import (
     search_path,
 )
 from lmgrid.environment import capture
-from lmgrid.source import read_imports
+from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source import read_ahead
 
 ignore_stops()
 end_with_parent()
@@ -38,7 +39,9 @@ if PRELOAD in os.environ:
             import_module(_name)
 for _plugin in installed(search_path()).plugins:
     with suppress(Exception):  # a source that cannot be read
-        read_imports(provided.part for provided in _plugin.provides)
+        read_ahead(provided.part for provided in _plugin.provides)
+with suppress(Exception):
+    read_ahead((), (MODEL_RUNNER, KERNEL_RUNNER))
 with suppress(Exception):
     capture()
 gc.collect()
