@@ -19,6 +19,8 @@ _NO_IMPORT = re.compile(
 )
 _SECTION = re.compile(rf"^\s*\[\s*{GROUP}\s*\]\s*$", re.MULTILINE)
 
+_HEADER = re.compile(r"^(Name|Version):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -176,11 +178,13 @@ def _bundle(distribution: Distribution, entries: Iterable[str] = ()) -> Bundle:
 
 
 def _identify(distribution: Distribution) -> tuple[str, str]:
+    """Return a distribution's name and version; its metadata are not parsed, which is slow."""
     try:
-        metadata = distribution.metadata
-        return str(metadata["Name"] or ""), str(metadata["Version"] or "")
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     except Exception:  # a package that was removed by half
-        return "", ""
+        text = ""
+    header = dict(_HEADER.findall(text.partition("\n\n")[0]))
+    return header.get("Name", ""), header.get("Version", "")
 
 
 def _tops(distribution: Distribution) -> Iterator[str]:

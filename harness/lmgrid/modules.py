@@ -17,6 +17,7 @@ from lmgrid.meaning import Meaning, Reference
 from lmgrid.memo import keep, recall
 
 _known: dict[bytes, Meaning] = {}  # by a hash of a file's bytes, so that an edit is never missed
+_decoder = msgspec.json.Decoder(Meaning)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Modules:
     def __init__(self) -> None:
         self.find = cache(self._find)
         self.meaning = cache(_meaning)
+        self.exports = cache(self._exports)
 
     def longest(self, name: str) -> tuple[Module | None, tuple[str, ...]]:
         """Return the module that a dotted name begins with, and the rest of the name."""
@@ -58,6 +60,11 @@ class Modules:
                 return found, (*parts[length - 1 :],)
             found = inner
         return found, ()
+
+    def _exports(self, module: Module) -> dict[str, str]:
+        """Return what the module imported under each of its names, by dotted names."""
+        found = self.meaning(module.file).exports
+        return {name: module.absolute(reference) for name, reference in found}
 
     def _find(self, name: str) -> Module | None:
         above, _, last = name.rpartition(".")
@@ -106,7 +113,7 @@ def _read(key: bytes, source: bytes) -> Meaning:
 
 def _recall(key: bytes) -> Meaning | None:
     try:
-        return msgspec.json.decode(recall("meanings", key) or b"", type=Meaning)
+        return _decoder.decode(recall("meanings", key) or b"")
     except msgspec.DecodeError:
         return None
 

@@ -158,6 +158,7 @@ class _Closure:
         self._fulls: dict[str, bytes] = {}
         self._files: list[bytes] = []
         self._named: dict[str, Module] = {}  # that references lead to
+        self._followed: dict[str, _Target] = {}
         self._outside: set[str] = set()
         self._places: dict[str, list[str]] = {}
         self._lost: list[str] = []
@@ -250,15 +251,20 @@ class _Closure:
 
     # ------------------------------------------------------------ what is followed
 
-    def follow(self, name: str, seen: frozenset[str] = frozenset()) -> _Target:
+    def follow(self, name: str) -> _Target:
         """Take in what a dotted name leads to, and return what identifies it."""
+        if name not in self._followed:
+            self._followed[name] = self._follow(name, frozenset())
+        return self._followed[name]
+
+    def _follow(self, name: str, seen: frozenset[str]) -> _Target:
         top = name.split(".")[0]
         module, rest = self._found.longest(name) if self._counts(top) else (None, ())
         if module is None:
             self._outside.add(top)
             return _Target(_hash(b"name", name.encode()))
         onward = self._onward(module, rest)
-        further = self.follow(onward, seen | {name}) if onward and name not in seen else None
+        further = self._follow(onward, seen | {name}) if onward and name not in seen else None
         if further and module.folders and is_ours(top):
             return further  # the package only hands it on
         self._include(module, top)
@@ -290,13 +296,11 @@ class _Closure:
         """Return the name by which a module imported what it hands on under another name."""
         if not rest:
             return ""
-        found = self._found.meaning(module.file)
-        for name, reference in found.exports:
-            if name == rest[0]:
-                return ".".join((module.absolute(reference), *rest[1:]))
-        for name, text in found.lazy if module.folders else ():
+        if handed := self._found.exports(module).get(rest[0]):
+            return ".".join((handed, *rest[1:]))
+        for name, text in self._found.meaning(module.file).lazy if module.folders else ():
             place = module.absolute(_relative(text))
-            if name == rest[0] and self._counts(place.split(".")[0]) and self._found.find(place):
+            if name == rest[0] and self._is_module(place):
                 return ".".join((place, *rest))
         return ""
 
