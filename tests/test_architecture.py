@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from lmgrid import hooks
+from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source import modules
 
 ROOT = Path(__file__).parent.parent
 CORE, PLUGINS = ROOT / "harness" / "lmgrid", ROOT / "plugins"
@@ -77,6 +79,12 @@ def package_of(path: Path) -> str:
     return path.relative_to(PLUGINS).parts[0]
 
 
+# What may decide a cell's numbers beside its parts: an edit of these moves addresses.
+RUNS_A_CELL = {
+    "budget", "clock", "errors", "kernel", "paired_timing", "result", "runner", "score", "seeds",
+    "spec", "text", "training",
+}  # fmt: skip
+
 PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
 CORE_FILES = sorted(CORE.rglob("*.py"))
 
@@ -115,6 +123,12 @@ def test_rooms_import_in_no_circle() -> None:
     for name, path in rooms().items():
         graph.setdefault(room_of(name), set()).update(needs(path) - {room_of(name)})
     TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("runner", [MODEL_RUNNER, KERNEL_RUNNER])
+def test_what_runs_a_cell_knows_no_plugin_store_or_table(runner: str) -> None:
+    """Its parts are handed in; else an edit of a table would move every address."""
+    assert {name.removeprefix("lmgrid.") for name in modules(runner)} <= RUNS_A_CELL
 
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=name_path)

@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lmgrid.checkpoint import Checkpoints, Stand
+from lmgrid.checkpoint import Checkpoints
 from lmgrid.grid import Grid
-from lmgrid.record import Point, Record
+from lmgrid.record import Record
 from lmgrid.registry import Registry
-from lmgrid.run import Desk, run
+from lmgrid.result import Point
+from lmgrid.run import Bench
+from lmgrid.runner import Desk
 from lmgrid.spec import Place, State
+from lmgrid.training import Stand
 
 MakeGrid = Callable[..., Grid]
 POINT = Point(100, 1.5, 1.25, 2.0, 0.0, 3.0, (("clip", 2),))
@@ -145,16 +148,16 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
 ) -> None:
     """Stopped at any point, twice too, it goes on from there to the same numbers, times apart."""
     grid = make_grid('[[models]]\nname = "counts"\nsteps = 4\nbest = 1\nresumes = true')
-    desk = Desk(Place(tmp_path, tmp_path / "cache"))
-    whole = run(grid.cells[0], registry, desk)
-    kept = replace(desk, checkpoints=tmp_path / "cell")
+    bench = Bench(registry, Place(tmp_path, tmp_path / "cache"))
+    whole = bench.run(grid.cells[0])
+    kept = Desk(checkpoints=Checkpoints(tmp_path / "cell"))
     for number in stops:
         with stopping_at(number) as hear:
-            run(grid.cells[0], registry, replace(kept, on_point=hear))
-    resumed = run(grid.cells[0], registry, kept)
+            bench.run(grid.cells[0], replace(kept, on_point=hear))
+    resumed = bench.run(grid.cells[0], kept)
     assert isinstance(whole, Record)
     assert isinstance(resumed, Record)
-    assert resumed.circumstances.resumed == len(stops)
+    assert resumed.resumed == len(stops)
     assert timeless(resumed) == timeless(whole)
 
 

@@ -157,7 +157,7 @@ def test_the_same_environment_gives_the_same_bits() -> None:
     """Python, cores and the system's name compute nothing."""
     assert same_bits(HERE, HERE) == ""
     assert same_bits(HERE, replace(HERE, python="3.11.7", cores=64)) == ""
-    assert unlike_libraries(HERE, HERE) == ()
+    assert unlike_libraries(HERE, HERE.libraries) == ()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,13 @@ def test_it_is_told_where_this_machine_does_not_say() -> None:
 def test_unlike_libraries_are_told_each() -> None:
     """And nothing else that differs."""
     other = replace(HERE, processor="x", libraries=(("lmgrid", "0.2"), ("torch", "2.4.0")))
-    assert unlike_libraries(other, HERE) == (
-        "recorded with lmgrid 0.2, here 0.1.0",
-        "recorded with torch 2.4.0, here 2.13.0",
+    assert unlike_libraries(other, HERE.libraries) == ("recorded with torch 2.4.0, here 2.13.0",)
+
+
+def test_an_older_record_names_few_libraries() -> None:
+    """What it does not name is not known, and so no difference."""
+    older = replace(HERE, flags="", libraries=(("torch", "2.13.0"),))
+    assert unlike_libraries(older, (("numpy", "2.0"), ("torch", "2.13.0"))) == ()
+    assert unlike_libraries(HERE, (("numpy", "2.0"), ("torch", "2.13.0"))) == (
+        "recorded without numpy, here 2.0",
     )

@@ -162,7 +162,7 @@ def test_an_edited_source_is_refused(
     """A cell whose plugin changed after planning gets a failure, not the old address."""
     grid = make_grid('[[models]]\nname = "counts"')
     planned = plan(grid, store, registry)
-    monkeypatch.setattr("lmgrid.identity.sources", lambda parts: ())
+    monkeypatch.setattr("lmgrid.identity.sources", lambda parts, runner: ())
     found = attempt(Run(grid, store, planned).job(planned[0]), registry)
     assert isinstance(found, Failure)
     assert "edited" in found.message

@@ -23,7 +23,7 @@ from lmgrid.execute import Listener, Manner, Run, _Waiting, execute, executor_he
 from lmgrid.executors import Local
 from lmgrid.grid import Grid
 from lmgrid.plan import Planned, plan
-from lmgrid.record import Circumstances, Failure, KernelRecord, Outcome
+from lmgrid.record import Circumstances, Failure, KernelRecord, Outcome, Record
 from lmgrid.registry import Registry
 from lmgrid.store import Store
 from lmgrid.table import frame
@@ -290,7 +290,8 @@ def test_an_estimate_leaves_out_what_was_resumed(
     planned = plan(grid, store, registry)
     (made,) = outcomes(Run(grid, store, planned), registry)
     assert Estimator([store]).seconds(planned[0]) is not None
-    store.supersede(replace(made, circumstances=replace(made.circumstances, resumed=1)))
+    assert isinstance(made, Record)
+    store.supersede(replace(made, resumed=1))
     assert Estimator([store]).seconds(planned[0]) is None
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmgrid.budget import Budget
 from lmgrid.cpu import Cpu, Processor
-from lmgrid.grid import Budget, Cell, Grid, GridError, KernelCell
+from lmgrid.grid import Cell, Grid, GridError, KernelCell
 from lmgrid.gridfile import Asked, read_grid
 from lmgrid.plugin import CORE, Plugin, Provided
 from lmgrid.record import Inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.cpu import Cpu
-from lmgrid.grid import KernelCell
 from lmgrid.kernel import compare, difference, distance
-from lmgrid.plugin import CORE, Plugin, Provided
-from lmgrid.record import Circumstances, Inputs, KernelRecord
-from lmgrid.registry import Registry
+from lmgrid.result import KernelResult
 from lmgrid.spec import Kernel, KernelPart
 
 Twin = Callable[..., Any]
@@ -54,22 +51,8 @@ class Pair(KernelPart):
         return Kernel(loop_square, vector, sample, tolerance)
 
 
-REGISTRY = Registry(
-    [
-        Plugin(
-            "core",
-            CORE,
-            "",
-            (Provided("device", "cpu", Cpu, CORE), Provided("kernel", "pair", Pair, CORE)),
-        )
-    ]
-)
-
-
-def record(vector: str) -> KernelRecord:
-    cell = KernelCell(REGISTRY.part("kernel", "pair", {"vector": vector}), "cpu", 1)
-    known = (Inputs.of(cell, "", ()), cast(Circumstances, None))
-    return compare(cell, REGISTRY, known)
+def record(vector: str) -> KernelResult:
+    return compare(Pair(vector).make("cpu"), Cpu().make(), "cpu")
 
 
 @pytest.mark.parametrize("vector", ["equal", "near"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ import pytest
 from lmgrid.grid import Cell, Grid
 from lmgrid.record import KernelRecord, Record
 from lmgrid.registry import Registry
-from lmgrid.run import Desk, run
+from lmgrid.run import Bench
+from lmgrid.runner import Desk
 from lmgrid.score import BrokenLaw
 from lmgrid.spec import Diverged, Place
 
@@ -26,7 +26,7 @@ def run_model(make_grid: MakeGrid, registry: Registry, place: Place) -> Callable
 
     def run_it(options: str = "", **desk: object) -> Record:
         grid = make_grid(f'[[models]]\nname = "counts"\n{options}')
-        record = run(grid.cells[0], registry, replace(Desk(place), **desk))  # type: ignore[arg-type]
+        record = Bench(registry, place).run(grid.cells[0], Desk(**desk))  # type: ignore[arg-type]
         assert isinstance(record, Record)
         return record
 
@@ -123,7 +123,7 @@ def test_a_kernel_that_agrees_is_timed(
 ) -> None:
     """Equal twins get times, unequal ones none."""
     grid = make_grid('[[kernels]]\nname = "sum"\nsize = 10\nwrong = [false, true]')
-    right, wrong = (run(cell, registry, Desk(place)) for cell in grid.cells)
+    right, wrong = map(Bench(registry, place).run, grid.cells)
     assert isinstance(right, KernelRecord)
     assert isinstance(wrong, KernelRecord)
     assert right.equal
@@ -132,10 +132,10 @@ def test_a_kernel_that_agrees_is_timed(
 
 
 def test_a_record_names_what_made_it(run_model: Callable[..., Record]) -> None:
-    """The record holds the resolved cell, the source of the plugin and of the core's rooms."""
+    """The record holds the resolved cell, and digests of its parts' code and of the runner's."""
     record = run_model("prior = 2")
     assert dict(record.cell.model.options)["prior"] == 2.0
     names = {source.name for source in record.inputs.sources}
-    assert {"lmgrid_faults", "lmgrid.text", "lmgrid.run"} <= names
+    assert names == {"corpus tiny", "model counts", "runner"}
     assert record.circumstances.environment.cores >= 1
     assert isinstance(record.cell, Cell)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmgrid.budget import Budget
 from lmgrid.clock import Stopwatch
 from lmgrid.cpu import Processor
-from lmgrid.grid import Budget
-from lmgrid.record import Point, Score
+from lmgrid.result import Point, Score
 from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
 from lmgrid.spec import Diverged, LogProbs, Progress, Tokens
 from lmgrid.text import Split

@@ -20,17 +20,15 @@ from lmgrid.layout import Table
 from lmgrid.printable import printable
 from lmgrid.record import (
     Circumstances,
-    CorpusSize,
     Failure,
     Inputs,
     KernelRecord,
     Outcome,
     Record,
     RecordError,
-    Score,
-    Training,
 )
 from lmgrid.render import comma_separated, latex, markdown, terminal, write_tables
+from lmgrid.result import CorpusSize, Score, Training
 from lmgrid.summary import details, failures, overview, speedups, tables
 from lmgrid.table import COLUMNS, frame, plain_rows
 
@@ -56,7 +54,34 @@ def record(model: str, nats: float, seed: int | None = 0, noise: float = 0.01) -
     kept = score(nats, tuple(map(float, blocks)))
     size = CorpusSize(10, 1000, 0.0)
     inputs = Inputs.of(cell, "d", ())
-    return Record(inputs, True, size, (), TRAINING, kept, kept, 0.5, 3.0, 7, 56, HERE)
+    return Record(
+        inputs=inputs,
+        normalised=True,
+        corpus=size,
+        points=(),
+        training=TRAINING,
+        valid=kept,
+        test=kept,
+        score_seconds=0.5,
+        total_seconds=3.0,
+        parameters=7,
+        bytes=56,
+        circumstances=HERE,
+    )
+
+
+def kernel_record(
+    inputs: Inputs, loop: tuple[float, ...], vector: tuple[float, ...]
+) -> KernelRecord:
+    return KernelRecord(
+        inputs=inputs,
+        equal=True,
+        difference=0.0,
+        tolerance=0.0,
+        loop_seconds=loop,
+        vector_seconds=vector,
+        circumstances=HERE,
+    )
 
 
 def rows(table: Table) -> list[str]:
@@ -163,7 +188,7 @@ def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
 def test_a_pair_that_disagrees_has_no_speedup() -> None:
     """An error stands where the ratio would be."""
     inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
-    good = KernelRecord(inputs, True, 0.0, 0.0, (4.0, 5.0, 6.0), (1.0, 2.0, 2.5), HERE)
+    good = kernel_record(inputs, (4.0, 5.0, 6.0), (1.0, 2.0, 2.5))
     bad = replace(good, equal=False, difference=1.0, loop_seconds=(), vector_seconds=())
     assert speedups(frame([good])).rows[0][-1] == "2.5 ×"
     (row,) = speedups(frame([bad])).rows
@@ -283,8 +308,8 @@ def test_seeds_of_two_versions_are_two_lines() -> None:
 def test_an_infinite_difference_can_be_recorded() -> None:
     """Twins of unlike shapes have no finite distance; the record says so and can be read."""
     inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
-    data = seal(KernelRecord(inputs, False, math.inf, 0.0, (), (), HERE))
-    found = unseal(data)[0]
+    unlike = replace(kernel_record(inputs, (), ()), equal=False, difference=math.inf)
+    found = unseal(seal(unlike), inputs.address)
     assert isinstance(found, KernelRecord)
     assert speedups(frame([found])).rows[0][2] == "no: the twins differ by inf, over 0"
 

@@ -19,8 +19,9 @@ from lmgrid.engine import Halt
 from lmgrid.execute import Manner, Run
 from lmgrid.grid import Grid
 from lmgrid.plan import Planned, plan
-from lmgrid.record import Failure, KernelRecord, Point, Record
+from lmgrid.record import Failure, KernelRecord, Record
 from lmgrid.registry import Registry
+from lmgrid.result import Point
 from lmgrid.store import Store, StoreError
 from lmgrid.supervise import _death, conclude, deliver, supervise
 from lmgrid.worker import Ears, End, Job, attempt
@@ -165,7 +166,7 @@ def test_a_checkpoint_outlives_a_machine_that_lacks_something(
     assert store.checkpoint_folder(job.inputs.address).exists() == stays
     again = attempt(job, registry)
     assert isinstance(again, Record)
-    assert again.circumstances.resumed == int(stays)
+    assert again.resumed == int(stays)
     assert not store.checkpoint_folder(job.inputs.address).exists()
 
 
@@ -199,7 +200,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
     assert list(store) == []
     again = attempt(job, registry)
     assert isinstance(again, Record)
-    assert again.circumstances.resumed == 1
+    assert again.resumed == 1
 
 
 # ---------------------------------------------------------------- what comes from elsewhere

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmgrid.grid import Budget
+from lmgrid.budget import Budget
 from lmgrid.spec import (
     Context,
     Diverged,

@@ -22,21 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmgrid.files import sha256, sync, sync_folder, write_whole
-from lmgrid.record import Point
 from lmgrid.spec import State
+from lmgrid.training import Stand
 
 INDEX = "checkpoint.msgpack"
 STATE, BEST = "state-", "best-"
-
-
-@dataclass(frozen=True)
-class Stand:
-    """Where the runner stands at a point: all of it but the model's own state."""
-
-    points: tuple[Point, ...]
-    best: Point | None
-    compile_seconds: float
-    resumed: int  # how often it went on from a checkpoint before
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
-from lmgrid.record import Point
 from lmgrid.registry import Registry
+from lmgrid.result import Point
 from lmgrid.store import StoreError
 from lmgrid.training import Live
 from lmgrid.worker import Ears, Held, Job, attempt
@@ -68,7 +68,7 @@ def installed(path: tuple[str, ...]) -> Registry:
 
 def work(job: Job, connection: Connection) -> None:
     """Be a worker: attempt the cell, and tell the parent how it goes."""
-    _stand_alone()
+    stand_alone()
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
 
     def tell(message: Message) -> None:
@@ -88,7 +88,7 @@ def work(job: Job, connection: Connection) -> None:
         tell(error)
 
 
-def _stand_alone() -> None:
+def stand_alone() -> None:
     """Make this process the head of a group, which ends as one, and its output no result's."""
     ignore_stops()
     end_with_parent()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from lmgrid import __version__
+from lmgrid.commands.asking import COMMAND_LINE
 from lmgrid.commands.describe import describe
 from lmgrid.commands.doctor import doctor
 from lmgrid.commands.generate import generate
@@ -19,6 +21,7 @@ from lmgrid.commands.kernels import kernels
 from lmgrid.commands.plan import plan
 from lmgrid.commands.plugins import plugins
 from lmgrid.commands.predict import predict
+from lmgrid.commands.replay import replay
 from lmgrid.commands.run import INTERRUPTED, run
 from lmgrid.commands.tables import tables
 from lmgrid.commands.verify import verify
@@ -64,6 +67,10 @@ class _Group(click.Group):
                 stream.reconfigure(errors="replace")
         return super().main(*arguments, **options)
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[COMMAND_LINE] = shlex.join(("lmgrid", *args))
+        return super().parse_args(context, args)
+
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
 
@@ -88,6 +95,7 @@ for _command in (
     generate,
     predict,
     verify,
+    replay,
     doctor,
 ):
     main.add_command(_command)

@@ -30,6 +30,7 @@ class Group:
 
     who: tuple[str, ...]  # as LINE_COLUMNS, and the version
     rows: pd.DataFrame
+    libraries: tuple[str, ...] = ()  # with versions; rows of unlike ones are never one line
 
     def mean(self, column: str) -> float:
         return float(self.rows[column].mean())
@@ -76,8 +77,10 @@ def group_rows(frame: pd.DataFrame) -> list[Group]:
     """Return the lines of the tables, by corpus and test perplexity; unnormalised models last."""
     done = frame[(frame["status"] == "done") & frame["model"].notna()]
     found = [
-        Group((*map(str, who[:-1]), str(who[-1])[:8]), rows)
-        for who, rows in done.groupby([*LINE_COLUMNS, "version"], sort=False)
+        Group((*map(str, who), str(version)[:8]), rows, tuple(str(libraries).split(", ")))
+        for (*who, version, libraries), rows in done.groupby(
+            [*LINE_COLUMNS, "version", "libraries"], sort=False
+        )
     ]
     return sorted(found, key=lambda g: (g.corpus, _rank(g.mean("test_perplexity")), g.who))
 

@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lmgrid.grid import Budget, GridError, near
+from lmgrid.budget import Budget
+from lmgrid.grid import GridError, near
 from lmgrid.selection import KINDS
 
 Block = dict[str, Any]

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from lmgrid.record import SCHEMA, Failure, KernelRecord, Outcome, Record, RecordError
+from lmgrid.conversion import convert, unknown_field
+from lmgrid.record import Failure, KernelRecord, NewerRecordError, Outcome, Record, RecordError
 
+SCHEMA = 2  # goes up with each change of what is stored; conversion.py reads what is older
 KINDS: dict[str, type[Any]] = {"record": Record, "kernel": KernelRecord, "failure": Failure}
 
 
@@ -41,35 +43,43 @@ def seal(outcome: Outcome) -> bytes:
     )
 
 
-def unseal(data: bytes) -> tuple[Outcome, Envelope]:
-    """Return what a file holds, without checking its hash; RecordError says what is wrong."""
+def unseal(data: bytes, name: str) -> Outcome:
+    """Return what the file of that name holds; RecordError says why it is not to be trusted.
+
+    A record of a newer lmgrid is told as such, one of an older lmgrid is converted, and one that
+    does not have the hash or the address that it states is damaged.
+    """
     try:
         envelope = _ENVELOPE.decode(data)
+        body = bytes(envelope.body)
+        if _content_hash(envelope.kind, envelope.schema, body) != envelope.sha256:
+            raise RecordError("is altered: it does not have the sha256 that it states")
         if envelope.schema > SCHEMA:
-            raise RecordError(
-                f"has schema {envelope.schema}, newer than {SCHEMA}, the newest that this lmgrid "
-                "reads; install a newer lmgrid"
-            )
-        return _BODIES[envelope.kind].decode(envelope.body), envelope
-    except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
+            raise NewerRecordError(f"it has schema {envelope.schema}, this one reads {SCHEMA}")
+        outcome = _read(envelope.kind, envelope.schema, body)
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise RecordError(
             f"is torn or altered ({error}); delete it, and the next run makes it again"
         ) from None
-
-
-def faults(data: bytes, name: str) -> str:
-    """Return what is wrong with a file of that name, or nothing: hash, address and form."""
-    try:
-        outcome, envelope = unseal(data)
-    except RecordError as error:
-        return str(error)
-    found = _content_hash(envelope.kind, envelope.schema, bytes(envelope.body))
-    if found != envelope.sha256:
-        return "is altered: it does not have the sha256 that it states"
     address = outcome.inputs.address
     if not address == envelope.address == name:
-        return f"stands in the wrong place: its inputs have the address {address}"
-    return ""
+        raise RecordError(f"stands in the wrong place: its inputs have the address {address}")
+    return outcome
+
+
+def _read(kind: str, schema: int, body: bytes) -> Outcome:
+    """Return what a body says; RecordError where it says more than this lmgrid knows of."""
+    if schema == SCHEMA:
+        outcome: Outcome = _BODIES[kind].decode(body)
+        if _ENCODER.encode(outcome) == body:
+            return outcome
+        plain = msgspec.json.decode(body)
+    else:
+        plain = convert(msgspec.json.decode(body), schema, SCHEMA)
+        outcome = msgspec.convert(plain, KINDS[kind])
+    if field := unknown_field(plain, msgspec.to_builtins(outcome)):
+        raise NewerRecordError(f"it has the field {field!r}, which this one does not know")
+    return outcome
 
 
 def _content_hash(kind: str, schema: int, body: bytes) -> str:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeAlias
 
 from lmgrid.cpu import Processor, flags
 
+Libraries: TypeAlias = tuple[tuple[str, str], ...]  # (distribution, version)
 LIBRARIES = ("lmgrid", "numpy", "scipy", "torch")
 
 
@@ -76,7 +78,7 @@ def same_bits(one: Environment, two: Environment) -> str:
 
 
 def _reasons(one: Environment, two: Environment) -> Iterator[str]:
-    yield from unlike_libraries(one, two)
+    yield from unlike_libraries(one, two.libraries)
     if one.processor != two.processor:
         yield f"recorded on {one.processor}, here {two.processor}"
     if one.accelerator != two.accelerator:
@@ -90,12 +92,21 @@ def _reasons(one: Environment, two: Environment) -> Iterator[str]:
         yield _unlike_flags(set(one.flags.split()), set(two.flags.split()))
 
 
-def unlike_libraries(recorded: Environment, here: Environment) -> tuple[str, ...]:
-    """Return what differs between the versions of libraries, a short reason for each."""
-    return tuple(_unlike(recorded.libraries, here.libraries))
+def unlike_libraries(recorded: Environment, here: Libraries) -> tuple[str, ...]:
+    """Return what differs between the versions of libraries, a short reason for each.
+
+    An older record, which has no flags, names few of the libraries that its code imported. The
+    version of lmgrid says nothing, since an address covers its code.
+    """
+    before, now = (dict(found) for found in (recorded.libraries, here))
+    if not recorded.flags:
+        now = {name: version for name, version in now.items() if name in before}
+    for found in (before, now):
+        found.pop("lmgrid", None)
+    return tuple(_unlike(tuple(before.items()), tuple(now.items())))
 
 
-def _unlike(one: tuple[tuple[str, str], ...], two: tuple[tuple[str, str], ...]) -> Iterator[str]:
+def _unlike(one: Libraries, two: Libraries) -> Iterator[str]:
     recorded, here = dict(one), dict(two)
     for name in sorted(recorded.keys() | here.keys()):
         before, now = recorded.get(name), here.get(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Hashable, Iterable
 
+from lmgrid.budget import Budget
 from lmgrid.environment import capture
-from lmgrid.errors import Mistake
-from lmgrid.grid import Budget, Cell
+from lmgrid.grid import Cell
 from lmgrid.plan import Planned
 from lmgrid.record import Record
 from lmgrid.store import Store
@@ -28,13 +28,10 @@ class Estimator:
             self._learn(store)
 
     def _learn(self, store: Store) -> None:
-        try:
-            outcomes = [o for o in store if isinstance(o, Record)]
-        except Mistake:
-            return  # a damaged store is no reason to refuse a plan; ``verify`` names it
+        outcomes = [o for o in store.sound().outcomes if isinstance(o, Record)]
         machine = capture()
         for record in outcomes:
-            if record.circumstances.resumed:
+            if record.resumed:
                 continue  # its seconds are of the last part alone
             made_on = record.circumstances.environment
             if (made_on.processor, made_on.cores) == (machine.processor, machine.cores):

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 from lmgrid.engine import Crew, Executor, Halt, Resources
 from lmgrid.environment import capture, now
 from lmgrid.executors import Here, Local, has_machine
 from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.plan import Planned, place_of, plan
-from lmgrid.record import Circumstances, Failure, Outcome, Point
+from lmgrid.record import Circumstances, Failure, Outcome
 from lmgrid.registry import Registry
+from lmgrid.result import Point
 from lmgrid.spec import Place
 from lmgrid.store import Store, StoreError
 from lmgrid.supervise import preload
 from lmgrid.training import Live
-from lmgrid.worker import Held, Job, attempt, is_contended
+from lmgrid.worker import Held, Job, Retry, attempt, stands
 
 MakeExecutor = Callable[[Crew], Executor]
 Running = dict["Future[Any]", tuple[Planned, Resources]]
@@ -33,16 +34,15 @@ Running = dict["Future[Any]", tuple[Planned, Resources]]
 class Manner:
     """How cells are executed. None of it decides a number; only times may feel ``jobs``.
 
-    ``retry`` says what is run beside the cells without any outcome: nothing, those that failed,
-    or these and those whose times were taken beside others. ``fail_fast`` starts no cell after
-    one has failed.
+    ``retry`` says what is run beside the cells without any outcome. ``fail_fast`` starts no cell
+    after one has failed.
     """
 
     jobs: int = 1
     timeout: float | None = None  # seconds of wall time a cell, from when it holds its lock
     keep_weights: bool = True
     memory: int | None = None  # bytes a cell may hold
-    retry: Literal["none", "failed", "contended"] = "failed"
+    retry: Retry = "failed"
     fail_fast: bool = False
     elsewhere: bool = False  # cells side by side are on other machines
 
@@ -78,9 +78,10 @@ class Run:
             self._place,
             self._beside(planned),
             manner.keep_weights,
+            planned.libraries,
             manner.timeout,
             manner.memory,
-            manner.retry == "contended",
+            manner.retry,
         )
 
     @cached_property
@@ -101,8 +102,10 @@ class Run:
         retry = self.manner.retry
         if not planned.recorded:
             return retry != "none" or self.store.find(planned.address) is None
-        found = self.store.find(planned.address) if retry == "contended" else None
-        return found is not None and is_contended(found)
+        if retry not in ("contended", "other-libraries"):
+            return False
+        found = self.store.find(planned.address)
+        return found is not None and not stands(found, self.job(planned))
 
 
 def is_timed(cell: AnyCell) -> bool:

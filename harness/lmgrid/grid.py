@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
+from lmgrid.budget import Budget
 from lmgrid.errors import Mistake
 
 Scalar: TypeAlias = bool | int | float | str | None
@@ -67,35 +68,15 @@ def show(value: Value) -> str:
     return "none" if value is None else str(value)
 
 
-@dataclass(frozen=True)
-class Budget:
-    """When training ends: at whichever comes first; None is no limit."""
-
-    epochs: float | None = None  # passes over train
-    seconds: float | None = None  # of training alone, wall time
-    tokens: int | None = None  # training tokens predicted
-    cpu_seconds: float | None = None  # of training alone, on a CPU: what a busy machine leaves
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "seconds", "tokens", "cpu_seconds"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive, not {value}")
-
-    def limit(self, train_tokens: int) -> float:
-        """Return after how many training tokens to stop; infinity if only time ends it."""
-        by_epochs = float("inf") if self.epochs is None else self.epochs * train_tokens
-        return min(by_epochs, float("inf") if self.tokens is None else self.tokens)
-
-    @property
-    def label(self) -> str:
-        named = {
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "tokens": self.tokens,
-            "CPU seconds": self.cpu_seconds,
-        }
-        return ", ".join(f"{value:g} {unit}" for unit, value in named.items() if value is not None)
+def budget_label(budget: Budget) -> str:
+    """Return a budget as tables show it: ``2 epochs, 300 CPU seconds``."""
+    named = {
+        "epochs": budget.epochs,
+        "seconds": budget.seconds,
+        "tokens": budget.tokens,
+        "CPU seconds": budget.cpu_seconds,
+    }
+    return ", ".join(f"{value:g} {unit}" for unit, value in named.items() if value is not None)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
@@ -22,6 +22,7 @@ from lmgrid.document import (
     parse_assignment,
 )
 from lmgrid.grid import AnyCell, Cell, Excluded, Grid, GridError, KernelCell, Part, near
+from lmgrid.options import all_options
 from lmgrid.selection import Filter
 from lmgrid.settings import Section, convert, read_devices, read_threads
 from lmgrid.training_axes import TrainingReader
@@ -53,6 +54,15 @@ def read_grid(path: Path, catalogue: Catalogue, asked: Asked = NOTHING_ASKED) ->
         raise GridError(f"{path}: {error}") from None
 
 
+def only_filter(texts: Iterable[str]) -> Filter:
+    """Return the filter that some ``--only KEY=VALUE`` make; repeats of a key are alternatives."""
+    wanted: dict[str, list[Any]] = {}
+    for text in texts:
+        key, value = parse_assignment(text, "--only")
+        wanted.setdefault(key, []).extend(axis(value, f"--only {key}"))
+    return Filter(conditions(wanted, "--only"), "--only")
+
+
 class _Reader:
     """From a normalised document to cells."""
 
@@ -77,11 +87,7 @@ class _Reader:
         return Grid(path.stem, title, path.parent, tuple(kept), excluded)
 
     def _only(self, cells: list[AnyCell]) -> list[AnyCell]:
-        wanted: dict[str, list[Any]] = {}
-        for text in self._asked.only:
-            key, value = parse_assignment(text, "--only")
-            wanted.setdefault(key, []).extend(axis(value, f"--only {key}"))
-        chosen = Filter(conditions(wanted, "--only"), "--only")
+        chosen = only_filter(self._asked.only)
         chosen.check(cells)
         kept = [cell for cell in cells if chosen.matches(cell)]
         if not kept:
@@ -135,8 +141,9 @@ class _Reader:
 
     def _felt(self, model: Part) -> Part:
         """Return the same model, what it does not feel at its default."""
-        unfelt = self._catalogue.model(model).unfelt
-        options = {k: v for k, v in (*model.files, *model.options) if k not in unfelt}
+        part = self._catalogue.model(model)
+        unfelt = part.unfelt
+        options = {k: v for k, v in all_options(type(part), model).items() if k not in unfelt}
         return self._catalogue.part("model", model.name, options) if unfelt else model
 
     # ------------------------------------------------------------ parts

@@ -71,7 +71,7 @@ def lmgrid_cell_started(address: str, label: str) -> None:
 
 @hookspec
 def lmgrid_point(address: str, point: Any) -> None:
-    """A cell reached a point of its curve (an ``lmgrid.record.Point``)."""
+    """A cell reached a point of its curve (an ``lmgrid.result.Point``)."""
 
 
 @hookspec

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.envelope import faults
+from lmgrid.envelope import unseal
 from lmgrid.files import sha256
+from lmgrid.record import NewerRecordError, RecordError
 
 MANIFEST = "manifest.json"  # of a kept model: the sha256 of each of its files
 
@@ -20,16 +21,17 @@ class Damage:
 
     path: Path
     reason: str
+    newer: bool = False  # a newer lmgrid wrote it, so that it cannot be judged here
 
 
 def damages_of_outcome(path: Path) -> Iterator[Damage]:
     """Yield what is wrong with the file of a record or a failure, if anything is."""
     try:
-        reason = faults(path.read_bytes(), path.stem.partition("-")[0])
+        unseal(path.read_bytes(), path.stem.partition("-")[0])
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-    if reason:
-        yield Damage(path, reason)
+        yield Damage(path, f"cannot be read: {error.strerror}")
+    except RecordError as error:
+        yield Damage(path, str(error), isinstance(error, NewerRecordError))
 
 
 def damages_of_weights(folder: Path) -> Iterator[Damage]:

@@ -1,4 +1,4 @@
-"""A pair of loop and vectorised form to its record: first proved equal, then timed."""
+"""A pair of loop and vectorised form to its result: first proved equal, then timed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from lmgrid.clock import time_pair
-from lmgrid.grid import KernelCell
-from lmgrid.record import Circumstances, Inputs, KernelRecord
-from lmgrid.registry import Registry
-from lmgrid.spec import Kernel
+from lmgrid.paired_timing import Seconds, time_pair
+from lmgrid.result import KernelResult
+from lmgrid.spec import Device, Kernel
 
 SEED = 5
 NUMBERS = "biufc"  # kinds of NumPy's types that have a distance
 PROOFS = 2  # samples on which the twins must agree, from unlike seeds
 
 
-def compare(
-    cell: KernelCell, registry: Registry, known: tuple[Inputs, Circumstances]
-) -> KernelRecord:
-    """Run both twins on equal arguments; time them only if they agree."""
-    kernel = registry.kernel(cell.kernel).make(cell.device)
-    worst = max(difference(kernel, seed) for seed in range(SEED, SEED + PROOFS))
-    equal = worst <= kernel.tolerance
-    loop, vector = _times(kernel, registry, cell.device) if equal else ((), ())
-    went_in, circumstances = known
-    return KernelRecord(went_in, equal, worst, kernel.tolerance, loop, vector, circumstances)
+def compare(kernel: Kernel, device: Device, name: str) -> KernelResult:
+    """Run both twins on equal arguments; time them on the named device only if they agree."""
+    gap = largest_difference(kernel)
+    equal = gap <= kernel.tolerance
+    loop, vector = _times(kernel, device, name) if equal else ((), ())
+    return KernelResult(
+        equal=equal,
+        difference=gap,
+        tolerance=kernel.tolerance,
+        loop_seconds=loop,
+        vector_seconds=vector,
+    )
+
+
+def largest_difference(kernel: Kernel) -> float:
+    """Return how far the twins are apart at most, over the samples on which they must agree."""
+    return max(difference(kernel, seed) for seed in range(SEED, SEED + PROOFS))
 
 
 def difference(kernel: Kernel, seed: int) -> float:
@@ -68,13 +73,9 @@ def _on_host(result: Any) -> Any:
     return result.detach().cpu() if hasattr(result, "detach") else result
 
 
-def _times(
-    kernel: Kernel, registry: Registry, device: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _times(kernel: Kernel, device: Device, name: str) -> tuple[Seconds, Seconds]:
     loop, vector = _bind(kernel, kernel.loop), _bind(kernel, kernel.vector)
-    provider = registry.device(device)
-    one, two = time_pair(loop, vector, lambda: provider.synchronize(device))
-    return one.seconds, two.seconds
+    return time_pair(loop, vector, lambda: device.synchronize(name))
 
 
 def _bind(kernel: Kernel, twin: Callable[..., Any]) -> Callable[[], Any]:

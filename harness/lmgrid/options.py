@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -26,9 +26,12 @@ def option_names(part: type[Any]) -> tuple[str, ...]:
 
 
 def names_file(part: type[Any], option: str) -> bool:
-    """Whether an option names a file, by its annotation."""
-    hint = _hints(cast(Hashable, part))[option]
-    return Path in (hint, *get_args(hint))
+    """Whether an option names a file or several, by its annotation: ``Path``, ``Path | None``, …"""
+    return _holds_path(_hints(cast(Hashable, part))[option])
+
+
+def _holds_path(hint: Any) -> bool:
+    return hint is Path or any(map(_holds_path, get_args(hint)))
 
 
 def check_types(part: type[Any]) -> None:
@@ -74,11 +77,40 @@ def describe_part(name: str, instance: Any) -> Part:
         value = getattr(instance, field.name)
         if value != default(field):
             changed.append(field.name)
-        if names_file(part, field.name):
-            files += [] if value is None else [(field.name, str(value))]
+        if names_file(part, field.name) and (value is not None or default(field) is None):
+            files += [(field.name, str(path)) for path in _listed(value)]
         else:
             options.append((field.name, _plain(value, field.name)))
     return Part(name, tuple(options), tuple(files), tuple(changed))
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    """Return the files that an option names: none, one, or several."""
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    return () if value is None else (value,)
+
+
+def all_options(part: type[Any], described: Part, folder: Path | None = None) -> dict[str, Any]:
+    """Return a part's options as a grid gives them; files count from a folder, if it is given."""
+    options: dict[str, Any] = dict(described.options)
+    named: dict[str, list[str]] = {}
+    for option, name in described.files:
+        named.setdefault(option, []).append(name if folder is None else str(folder / name))
+    for option, names in named.items():
+        options[option] = names if _holds_several(part, option) else names[0]
+    return options
+
+
+def _holds_several(part: type[Any], option: str) -> bool:
+    """Whether an option is a sequence of files."""
+    return _is_sequence(_hints(cast(Hashable, part)).get(option))
+
+
+def _is_sequence(hint: Any) -> bool:
+    if get_origin(hint) in (tuple, list):
+        return True
+    return any(map(_is_sequence, get_args(hint)))
 
 
 def _plain(value: Any, name: str) -> Any:

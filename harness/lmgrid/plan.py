@@ -21,6 +21,7 @@ class Planned:
     inputs: Inputs
     recorded: bool
     modules: tuple[str, ...] = ()  # slow to import
+    libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with their versions here
 
     @property
     def address(self) -> str:
@@ -39,5 +40,15 @@ def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
         went_in = identities.of(cell)
         address = went_in.address
         modules = tuple(name for part in registry.parts(cell) for name in part.preload)
-        planned.setdefault(address, Planned(cell, went_in, store.has(address), modules))
+        known = store.has(address)
+        found = Planned(cell, went_in, known, modules, identities.libraries(cell))
+        planned.setdefault(address, found)
     return tuple(planned.values())
+
+
+def unresolved(grid: Grid, registry: Registry) -> tuple[str, ...]:
+    """Return the imports of a grid's cells that could not be followed, each once."""
+    identities = Identities(registry, place_of(grid))
+    return tuple(
+        dict.fromkeys(where for cell in grid.cells for where in identities.unresolved(cell))
+    )

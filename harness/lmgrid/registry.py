@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, cast
 
 from lmgrid import spec
 from lmgrid.cpu import Cpu
 from lmgrid.discovery import load, manager_of, say, scan, without_clashes
 from lmgrid.engine import ExecutorPart
-from lmgrid.grid import AnyCell, GridError, Part, PartError, named_parts, near
-from lmgrid.options import describe_part, make_part, option_names
+from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, named_parts, near
+from lmgrid.options import all_options, describe_part, make_part, option_names
 from lmgrid.plugin import CORE, Plugin, Provided
 
 CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", Cpu, CORE),))
@@ -32,6 +33,7 @@ class Registry:
         self._listeners = [manager_of(listener) for listener in listeners]
         self._instances: dict[tuple[str, Part], Any] = {}
         self._elsewhere = False
+        self._folder: Path | None = None
 
     @classmethod
     def installed(cls) -> Registry:
@@ -102,14 +104,20 @@ class Registry:
     def executor(self, part: Part) -> ExecutorPart:
         return cast(ExecutorPart, self._instance("executor", part))
 
+    def counting_from(self, folder: Path) -> Registry:
+        """Return the same parts, with options that name files counted from a folder."""
+        other = copy(self)
+        other._folder, other._instances = folder, {}
+        return other
+
     def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
         """Return every part of a cell."""
         return tuple(self._instance(kind, part) for kind, part in named_parts(cell))
 
     def _instance(self, kind: str, part: Part) -> Any:
         if (kind, part) not in self._instances:
-            options = dict((*part.options, *part.files))
-            self._instances[kind, part] = make_part(self.find(kind, part.name).part, options)
+            found = self.find(kind, part.name).part
+            self._instances[kind, part] = make_part(found, all_options(found, part, self._folder))
         return self._instances[kind, part]
 
     # ------------------------------------------------------------ devices
@@ -123,6 +131,15 @@ class Registry:
             if fnmatchcase(name, provided.name):
                 return cast(spec.DevicePart, provided.part())
         raise GridError(f"unknown device {name!r}{near(name, self.device_names())}")
+
+    def device_parts(self, cell: AnyCell) -> tuple[spec.DevicePart, ...]:
+        """Return the providers whose libraries a cell computes with: the core's and its own."""
+        requires = {"", self._main_part(cell).requires}
+        found = (p.part for p in self.provided("device") if p.part.requires in requires)
+        return tuple(cast(spec.DevicePart, part()) for part in found)
+
+    def _main_part(self, cell: AnyCell) -> spec.AnyPart:
+        return self.model(cell.model) if isinstance(cell, Cell) else self.kernel(cell.kernel)
 
     def confine(self, name: str) -> str:
         """Let this process see no device but this; return what it is called then."""

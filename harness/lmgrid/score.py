@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lmgrid.clock import Stopwatch
-from lmgrid.record import Score
+from lmgrid.result import Score
 from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
 from lmgrid.text import UNK, Split
 

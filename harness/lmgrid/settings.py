@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from lmgrid.budget import Budget
 from lmgrid.document import Block, axis, table
-from lmgrid.grid import Budget, GridError, Part, near
+from lmgrid.grid import GridError, Part, near
 
 T = TypeVar("T")
 ONE_EPOCH = {"epochs": 1}

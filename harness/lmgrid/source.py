@@ -165,6 +165,7 @@ class _Closure:
 
     def begin(self, name: str) -> None:
         """Take in the module that it starts from, and with it what always counts."""
+        name = _own_name(name)
         top = name.split(".")[0]
         module = self._found.find(name)
         if module is None or module.file is None:
@@ -341,6 +342,12 @@ class _Closure:
 
     def _digest(self, module: Module) -> bytes:
         return self._found.meaning(module.file).digest.encode()
+
+
+def _own_name(name: str) -> str:
+    """Return a module's name, also of one that was started by ``python -m``."""
+    spec = getattr(sys.modules.get(name), "__spec__", None) if name == "__main__" else None
+    return spec.name if spec else name
 
 
 def _relative(text: str) -> Reference:

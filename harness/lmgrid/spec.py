@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lmgrid.grid import Budget
+    from lmgrid.budget import Budget
     from lmgrid.text import Text, Vocabulary
 
 GROUP = "lmgrid"
@@ -286,10 +286,19 @@ class AnyPart:
     # Modules that ``make`` imports and that are slow to import: the server that the processes of
     # all cells are forked from imports them once.
     preload: ClassVar[tuple[str, ...]] = ()
+    modules: ClassVar[tuple[str, ...]] = ()  # that it imports by a computed name
+    # Libraries whose version decides the numbers, so that it enters the address.
+    versions_matter: ClassVar[tuple[str, ...]] = ()
 
 
 class CorpusPart(AnyPart, ABC):
-    """Options of a corpus. The docstring of a subclass names its licence and size."""
+    """Options of a corpus. The docstring of a subclass names its licence and size.
+
+    ``digests_files``: ``digest`` reads every file that an option names. Where it does not, the
+    bytes of those files count beside it.
+    """
+
+    digests_files: ClassVar[bool] = False
 
     @abstractmethod
     def digest(self, place: Place) -> str:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
@@ -26,7 +27,7 @@ from lmgrid.envelope import seal, unseal
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
 from lmgrid.integrity import MANIFEST, Damage, damages_of_outcome, damages_of_weights
-from lmgrid.record import Failure, Outcome, RecordError
+from lmgrid.record import Failure, KernelRecord, Outcome, Record, RecordError
 
 DRAFTS = "drafts"
 KEPT = ("records", "checkpoints", DRAFTS, "locks")  # there from the beginning of a run
@@ -37,6 +38,14 @@ STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 class StoreError(Mistake):
     """The folder cannot be used; what was finished before is intact."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What of a store can be trusted: its outcomes, and the records that were passed over."""
+
+    outcomes: tuple[Outcome, ...]
+    passed_over: Mapping[str, RecordError]  # by address
 
 
 class Store:
@@ -93,6 +102,20 @@ class Store:
             with suppress(RecordError):
                 yield self._read(path)
 
+    def sound(self) -> Sound:
+        """Return every outcome that can be trusted, and why each other record cannot be."""
+        outcomes: list[Outcome] = []
+        passed_over: dict[str, RecordError] = {}
+        for path in self._files("records"):
+            try:
+                outcomes.append(self._read(path))
+            except RecordError as error:
+                passed_over[path.stem] = error
+        for path in self._failures():
+            with suppress(RecordError):
+                outcomes.append(self._read(path))
+        return Sound(tuple(outcomes), passed_over)
+
     def _failures(self) -> list[Path]:
         """Return the failures of cells without a record.
 
@@ -114,9 +137,10 @@ class Store:
 
     def _read(self, path: Path) -> Outcome:
         try:
-            return unseal(path.read_bytes())[0]
+            return unseal(path.read_bytes(), path.stem)
         except RecordError as error:
-            raise RecordError(f"{path}: {error}") from None
+            error.args = (f"{path}: {error}",)
+            raise
 
     def _files(self, folder: str) -> list[Path]:
         return sorted((self.root / folder).glob("[!.]*.json"))
@@ -259,6 +283,24 @@ class Store:
                 os.link(place, kept)
             sync_folder(kept.parent)
             write_whole(place, seal(outcome))
+
+    def renew(self, outcome: Record | KernelRecord) -> None:
+        """Put a record under today's address; those that it had before go, with their names in it.
+
+        At every moment one of the two is there, whole.
+        """
+        address = outcome.inputs.address
+        with self._explained():
+            if not self.has(address):
+                for old in filter(self._kept, outcome.earlier):
+                    self.model_folder(old).rename(self.model_folder(address))
+                self._write("records", address, seal(outcome), replace=False)
+            for old in outcome.earlier:
+                self._file("records", old).unlink(missing_ok=True)
+            sync_folder(self.root / "records")
+
+    def _kept(self, address: str) -> bool:
+        return self.model_folder(address).is_dir()
 
     def _write(self, folder: str, address: str, data: bytes, *, replace: bool) -> None:
         """Write by temporary file, fsync and link, so that a name never stands for half a file."""

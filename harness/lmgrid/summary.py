@@ -13,7 +13,7 @@ import pandas as pd
 
 from lmgrid.comparison import LINE_COLUMNS, Group, group_rows, newest, verdicts
 from lmgrid.layout import Table
-from lmgrid.record import exp
+from lmgrid.result import exp
 from lmgrid.statistics import mean_interval
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # shares of the longest training, in a curve's head
@@ -105,21 +105,30 @@ def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[
     groups = group_rows(frame)
     keys = (*LINE_COLUMNS, "version")
     shown = [i for i, key in enumerate(LINE_COLUMNS) if key == "model" or _tells(groups, i)]
-    if len({group.who[: len(LINE_COLUMNS)] for group in groups}) < len(groups):
+    cells, versions = (len({group.who[:n] for group in groups}) for n in (len(keys) - 1, len(keys)))
+    if cells < versions:
         shown.append(len(LINE_COLUMNS))  # the same cells of several versions
+    libraries = _unlike_libraries(groups) if versions < len(groups) else ()
     ranked = columns[0].ranks
     if ranked and frame["pseudo_perplexity"].notna().any():
         columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
     best, tied = verdicts(groups) if ranked else (frozenset[int](), frozenset[int]())
     rows = []
     for i, group in enumerate(groups):
-        who = tuple(group.who[j] or "–" for j in shown)
+        who = (*(group.who[j] or "–" for j in shown), *libraries[i : i + 1])
         first, *others = (column.cell(group) for column in columns)
         mark = f" {TIED}" if i in tied else ""
         rows.append((*who, str(len(group.rows)), first + mark, *others))
-    head = (*(keys[j] for j in shown), "seeds", *(column.head for column in columns))
+    known = (*(keys[j] for j in shown), *(["libraries"] if libraries else []))
+    head = (*known, "seeds", *(column.head for column in columns))
     notes = _notes(frame, groups, tied)
     return Table(*name, head, tuple(rows), len(columns) + 1, best, notes)
+
+
+def _unlike_libraries(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Return of each line the libraries whose versions not all lines have alike."""
+    alike = set.intersection(*(set(group.libraries) for group in groups))
+    return tuple(", ".join(x for x in group.libraries if x not in alike) for group in groups)
 
 
 def _tells(groups: Sequence[Group], index: int) -> bool:

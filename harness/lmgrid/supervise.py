@@ -26,7 +26,8 @@ from lmgrid.child import PRELOAD, STOPS, Begun, Message, Preload, Waiting, end_g
 from lmgrid.engine import Halt
 from lmgrid.integrity import MANIFEST
 from lmgrid.memory import MemoryWatch
-from lmgrid.record import Outcome, Point
+from lmgrid.record import Outcome
+from lmgrid.result import Point
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
 from lmgrid.worker import End as End  # for executors

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from lmgrid.grid import Part
-from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Point, Record
+from lmgrid.grid import Part, budget_label
+from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.result import Point
 
 COLUMNS = (
     "address",
@@ -59,6 +60,7 @@ COLUMNS = (
     "shared",
     "text",
     "version",
+    "libraries",
     "started",
     "error",
     "message",
@@ -85,7 +87,7 @@ def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     Parts are written ``name[option=value,…]`` with what differs from the default. A perplexity
     is infinite where a token had probability zero, and missing for an unnormalised model, which
     has ``pseudo_perplexity`` instead. Seconds are of wall time. ``text`` is the digest of the
-    corpus, ``version`` that of corpus and source.
+    corpus, ``version`` that of corpus and source, ``libraries`` are those that its code imports.
     """
     rows = sorted((_row(outcome) for outcome in outcomes), key=lambda row: str(row["address"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -191,8 +193,15 @@ def _what(outcome: Outcome) -> dict[str, Any]:
         "shared": _shared(circumstances),
         "text": outcome.inputs.corpus,
         "version": outcome.inputs.version,
+        "libraries": _libraries(circumstances),
         "started": circumstances.started,
     }
+
+
+def _libraries(circumstances: Circumstances) -> str:
+    """Return what the cell's code imports, with versions; lmgrid's own code has its digest."""
+    found = circumstances.environment.libraries
+    return ", ".join(f"{name} {version}" for name, version in found if name != "lmgrid")
 
 
 def _shared(circumstances: Circumstances) -> bool:
@@ -213,7 +222,7 @@ def _cell(inputs: Inputs) -> dict[str, Any]:
             "seed": cell.seed,
             "device": cell.device,
             "threads": cell.threads,
-            "budget": cell.budget.label if cell.budget else "",
+            "budget": budget_label(cell.budget) if cell.budget else "",
         }
     kernel = inputs.kernel
     assert kernel is not None

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from lmgrid.grid import Budget
+from lmgrid.budget import Budget
 from lmgrid.spec import (
     Context,
     LanguageModel,

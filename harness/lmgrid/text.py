@@ -1,4 +1,4 @@
-"""From text to integers: tokens, the vocabulary, the three splits, and their cache.
+"""From text to integers: tokens, the vocabulary and the three splits.
 
 Ids: 0 ``<unk>``, 1 ``<eos>``, then words by falling count in train, ties by first appearance.
 Every line is a sentence and ends with ``<eos>``, a blank line too; only a newline ends a line.
@@ -7,24 +7,18 @@ There is no id for a sentence start: a model sees ``<eos>`` before the first tok
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
-import tempfile
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
-from filelock import FileLock
 
 from lmgrid.errors import Mistake
-from lmgrid.source import sources
 from lmgrid.spec import CorpusPart, Place
 
 if TYPE_CHECKING:
@@ -150,7 +144,7 @@ class TextOptions:
 
 
 class Corpus(TextOptions, CorpusPart):
-    """A corpus that is read as text; encoded once, then mapped from the cache.
+    """A corpus that is read as text. ``lmgrid.encoded`` keeps it as ids, so that it is read once.
 
     A subclass gives ``read`` and ``digest``, and its own options beside those of a text.
     """
@@ -159,32 +153,8 @@ class Corpus(TextOptions, CorpusPart):
     def read(self, place: Place) -> RawText: ...
 
     def make(self, place: Place) -> Text:
-        """Return the encoded text; TextError where it cannot be read or kept."""
-        folder = place.cache / "text" / self._key(place)
-        try:
-            return _load(folder) or self._fill(folder, place)
-        except OSError as error:
-            raise TextError(
-                f"cannot keep the encoded corpus in {folder.parent}: {error}; "
-                "make the folder writable, or name another one in LMGRID_CACHE"
-            ) from error
-
-    def _fill(self, folder: Path, place: Place) -> Text:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            text = _load(folder)  # another process may have been first
-            if text is None:
-                text = encode(self.read(place), self)
-                _write(folder, text)
-        return text
-
-    def _key(self, place: Place) -> str:
-        """Return a hash of all that decides the ids; a file's name does not, its bytes do."""
-        options = {field.name: getattr(self, field.name) for field in fields(self)}
-        told = {name: value for name, value in options.items() if not isinstance(value, Path)}
-        code = sources([type(self)])  # an edited reader reads anew
-        key = repr((self.digest(place), type(self).__qualname__, told, code))
-        return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        """Return the text as ids; TextError where it cannot be read."""
+        return encode(self.read(place), self)
 
 
 # ---------------------------------------------------------------- from text to ids
@@ -249,60 +219,3 @@ def _word(symbol: Symbol) -> str:
     if isinstance(symbol, int):
         return f"{symbol:02x}"
     return symbol.decode() if isinstance(symbol, bytes) else symbol
-
-
-# ---------------------------------------------------------------- the cache
-
-
-@dataclass(frozen=True)
-class _Saved:
-    vocabulary: Vocabulary
-    sizes: tuple[tuple[int, int, int], ...]  # tokens, characters, bytes of each split
-    sha256: str  # of the file of tokens
-
-
-def _write(folder: Path, text: Text) -> None:
-    """Write a text to its folder, whole or not at all."""
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-    try:
-        _write_files(draft, text)
-        shutil.rmtree(folder, ignore_errors=True)  # what was damaged
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _write_files(folder: Path, text: Text) -> None:
-    import numpy as np
-
-    splits: list[Split] = [getattr(text, name) for name in SPLITS]
-    np.save(folder / "tokens.npy", np.concatenate([split.tokens for split in splits]))
-    sizes = tuple((len(split.tokens), split.characters, split.bytes) for split in splits)
-    saved = _Saved(text.vocabulary, sizes, _sha256(folder / "tokens.npy"))
-    body = msgspec.json.encode(saved)
-    (folder / "text.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _load(folder: Path) -> Text | None:
-    """Return the text kept there, None unless it is as it was written, to the bit."""
-    import numpy as np
-
-    try:
-        digest, _, body = (folder / "text.json").read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != digest:
-            return None
-        saved = msgspec.json.decode(body, type=_Saved)
-        if _sha256(folder / "tokens.npy") != saved.sha256:
-            return None
-    except OSError:
-        return None
-    tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-    parts = np.split(tokens, np.cumsum([size[0] for size in saved.sizes])[:-1])
-    splits = [Split(part, *size[1:]) for part, size in zip(parts, saved.sizes, strict=True)]
-    counts = np.bincount(parts[0], minlength=len(saved.vocabulary)).astype(np.int64)
-    return Text(saved.vocabulary, counts, *splits)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from lmgrid.checkpoint import Checkpoints, Stand
+from lmgrid.budget import Budget
 from lmgrid.clock import Stopwatch
-from lmgrid.grid import Budget
-from lmgrid.record import Point, Score
+from lmgrid.result import Point, Score
 from lmgrid.spec import Diverged, LanguageModel, Progress, Reading, Resumable, State, Stored
 
 POINTS_A_BUDGET = 10  # validation is scored at each such share of a budget, and each epoch's end
@@ -32,6 +33,26 @@ class Spent:
     tokens: int
     seconds: float
     cpu_seconds: float
+
+
+class Schedule(Protocol):
+    """Says when validation is scored, and when training ends."""
+
+    def resume(self, point: Point) -> None:
+        """Go on from a point that was made before."""
+        ...
+
+    def share(self, spent: Spent) -> float:
+        """Return how much of training is done, from 0 to about 1."""
+        ...
+
+    def due(self, spent: Spent) -> bool:
+        """Return whether validation is to be scored now."""
+        ...
+
+    def over(self, spent: Spent) -> bool:
+        """Return whether training ends now."""
+        ...
 
 
 class Spending:
@@ -70,6 +91,29 @@ class Spending:
         return True
 
 
+class Replaying:
+    """Scores validation where a record has its points, whatever the time, and ends at the last."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._left = list(tokens)
+        self._count = len(tokens)
+
+    def resume(self, point: Point) -> None:
+        raise ValueError("what is replayed begins anew")
+
+    def share(self, spent: Spent) -> float:
+        return 1 - len(self._left) / self._count
+
+    def due(self, spent: Spent) -> bool:
+        if not self._left or spent.tokens < self._left[0]:
+            return False
+        del self._left[0]
+        return True
+
+    def over(self, spent: Spent) -> bool:
+        return not self._left
+
+
 class Meter:
     """Adds up what training said between two points."""
 
@@ -77,6 +121,7 @@ class Meter:
         self._clock = clock
         self._since: list[tuple[int, Progress]] = []
         self._events: Counter[str] = Counter()
+        self._losses: list[tuple[int, float]] = []
         self._rate = 0.0
         self._good = 0  # training tokens at the last point with a finite validation loss
         self.tokens = 0
@@ -103,6 +148,7 @@ class Meter:
         self._rate = new / (self.seconds - before) if self.seconds > before else 0.0
         self._since.append((new, progress))
         self._events.update(dict(progress.events))
+        self._losses += progress.losses
         self.tokens = progress.tokens
 
     @property
@@ -117,6 +163,7 @@ class Meter:
     def point(self, valid: Score, readings: tuple[Reading, ...] = ()) -> Point:
         since, self._since = self._since, []
         events, self._events = self._events, Counter()
+        losses, self._losses = self._losses, []
         if valid.nats is not None:
             self._good = self.tokens
         known = [(n, p.train_nats) for n, p in since if p.train_nats is not None]
@@ -129,6 +176,7 @@ class Meter:
             None if valid.nats is None else valid.mean_nats,
             tuple(sorted(events.items())),
             readings,
+            tuple(losses),
         )
 
 
@@ -167,17 +215,39 @@ class Best:
         return "best validation point", best.tokens
 
 
+@dataclass(frozen=True)
+class Stand:
+    """Where the runner stands at a point: all of it but the model's own state."""
+
+    points: tuple[Point, ...]
+    best: Point | None
+    compile_seconds: float
+    resumed: int  # how often it went on from a checkpoint before
+
+
+class Checkpoints(Protocol):
+    """Keeps how far a cell is, so that another process goes on from there."""
+
+    def save(self, stand: Stand, state: State, weights: Path) -> None:
+        """Keep the runner's stand, the model's state, and a folder of the best weights."""
+        ...
+
+    def load(self, weights: Path) -> tuple[Stand, State] | None:
+        """Return what was kept last and copy its best weights; None if there is nothing whole."""
+        ...
+
+
 class Course:
     """The points of a cell so far, each with a checkpoint where the model can be resumed."""
 
-    def __init__(self, model: LanguageModel, best: Best, folder: Path | None) -> None:
+    def __init__(self, model: LanguageModel, best: Best, checkpoints: Checkpoints | None) -> None:
         self._best = best
         self._resumable = model if isinstance(model, Resumable) else None
-        self._checkpoints = Checkpoints(folder) if folder and self._resumable else None
+        self._checkpoints = checkpoints if self._resumable else None
         self.points: tuple[Point, ...] = ()
         self.resumed = 0  # how often it went on from a checkpoint
 
-    def resume(self, meter: Meter, budget: Spending) -> State | None:
+    def resume(self, meter: Meter, schedule: Schedule) -> State | None:
         """Take up the last checkpoint; return what the model needs to go on, None for nothing."""
         found = self._checkpoints and self._checkpoints.load(self._best.folder)
         if not found:
@@ -186,7 +256,7 @@ class Course:
         self.points, self.resumed = stand.points, stand.resumed + 1
         self._best.point = stand.best
         meter.resume(stand.points, stand.compile_seconds)
-        budget.resume(stand.points[-1])
+        schedule.resume(stand.points[-1])
         return state
 
     def add(self, point: Point, compile_seconds: float) -> None:

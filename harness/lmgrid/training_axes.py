@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from lmgrid.budget import Budget
 from lmgrid.catalogue import Catalogue, Parts, expand_each
 from lmgrid.document import TRAINING, Block
-from lmgrid.grid import Budget, Cell, GridError, Part
+from lmgrid.grid import Cell, GridError, Part
 from lmgrid.settings import Section, read_budget, read_devices, read_seeds, read_threads
 
 

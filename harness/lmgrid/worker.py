@@ -9,25 +9,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from filelock import Timeout
 
 from lmgrid.checkpoint import Checkpoints
 from lmgrid.contention import Company, Neighbourhood
-from lmgrid.environment import capture, load_average, now
+from lmgrid.environment import capture, load_average, now, unlike_libraries
 from lmgrid.grid import AnyCell, Cell
-from lmgrid.record import (
-    Circumstances,
-    Failure,
-    Inputs,
-    KernelRecord,
-    Outcome,
-    Point,
-    Record,
-)
+from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
 from lmgrid.registry import Registry
-from lmgrid.run import Desk, run
+from lmgrid.result import Point
+from lmgrid.run import Bench
+from lmgrid.runner import Desk
 from lmgrid.spec import Diverged, Place
 from lmgrid.store import Store, StoreError
 from lmgrid.training import Live
@@ -35,6 +29,9 @@ from lmgrid.training import Live
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What is run again beside the cells without an outcome: nothing, what failed, or also what was
+# timed beside others, or was made with other versions of the libraries that its code imports.
+Retry: TypeAlias = Literal["none", "failed", "contended", "other-libraries"]
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
@@ -53,9 +50,10 @@ class Job:
     place: Place
     jobs: int = 1  # cells side by side
     keep_weights: bool = True
+    libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with their versions here
     timeout: float | None = None  # seconds of wall time, from when it holds its lock
     memory: int | None = None  # bytes
-    again: bool = False  # also if there is a record, where that one's times were contended
+    again: Retry = "failed"  # what there is already and is made again nevertheless
     apart: bool = False  # it has a process of its own, which needs no device but the cell's
     wait: bool = True  # for another run that has the cell; else Held is raised
 
@@ -118,7 +116,13 @@ def _held(store: Store, job: Job, ears: Ears) -> Iterator[None]:
 
 def stands(before: Outcome, job: Job) -> bool:
     """Return whether an outcome that is there already is what the job asks for."""
-    return not isinstance(before, Failure) and not (job.again and is_contended(before))
+    if isinstance(before, Failure):
+        return False
+    if job.again == "contended":
+        return not before.circumstances.contended
+    if job.again == "other-libraries":
+        return not unlike_libraries(before.circumstances.environment, job.libraries)
+    return True
 
 
 def keep(outcome: Outcome, store: Store) -> None:
@@ -127,11 +131,6 @@ def keep(outcome: Outcome, store: Store) -> None:
         store.supersede(outcome)
     else:
         store.add(outcome)
-
-
-def is_contended(outcome: Outcome) -> bool:
-    """Return whether a record's times were taken beside others."""
-    return not isinstance(outcome, Failure) and outcome.circumstances.contended
 
 
 def _beside(outcome: Record | KernelRecord, company: Company) -> Record | KernelRecord:
@@ -146,19 +145,14 @@ def _beside(outcome: Record | KernelRecord, company: Company) -> Record | Kernel
 
 def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
     store, address = Store(job.root), job.inputs.address
-    desk = Desk(
-        job.place,
-        checkpoints=store.checkpoint_folder(address),
-        jobs=job.jobs,
-        on_live=ears.on_live,
-        on_point=ears.on_point,
-        planned=job.inputs,
-        device=registry.confine(job.cell.device) if job.apart else "",
-    )
+    device = registry.confine(job.cell.device) if job.apart else ""
+    bench = Bench(registry, job.place, job.jobs, device)
+    checkpoints = Checkpoints(store.checkpoint_folder(address))
+    desk = Desk(checkpoints=checkpoints, on_live=ears.on_live, on_point=ears.on_point)
     if not (job.keep_weights and isinstance(job.cell, Cell)):
-        return run(job.cell, registry, desk)
+        return bench.run(job.cell, desk, job.inputs)
     with store.weights_draft(address) as draft:
-        outcome = run(job.cell, registry, replace(desk, weights=draft))
+        outcome = bench.run(job.cell, replace(desk, weights=draft), job.inputs)
         store.keep_weights(address, draft)
         return outcome
 

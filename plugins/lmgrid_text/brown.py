@@ -33,6 +33,7 @@ class Brown(Corpus):
     tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
 
+    digests_files: ClassVar[bool] = True
     # the combined_digest of the 500 files
     expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"
 

@@ -8,6 +8,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lmgrid.spec import Place
 from lmgrid.text import SPLITS, Corpus, RawText, TextError
@@ -27,6 +28,8 @@ class File(Corpus):
     pretokenize: separate punctuation from words first, for text that has not been tokenised.
     tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
+
+    digests_files: ClassVar[bool] = True
 
     train: Path | None = None
     valid: Path | None = None

@@ -30,6 +30,7 @@ class WikiText2(Corpus):
     tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
 
+    digests_files: ClassVar[bool] = True
     digests: ClassVar[tuple[str, ...]] = (  # sha256 of train, valid and test
         "728c77e87e176af4730f9a80fc6008bcaff421a7202c1c048877c0eec3685f89",
         "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",

@@ -55,8 +55,7 @@ def install() -> None:
     """Put the moments into the functions that pass them."""
     if not FOLDER:
         return
-    from lmgrid import worker
-    from lmgrid.run import run
+    from lmgrid.run import Bench
     from lmgrid.store import Store
     from lmgrid.training import Meter
 
@@ -68,7 +67,7 @@ def install() -> None:
     filelock.FileLock.acquire = _before(filelock.FileLock.acquire)  # type: ignore[method-assign]
     Store.add = _acknowledged(Store.add)  # type: ignore[method-assign]
     Meter.add = _trained(Meter.add)  # type: ignore[method-assign]
-    worker.run = _begun(run)  # type: ignore[attr-defined]
+    Bench.run = _begun(Bench.run)  # type: ignore[method-assign]
     if spoilt == "full":
         tempfile.mkstemp = _on_a_full_disk(tempfile.mkstemp)  # type: ignore[assignment]
 
@@ -138,9 +137,9 @@ def _trained(add: Callable[..., None]) -> Callable[..., None]:
 
 
 def _begun(run: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapped(cell: Any, registry: Any, desk: Any) -> Any:
-        log(f"begin {desk.checkpoints.name} {os.environ[RUN]}")
-        return run(cell, registry, desk)
+    def wrapped(bench: Any, cell: Any, desk: Any, planned: Any) -> Any:
+        log(f"begin {planned.address} {os.environ[RUN]}")
+        return run(bench, cell, desk, planned)
 
     return wrapped
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from lmgrid.grid import Grid
     from lmgrid.gridfile import Asked
+    from lmgrid.record import Outcome
     from lmgrid.registry import Registry
     from lmgrid.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 QUICKSTART = "quickstart"
 RUNS = Path("results/runs")
+COMMAND_LINE = "lmgrid.command_line"  # of the context's meta: as it was typed
 
 
 def installed_grids() -> tuple[str, ...]:
@@ -90,6 +92,11 @@ def read(options: dict[str, Any], registry: Registry) -> Grid:
     return read_grid(find_grid(options["grid"]), registry, asked(options))
 
 
+def command_line() -> str:
+    """Return the running command as it was typed."""
+    return str(click.get_current_context().find_root().meta.get(COMMAND_LINE, ""))
+
+
 def parse_named(text: str, flag: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of ``NAME[OPTION=VALUE,…]``; values are TOML, or bare words."""
     from lmgrid.document import parse_assignment
@@ -119,6 +126,16 @@ def store_of(options: dict[str, Any], name: str) -> Store:
     from lmgrid.store import Store
 
     return Store(options["results"] or RUNS / name)
+
+
+def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
+    """Return what of a store can be trusted; tell of each record that is passed over."""
+    from lmgrid.commands.screen import complain
+
+    found = store.sound()
+    for error in found.passed_over.values():
+        complain(f"passed over: {error}")
+    return found.outcomes
 
 
 def existing_store(folder: Path) -> Store:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmgrid.commands.asking import JSON_OPTION, RUNS, grid_options, read, store_of
-from lmgrid.commands.screen import say, show_json, show_tables
+from lmgrid.commands.screen import complain, say, show_json, show_tables
 
 if TYPE_CHECKING:
     from lmgrid.grid import Grid
     from lmgrid.plan import Planned
+    from lmgrid.store import Store
 
 
 @click.command()
@@ -21,6 +22,7 @@ def plan(**options: Any) -> None:
     """Show GRID's cells: which are recorded, which are excluded and why, and how long it takes."""
     from lmgrid.estimate import Estimator
     from lmgrid.plan import plan as make_plan
+    from lmgrid.plan import unresolved
     from lmgrid.registry import Registry
     from lmgrid.store import Store
 
@@ -28,16 +30,19 @@ def plan(**options: Any) -> None:
     grid = read(options, registry)
     store = store_of(options, grid.name)
     planned = make_plan(grid, store, registry)
+    states = _states(planned, store)
     others = [Store(folder) for folder in sorted(RUNS.glob("*")) if folder != store.root]
     estimator = Estimator([store, *others])
     seconds = [None if p.recorded else estimator.seconds(p) for p in planned]
     if options["as_json"]:
         show_json(_as_json(grid, planned, seconds))
         return
-    _show(grid, planned, seconds)
+    _show(grid, [(p, states[p.address], s) for p, s in zip(planned, seconds, strict=True)])
     left = sum(not p.recorded for p in planned)
     say(f"{len(planned)} cells: {len(planned) - left} recorded in {store.root}, {left} to run")
     say(_estimate(planned, seconds))
+    for where in unresolved(grid, registry):
+        say(f"not in the addresses, since what it imports is known only when it runs: {where}")
 
 
 def _as_json(
@@ -51,13 +56,33 @@ def _as_json(
     return {"grid": grid.name, "title": grid.title, "cells": cells, "excluded": excluded}
 
 
-def _show(grid: Grid, planned: tuple[Planned, ...], seconds: list[float | None]) -> None:
+def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
+    """Return the state of each cell by its address: recorded, and with what; or to run."""
+    from lmgrid.environment import unlike_libraries
+
+    found = store.sound()
+    for error in found.passed_over.values():
+        complain(f"passed over: {error}")
+    environments = {
+        outcome.inputs.address: outcome.circumstances.environment for outcome in found.outcomes
+    }
+    states = {}
+    for cell in planned:
+        state = "recorded" if cell.recorded else "to run"
+        if cell.address in found.passed_over:
+            state = "recorded, but not to be read"
+        elif cell.recorded:
+            state = "; ".join(
+                (state, *unlike_libraries(environments[cell.address], cell.libraries))
+            )
+        states[cell.address] = state
+    return states
+
+
+def _show(grid: Grid, cells: list[tuple[Planned, str, float | None]]) -> None:
     from lmgrid.layout import Table
 
-    rows = [
-        (p.cell.label, p.address[:12], "recorded" if p.recorded else "to run", _time(s))
-        for p, s in zip(planned, seconds, strict=True)
-    ]
+    rows = [(p.cell.label, p.address[:12], state, _time(s)) for p, state, s in cells]
     rows += [(e.cell.label, "", f"excluded: {e.because}", "") for e in grid.excluded]
     head = ("cell", "address", "state", "estimate")
     show_tables([Table("plan", grid.title or grid.name, head, tuple(rows), 1)])

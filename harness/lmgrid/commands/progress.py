@@ -18,8 +18,9 @@ from lmgrid.commands.screen import complain, console
 from lmgrid.execute import Listener
 from lmgrid.plan import Planned
 from lmgrid.printable import printable
-from lmgrid.record import Outcome, Point, Record
+from lmgrid.record import Outcome, Record
 from lmgrid.registry import Registry
+from lmgrid.result import Point
 from lmgrid.training import Live
 
 

@@ -8,11 +8,20 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, grid_options, parse_named, read, store_of
+from lmgrid.commands.asking import (
+    JSON_OPTION,
+    command_line,
+    find_grid,
+    grid_options,
+    parse_named,
+    read,
+    store_of,
+)
 from lmgrid.commands.screen import complain, say, show_json, show_tables
 from lmgrid.errors import Mistake
 
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from lmgrid.engine import ExecutorPart
     from lmgrid.execute import MakeExecutor, Manner, Run
     from lmgrid.grid import Grid
+    from lmgrid.plan import Planned
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
     from lmgrid.store import Store
@@ -48,9 +58,10 @@ LEAST_MEMORY = 50_000_000  # bytes
 )
 @click.option(
     "--retry",
-    type=click.Choice(["none", "failed", "contended"]),
+    type=click.Choice(["none", "failed", "contended", "other-libraries"]),
     default="failed",
-    help="Run again also what failed (the default), or this and what was timed beside others.",
+    help="Run again also what failed (the default), or this and what was timed beside others, or "
+    "this and what was made with other versions of libraries than are here.",
 )
 @click.option("--fail-fast", is_flag=True, help="Begin no cell after one has failed.")
 @click.option(
@@ -76,7 +87,7 @@ def run(**options: Any) -> None:
     check_manner(options)
     executor = executor_of(options, registry)
     grid = read(options, registry.elsewhere() if executor.elsewhere else registry)
-    way = Way(registry, executor, options)
+    way = Way(registry, executor, options, find_grid(options["grid"]))
     sys.exit(run_and_show(grid, store_of(options, grid.name), way))
 
 
@@ -98,6 +109,7 @@ class Way:
     registry: Registry
     executor: ExecutorPart
     options: dict[str, Any]
+    grid_file: Path | None = None
 
 
 def run_and_show(grid: Grid, store: Store, way: Way) -> int:
@@ -109,12 +121,13 @@ def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     make = way.executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
     ready = Run(grid, store, planned, manner_of(options, way.executor))
-    for _ in store:  # a damaged record is told before the night, not after it
-        pass
+    _check_records(store, planned)
     if not options["quiet"]:
         _introduce(ready)
+    if ready.remaining:
+        _keep_request(store, way)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
-    stored = {outcome.inputs.address: outcome for outcome in store}
+    stored = {outcome.inputs.address: outcome for outcome in store.sound().outcomes}
     known = stored | skipped
     outcomes = [known[p.address] for p in planned if p.address in known]
     _show(outcomes, as_json=options["as_json"])
@@ -122,6 +135,30 @@ def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     if not options["as_json"]:
         say(f"records and tables: {store.root}")
     return _status(ready, outcomes)
+
+
+def _check_records(store: Store, planned: Sequence[Planned]) -> None:
+    """Tell of records that cannot be trusted, before the night and not after it.
+
+    RecordError for one of a cell of the grid: its place is taken, and what is there is no number.
+    """
+    passed_over = store.sound().passed_over
+    for cell in planned:
+        if cell.address in passed_over:
+            raise passed_over[cell.address]
+    for error in passed_over.values():
+        complain(f"passed over: {error}")
+
+
+def _keep_request(store: Store, way: Way) -> None:
+    """Keep in the results folder what was asked of it."""
+    from lmgrid.history import keep_request
+
+    store.begin()
+    path = way.grid_file
+    own = path is not None and path != Path(way.options["grid"])  # a grid of lmgrid's, by name
+    document = path.read_bytes() if path else b""
+    keep_request(store.root, command_line(), document, None if own or not path else path.parent)
 
 
 def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, RESULTS_ARGUMENT, existing_store
+from lmgrid.commands.asking import (
+    JSON_OPTION,
+    RESULTS_ARGUMENT,
+    existing_store,
+    sound_outcomes,
+)
 from lmgrid.commands.screen import say, show_json, show_tables
 from lmgrid.errors import Mistake
 
@@ -45,9 +50,9 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
         raise Mistake("--json prints JSON, and nothing else; leave out --format and --output")
     if sheet and form in ("markdown", "latex"):
         raise Mistake(f"--{sheet}: is written as csv or parquet, not as {form}")
-    store = existing_store(results)
+    outcomes = sound_outcomes(existing_store(results))
     made = {"points": table.points, "readings": table.readings}.get(sheet, table.frame)
-    found = made(store)
+    found = made(outcomes)
     if options["as_json"]:
         show_json(table.plain_rows(found))
     elif form == "parquet" or sheet:
