@@ -1,31 +1,38 @@
-"""An edited plugin never answers with its old numbers: digests of the source that decides them."""
+"""Which code enters the source of a part: of ours what it imports, of a plugin everything."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from lmgrid import source
-from lmgrid.source import sources
+from lmgrid import installed, source
+from lmgrid.source import Source, libraries, modules, sources, unresolved, versions
 
-CACHES = (source._closure, source._imports, source._files, source._digest)
 Write = Callable[[str, str], None]
 PART = "class Part:\n    pass\n"
+RUNNER = "lmgrid.seeds"  # a small module
+METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n\nVersion: 9\n"
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write modules below a folder on the path, as a fresh process would find them."""
-    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr("lmgrid.memo.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmgrid.modules._known", {})
     before = set(sys.modules)
 
     def put(name: str, text: str) -> None:
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())
         forget(before)
@@ -34,105 +41,350 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     forget(before)
 
 
+@pytest.fixture
+def ours(write: Write, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Let packages ``own`` and ``also`` belong to the distribution of lmgrid."""
+    tops = cache(lambda: frozenset({"lmgrid", "own", "also"}))
+    monkeypatch.setattr(installed, "_our_tops", tops)
+    write("own/__init__.py", "")
+    return write
+
+
+def install(write: Write, name: str, tops: str = "", entries: str = "", version: str = "1") -> None:
+    """Write the metadata of a distribution."""
+    info = f"{name}-{version}.dist-info"
+    write(f"{info}/METADATA", METADATA.format(name, version))
+    write(f"{info}/top_level.txt", tops)
+    write(f"{info}/entry_points.txt", f"[lmgrid]\n{name} = {entries}\n" if entries else "")
+
+
 def forget(before: set[str]) -> None:
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    for cached in CACHES:
-        cached.cache_clear()
+    source.forget()
 
 
-def digests(module: str) -> dict[str, str]:
-    """Return the digests of a part that a module defines, by package."""
-    return {s.name: s.digest for s in sources([import_module(module).Part])}
+def parts(*names: str) -> list[tuple[str, type]]:
+    return [(f"model {name}", import_module(name).Part) for name in names]
 
 
-def test_the_rooms_that_decide_a_number_always_count(write: Write) -> None:
-    """Text, runner, training, score, kernel and clock, beside the part's own package."""
-    write("mine/__init__.py", PART)
-    assert set(digests("mine")) == {"mine"} | {f"lmgrid.{room}" for room in source.ROOMS}
-    assert all(len(digest) == 32 for digest in digests("mine").values())
+def digest(name: str) -> str:
+    """Return the digest of a part that a module defines."""
+    source.forget()
+    found = {one.name: one.digest for one in sources(parts(name), RUNNER)}
+    return found[f"model {name}"]
 
 
-@pytest.mark.parametrize("edited", ["mine/__init__.py", "mine/deep/inner.py", "mine/new.py"])
-def test_an_edit_anywhere_in_the_package_shows(write: Write, edited: str) -> None:
-    """Also in a module that the part does not import, and in one that is new."""
-    write("mine/__init__.py", PART)
-    write("mine/deep/inner.py", "x = 1\n")
-    before = digests("mine")
-    write(edited, PART + "y = 2\n")
-    after = digests("mine")
-    assert {name for name in before if before[name] != after[name]} == {"mine"}
+def computed(name: str) -> tuple[str, ...]:
+    return unresolved(parts(name), RUNNER)
 
 
-def test_renaming_a_module_shows(write: Write, tmp_path: Path) -> None:
-    """Its name counts with its text."""
-    write("mine/__init__.py", PART)
-    write("mine/one.py", "x = 1\n")
-    before = digests("mine")
-    (tmp_path / "mine" / "one.py").rename(tmp_path / "mine" / "two.py")
-    write("other.py", "")
-    assert digests("mine") != before
+# ---------------------------------------------------------------- what comes back
 
 
-def test_line_ends_are_no_edit(write: Write) -> None:
-    """A checkout's setting changes no address."""
-    write("mine/__init__.py", PART)
-    before = digests("mine")
-    write("mine/__init__.py", PART.replace("\n", "\r\n"))
-    assert digests("mine") == before
+def test_each_part_and_the_runner_have_one_source(write: Write) -> None:
+    """Sorted by name, in whatever order parts are given."""
+    write("one.py", PART)
+    write("two.py", PART)
+    found = sources(parts("two", "one"), RUNNER)
+    assert [one.name for one in found] == ["model one", "model two", "runner"]
+    assert found == sources([*parts("one", "two"), *parts("one")], RUNNER)
+    assert all(isinstance(one, Source) and len(one.digest) == 32 for one in found)
+
+
+def test_two_parts_of_one_module_differ(ours: Write) -> None:
+    """Else a name could go from one to the other unseen."""
+    ours("own/parts.py", "class Part:\n    class Inner:\n        pass\n")
+    part = import_module("own.parts").Part
+    one, other, _ = sources([("a", part), ("b", part.Inner)], RUNNER)
+    assert one.digest != other.digest
+
+
+# ---------------------------------------------------------------- of ours
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "import lmgrid_first\n",
-        "import lmgrid_first.deep as deep\n",
-        "from lmgrid_first import deep\n",
-        "def late():\n    from lmgrid_first.deep import x\n",
+        "from own.deep.inner import value\n",
+        "import own.deep.inner as x\n",
+        "from own.deep import inner\nprint(inner.value)\n",
+        "from .deep.inner import value\n",
+        "import own\ndef late():\n    return own.deep.inner.value\n",
+        "def late():\n    from own.deep.inner import value\n",
+        "import importlib\nx = importlib.import_module('own.deep.inner')\n",
+        "import importlib\nx = importlib.import_module('.deep.inner', __package__)\n",
+        "x = __import__('own.deep.inner')\n",
+        "late = ('own.deep.inner',)\n",
+        "from own.between import value\n",
+        "from own.deep import handed\n",
+        "from own.deep import lazy\n",
+        "from own.deep.inner import *\n",
+        "from also import value\n",
     ],
 )
-def test_packages_of_ours_count_with_what_imports_them(write: Write, text: str) -> None:
-    """And what those import, to the end; a circle ends too."""
+def test_what_a_module_of_ours_imports_counts(ours: Write, text: str) -> None:
+    """At the top or late, by statement, call or string, and by a package that hands it on."""
+    ours("own/parts.py", text + PART)
+    ours("own/between.py", "from own.deep.inner import value as other\nvalue = other\n")
+    ours(
+        "own/deep/__init__.py",
+        "from own.deep.inner import value as handed\nLATE = {'lazy': 'own.deep.inner'}\n"
+        "def __getattr__(name):\n    ...\n",
+    )
+    ours("also/__init__.py", "from own.deep.inner import value\n")
+    ours("own/deep/inner.py", "value = lazy = 1\n")
+    ours("own/deep/idle.py", "value = 1\n")
+    before = digest("own.parts")
+    ours("own/deep/idle.py", "value = 2\n")
+    assert digest("own.parts") == before
+    ours("own/deep/inner.py", "value = lazy = 2\n")
+    assert digest("own.parts") != before
+
+
+def test_a_package_of_ours_is_not_followed_for_a_submodule(ours: Write) -> None:
+    """Its ``__init__`` would bring what no number needs."""
+    ours("own/parts.py", "from also.inner import value\n" + PART)
+    ours("also/__init__.py", "import own.rest\nx = 1\n")
+    ours("also/inner.py", "value = 1\n")
+    ours("own/rest.py", "")
+    before = digest("own.parts")
+    ours("also/__init__.py", "import own.rest\nx = 2\n")
+    assert digest("own.parts") == before
+    assert modules("own.parts") == {"own.parts", "also.inner"}
+
+
+def test_what_a_package_defines_counts_without_what_its_functions_import(ours: Write) -> None:
+    """Whoever needs its version does not take in all that it can start."""
+    ours("own/parts.py", "from also import value\n" + PART)
+    ours("also/__init__.py", "import own.early\nvalue = 1\ndef f():\n    import own.late\n")
+    ours("own/early.py", "")
+    ours("own/late.py", "")
+    assert modules("own.parts") == {"own.parts", "also", "own.early"}
+    before = digest("own.parts")
+    ours("also/__init__.py", "import own.early\nvalue = 2\ndef f():\n    import own.late\n")
+    assert digest("own.parts") != before
+
+
+def test_a_module_may_move(ours: Write, tmp_path: Path) -> None:
+    """Its name and place do not count, nor how it is imported."""
+    ours("own/parts.py", "from own.one import value\nprint(value)\n" + PART)
+    ours("own/one.py", "from own.third import value\n")
+    ours("own/third.py", "value = 1\n")
+    before = digest("own.parts")
+    ours("own/parts.py", "from also.deep.two import value as v\nprint(v)\n" + PART)
+    ours("also/deep/two.py", "from own.third import value\n")
+    assert digest("own.parts") == before
+
+
+def test_a_name_that_is_handed_on_counts(ours: Write) -> None:
+    """Two names that change places in a module between change what its importers get."""
+    ours("own/parts.py", "from own.between import a\n" + PART)
+    ours("own/below.py", "x = 1\ny = 2\n")
+    ours("own/between.py", "from own.below import x as a, y as b\n")
+    before = digest("own.parts")
+    ours("own/between.py", "from own.below import x as b, y as a\n")
+    assert digest("own.parts") != before
+
+
+def test_modules_may_import_in_a_circle(ours: Write) -> None:
+    """Also names that they hand to each other."""
+    ours("own/parts.py", "def late():\n    from own.one import x\n    return x\n" + PART)
+    ours("own/one.py", "from own.two import x\n")
+    ours("own/two.py", "from own.one import x\n")
+    assert digest("own.parts")
+    assert modules("own.parts") == {"own.parts", "own.one", "own.two"}
+
+
+def test_an_import_for_an_annotation_does_not_count_twice(ours: Write) -> None:
+    """A module that is used anyway is not changed by one more name of it."""
+    ours("own/one.py", "x = y = 1\n")
+    ours("own/parts.py", "from own.one import x\nprint(x)\n" + PART)
+    before = digest("own.parts")
+    ours("own/parts.py", "from own.one import x, y\nprint(x)\ndef f(a: y): ...\n" + PART)
+    with_function = digest("own.parts")
+    ours("own/parts.py", "from own.one import x\nprint(x)\ndef f(a): ...\n" + PART)
+    assert digest("own.parts") == with_function != before
+
+
+def test_libraries_are_named_and_do_not_count(ours: Write) -> None:
+    """Those of the closure alone, with their versions; the standard library is none."""
+    ours("own/parts.py", "import json\nfrom other import x\ndef f():\n    import late.y\n" + PART)
+    ours("other.py", "x = 1\n")
+    ours("late/__init__.py", "")
+    ours("unused.py", "")
+    install(ours, "Other-Name", tops="other", version="2.5")
+    install(ours, "late", tops="late")
+    install(ours, "unused", tops="unused")
+    before = digest("own.parts")
+    found = libraries(parts("own.parts"), RUNNER)
+    assert found == (("Other-Name", "2.5"), ("late", "1"))
+    ours("other.py", "x = 2\n")
+    assert digest("own.parts") == before
+
+
+# ---------------------------------------------------------------- of third parties
+
+
+@pytest.fixture
+def third(write: Write) -> Write:
+    """A distribution of two packages with a plugin in one."""
+    write("third/__init__.py", PART)
+    write("third/deep/inner.py", "x = 1\n")
+    write("third/data.txt", "1")
+    write("beside.py", "x = 1\n")
+    install(write, "third", tops="third\nbeside\n", entries="third")
+    return write
+
+
+@pytest.mark.parametrize(
+    "edited", ["third/__init__.py", "third/deep/inner.py", "third/new.py", "beside.py"]
+)
+def test_every_module_of_a_plugin_counts(third: Write, edited: str) -> None:
+    """Also one that the part does not import, one that is new, and another package's."""
+    before = digest("third")
+    third(edited, PART + "y = 2\n")
+    assert digest("third") != before
+
+
+def test_other_files_of_a_plugin_count_by_bytes_and_name(third: Write, tmp_path: Path) -> None:
+    """Tables, libraries; not what Python compiled."""
+    before = digest("third")
+    third("third/__pycache__/deep.cpython-311.pyc", "x")
+    assert digest("third") == before
+    third("third/data.txt", "2")
+    with_other_bytes = digest("third")
+    (tmp_path / "path/third/data.txt").rename(tmp_path / "path/third/other.txt")
+    assert len({before, with_other_bytes, digest("third")}) == 3
+
+
+def test_a_plugin_counts_with_another_that_it_imports(third: Write) -> None:
+    """Whole, as far as one leads to the next; a library between does not hide it."""
+    third("beside.py", "def late():\n    import fourth.inner\n")
+    third("fourth/inner.py", "x = 1\n")
+    third("fourth/other.py", "x = 1\n")
+    install(third, "fourth", tops="fourth", entries="fourth.inner")
+    before = digest("third")
+    third("fourth/other.py", "x = 2\n")
+    assert digest("third") != before
+    assert libraries(parts("third"), RUNNER) == ()
+
+
+def test_an_editable_plugin_is_found_by_its_entry_point(write: Write) -> None:
+    """Where its metadata name no package: with what it imports from its folder."""
+    write("third.py", "import helper, alone\n" + PART)
+    write("helper.py", "x = 1\n")
+    write("alone.py", "x = 1\n")
+    write("idle.py", "x = 1\n")
+    install(write, "third", entries="third:Part")
+    install(write, "alone", tops="alone")
+    write("third-1.dist-info/RECORD", "__editable__.third-1.pth,,\nthird-1.dist-info/RECORD,,\n")
+    before = digest("third")
+    write("idle.py", "x = 2\n")
+    write("alone.py", "x = 2\n")
+    assert digest("third") == before
+    write("helper.py", "x = 2\n")
+    assert digest("third") != before
+
+
+@pytest.mark.parametrize("edited", ["mine/inner.py", "mine/data.txt", "beside.py"])
+def test_a_package_of_no_distribution_counts_whole(write: Write, edited: str) -> None:
+    """With what it imports from beside itself."""
     write("mine/__init__.py", PART)
-    write("mine/inner.py", text)
-    write("lmgrid_first/__init__.py", "from . import deep\n")
-    write("lmgrid_first/deep.py", "import lmgrid_second\nx = 1\n")
-    write("lmgrid_second/__init__.py", "import lmgrid_first\n")
-    found = digests("mine")
-    assert {"lmgrid_first", "lmgrid_second"} <= set(found)
-    write("lmgrid_second/__init__.py", "import lmgrid_first\ny = 1\n")
-    assert digests("mine")["lmgrid_second"] != found["lmgrid_second"]
+    write("mine/inner.py", "import beside\n")
+    write("beside.py", "")
+    before = digest("mine")
+    write(edited, "x = 2\n")
+    assert digest("mine") != before
 
 
-def test_other_libraries_do_not_count(write: Write) -> None:
-    """They are in the record's environment."""
-    write("mine/__init__.py", "import json, other\n" + PART)
-    write("other.py", "")
-    assert {"json", "other"}.isdisjoint(digests("mine"))
-
-
-def test_a_module_alone_is_a_package_too(write: Write) -> None:
-    """What stands beside it in its folder is not its own."""
+def test_a_script_counts_with_those_beside_it(write: Write) -> None:
+    """Not with what stands in other folders."""
     write("alone.py", PART)
-    write("neighbour.py", "x = 1\n")
-    before = digests("alone")
+    write("folder/idle.py", "x = 1\n")
+    before = digest("alone")
+    write("folder/idle.py", "x = 2\n")
+    write("note.txt", "2")
+    assert digest("alone") == before
     write("neighbour.py", "x = 2\n")
-    assert digests("alone") == before
-    write("alone.py", PART + "x = 1\n")
-    assert digests("alone") != before
+    assert digest("alone") != before
 
 
-def test_a_package_without_init_counts(write: Write) -> None:
-    """A namespace package's modules decide numbers like any other's."""
-    write("spaced/inner.py", PART)
-    before = digests("spaced.inner")
-    write("spaced/inner.py", PART + "x = 1\n")
-    assert digests("spaced.inner") != before
+def test_a_file_that_cannot_be_parsed_counts_by_its_bytes(third: Write) -> None:
+    """A plugin may carry code of another version of Python."""
+    third("third/old.py", "print 1\n")
+    before = digest("third")
+    third("third/old.py", "print 2\n")
+    assert digest("third") != before
 
 
-def test_the_order_of_parts_does_not_matter(write: Write) -> None:
-    """Sources are sorted by name, each once."""
-    write("one.py", PART)
-    write("two.py", PART)
-    parts = [import_module(name).Part for name in ("one", "two")]
-    assert sources(parts) == sources([*reversed(parts), *parts])
+# ---------------------------------------------------------------- what cannot be followed
+
+
+def test_a_computed_import_is_reported(ours: Write) -> None:
+    """With the file and the line; not if the part lists what it imports."""
+    late = "import importlib\ndef f(name):\n    return importlib.import_module(name)\n"
+    ours("own/parts.py", late + PART)
+    assert computed("own.parts") == ("own/parts.py line 3: importlib.import_module(name)",)
+    ours("own/parts.py", f"{late}class Part:\n    modules = ('own.one',)\n")
+    ours("own/one.py", "x = 1\n")
+    assert computed("own.parts") == ()
+    before = digest("own.parts")
+    ours("own/one.py", "x = 2\n")
+    assert digest("own.parts") != before
+
+
+def test_a_part_without_a_file_is_reported(write: Write) -> None:
+    """A notebook's, say."""
+    part = type("Part", (), {"__module__": "nowhere"})
+    assert unresolved([("model a", part)], RUNNER) == ("nowhere: a module without a file",)
+
+
+def test_versions_that_matter_are_the_parts_own(write: Write) -> None:
+    """A library that is not there is told apart from any version."""
+    install(write, "solver", version="1.2")
+    write("one.py", "class Part:\n    versions_matter = ('solver', 'absent')\n")
+    write("two.py", "class Part:\n    versions_matter = ('solver',)\n")
+    expected = (("absent", "not installed"), ("solver", "1.2"))
+    assert versions(parts("one", "two")) == expected
+
+
+# ---------------------------------------------------------------- when files are read
+
+
+def test_a_forked_process_sees_an_edit_after_reading_ahead(ours: Write, tmp_path: Path) -> None:
+    """What was read ahead is known by its bytes."""
+    ours("own/parts.py", PART)
+    before = digest("own.parts")
+    source.forget()
+    source.read_ahead([import_module("own.parts").Part], [RUNNER])
+    (tmp_path / "path/own/parts.py").write_text(PART + "x = 1\n")
+    assert sources(parts("own.parts"), RUNNER)[0].digest != before
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_cache_changes_nothing(
+    ours: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+) -> None:
+    """Nor does one that cannot be written."""
+    ours("own/parts.py", "import json\njson.dumps\n" + PART)
+    before = digest("own.parts")
+    kept = list((tmp_path / "cache" / "meanings").iterdir())
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:-1] + b"?" if damage is None else damage)
+        os.chmod(file.parent, 0o500)
+    monkeypatch.setattr("lmgrid.modules._known", {})
+    assert digest("own.parts") == before
+    os.chmod(kept[0].parent, 0o700)
+
+
+def test_what_a_file_means_is_read_once_a_machine(
+    ours: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache folder holds it, by the file's bytes."""
+    ours("own/parts.py", "import json\njson.dumps\n" + PART)
+    before = digest("own.parts")
+    monkeypatch.setattr("lmgrid.modules._known", {})
+    monkeypatch.setattr("lmgrid.meaning.read", None)
+    assert digest("own.parts") == before

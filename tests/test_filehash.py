@@ -1,0 +1,76 @@
+"""The hash of a file or folder: by bytes, and by names in a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lmgrid import filehash
+from lmgrid.filehash import digest_of
+
+OLD = 10**9  # seconds since 1970
+LARGE = b"x" * filehash.SMALL
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("lmgrid.memo.cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("data", [b"", b"a\r\n", LARGE])
+def test_a_files_name_and_place_do_not_count(tmp_path: Path, data: bytes) -> None:
+    """Its bytes do, line ends among them."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "other").write_bytes(data + b"\n")
+    assert digest_of(tmp_path / "one") == digest_of(tmp_path / "two")
+    assert digest_of(tmp_path / "one") != digest_of(tmp_path / "other")
+    assert len(digest_of(tmp_path / "one")) == 32
+
+
+def test_a_folder_counts_by_the_names_in_it_and_their_bytes(tmp_path: Path) -> None:
+    """Not by its own name."""
+    for name in ("one", "two"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "a").write_bytes(b"1")
+    assert digest_of(tmp_path / "one") == digest_of(tmp_path / "two")
+    (tmp_path / "two/deep/a").rename(tmp_path / "two/deep/b")
+    assert digest_of(tmp_path / "one") != digest_of(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["absent", "fifo"])
+def test_what_is_no_file_is_an_error(tmp_path: Path, name: str) -> None:
+    """It would be read for ever, or is not there."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(FileNotFoundError if name == "absent" else OSError):
+        digest_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_large_file_is_read_once_unless_it_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled: bool
+) -> None:
+    """A file may change again within one tick of its clock."""
+    monkeypatch.setattr(filehash, "SETTLED", -OLD if settled else OLD**2)
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    before = digest_of(path)
+    monkeypatch.setattr(filehash, "_hash", lambda path: "read again")
+    assert digest_of(path) == (before if settled else "read again")
+
+
+def test_an_edit_shows_though_the_time_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a file's last change of state cannot be set."""
+    monkeypatch.setattr(filehash, "SETTLED", -(10**12))
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    os.utime(path, (OLD, OLD))
+    before = digest_of(path)
+    path.write_bytes(LARGE[:-1] + b"y")
+    os.utime(path, (OLD, OLD))
+    assert digest_of(path) != before
