@@ -159,8 +159,8 @@ class _Writer:
 
     def _plain(self, node: ast.AST, where: _Where, **inner: _Where) -> _Items:
         """Return a node's name and fields; ``inner`` says which are in a scope of their own."""
-        fields = ((name, getattr(node, name, None)) for name in node._fields)
-        written = {n: value for n, value in fields if n not in UNWRITTEN}
+        names = (name for name in node._fields if name not in UNWRITTEN)
+        written = {name: getattr(node, name, None) for name in names}
         return self._node(type(node).__name__, written, where, **inner)
 
     def _node(self, kind: str, fields: dict[str, Any], where: _Where, **inner: _Where) -> _Items:

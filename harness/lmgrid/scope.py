@@ -72,6 +72,12 @@ class Scope:
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+LEAVES = frozenset({"ctx", "op", "ops"})
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+CAPTURES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+IMPORTS = (ast.Import, ast.ImportFrom)
+DECLARATIONS = (ast.Global, ast.Nonlocal, ast.NamedExpr)
+BINDING = (ast.Name, *DEFINITIONS, *CAPTURES, ast.MatchMapping, *IMPORTS, *DECLARATIONS)
 
 
 class Scopes:
@@ -101,7 +107,8 @@ class Scopes:
         waiting: list[tuple[ast.AST, Scope]] = [(tree, self.root)]
         while waiting:
             node, scope = waiting.pop()
-            self._bind(node, scope)
+            if isinstance(node, BINDING):
+                self._bind(node, scope)
             waiting += reversed([*self._children(node, scope)])
 
     def _children(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
@@ -115,14 +122,14 @@ class Scopes:
             return self._in_comprehension(node, scope)
         if isinstance(node, ast.NamedExpr):
             return iter([(node.value, scope)])
-        return ((child, scope) for child in ast.iter_child_nodes(node))
+        return ((child, scope) for child in child_nodes(node))
 
     def _in_comprehension(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
         """Yield its parts; what the first ``for`` runs over is evaluated outside."""
         inner = self._open(node, scope)
         first = node.generators[0]  # type: ignore[attr-defined]
         yield first.iter, scope
-        for child in ast.iter_child_nodes(node):
+        for child in child_nodes(node):
             if child is not first:
                 yield child, inner
         yield from ((child, inner) for child in (first.target, *first.ifs))
@@ -161,11 +168,21 @@ class Scopes:
                 scope.imports.setdefault(one.bound, []).append(one)
 
 
+def child_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes right below, in the order of their text; what has no child is left out."""
+    for name in node._fields:
+        value = None if name in LEAVES else getattr(node, name, None)
+        if isinstance(value, list):
+            yield from (one for one in value if isinstance(one, ast.AST))
+        elif isinstance(value, ast.AST):
+            yield value
+
+
 def _split(
     node: ast.AST, body: Sequence[ast.AST], outer: Scope, inner: Scope
 ) -> Iterator[tuple[ast.AST, Scope]]:
     inside = {id(child) for child in body}
-    for child in ast.iter_child_nodes(node):
+    for child in child_nodes(node):
         yield child, inner if id(child) in inside else outer
 
 
@@ -204,12 +221,22 @@ def _bound_names(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load):
             yield node.id
-    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    elif isinstance(node, DEFINITIONS):
         yield node.name
-    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+    elif isinstance(node, CAPTURES):
         yield from filter(None, [node.name])
     elif isinstance(node, ast.MatchMapping):
         yield from filter(None, [node.rest])
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that may bind a name."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, BINDING):
+            yield node
+        waiting += child_nodes(node)
 
 
 class _TypingNames:
@@ -218,16 +245,17 @@ class _TypingNames:
     def __init__(self, tree: ast.Module) -> None:
         self._constants: set[str] = set()
         self._modules: set[str] = set()
-        bound: set[str] = set()
-        for node in ast.walk(tree):
-            bound.update(_bound_names(node))
+        nodes = [*_walk(tree)]
+        for node in nodes:
             if isinstance(node, ast.ImportFrom) and node.module in TYPING:
                 same = (a for a in node.names if a.name == "TYPE_CHECKING")
                 self._constants.update(a.asname or a.name for a in same)
             elif isinstance(node, ast.Import):
                 self._modules.update(a.asname or a.name for a in node.names if a.name in TYPING)
-        self._constants -= bound
-        self._modules -= bound
+        if self._constants or self._modules:
+            bound = {name for node in nodes for name in _bound_names(node)}
+            self._constants -= bound
+            self._modules -= bound
 
     def running(self, node: ast.If) -> list[ast.stmt] | None:
         test, negated = node.test, False
