@@ -11,6 +11,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,12 +71,19 @@ def read_ahead(parts: Iterable[type], runners: Iterable[str] = ()) -> None:
     """Read what parts and runners import, for the processes that are forked from this one.
 
     What files mean is kept by their bytes: a process that is forked later reads them again, so an
-    edit shows there.
+    edit shows there. What cannot be read is left to the process that needs it.
     """
     found = Modules()
-    closed = [_close_part(part, found) for part in parts]
-    closed += [_close(runner, found) for runner in runners]
-    for top in {top for one in closed for top in one.outside}:
+    for part in parts:
+        with suppress(Exception):
+            _look_up(_close_part(part, found))
+    for runner in runners:
+        with suppress(Exception):
+            _look_up(_close(runner, found))
+
+
+def _look_up(closed: Closed) -> None:
+    for top in closed.outside:
         library(top)
 
 

@@ -37,11 +37,8 @@ if PRELOAD in os.environ:
     for _name in ("threadpoolctl", *_asked.modules):
         with suppress(Exception, SystemExit):
             import_module(_name)
-for _plugin in installed(search_path()).plugins:
-    with suppress(Exception):  # a source that cannot be read
-        read_ahead(provided.part for provided in _plugin.provides)
-with suppress(Exception):
-    read_ahead((), (MODEL_RUNNER, KERNEL_RUNNER))
+_provided = [one for plugin in installed(search_path()).plugins for one in plugin.provides]
+read_ahead((one.part for one in _provided if one.kind != "executor"), (MODEL_RUNNER, KERNEL_RUNNER))
 with suppress(Exception):
     capture()
 gc.collect()
