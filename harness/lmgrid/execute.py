@@ -16,6 +16,7 @@ from lmgrid.engine import Crew, Executor, Halt, Resources
 from lmgrid.environment import capture, now
 from lmgrid.executors import Here, Local, has_machine
 from lmgrid.grid import AnyCell, Grid, KernelCell
+from lmgrid.history import Request
 from lmgrid.plan import Planned, place_of, plan
 from lmgrid.record import Circumstances, Failure, Outcome
 from lmgrid.registry import Registry
@@ -68,6 +69,7 @@ class Run:
     planned: tuple[Planned, ...]
     manner: Manner = Manner()
     halt: Halt = field(default_factory=Halt)
+    request: Request | None = None  # kept in the results folder
 
     def job(self, planned: Planned) -> Job:
         manner = self.manner
@@ -219,6 +221,8 @@ class _Execution:
 
     def outcomes(self) -> Iterator[tuple[Planned, Outcome]]:
         self._run.store.begin()
+        if self._run.request:
+            self._run.store.keep_request(self._run.request)
         while self._running or self._may_begin:
             self._begin()
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 TEXTS = (
     *("address", "status", "corpus", "model", "optimizer", "regularizers", "reporters", "kernel"),
-    *("device", "budget", "machine", "text", "version", "started", "error", "message"),
+    *("device", "budget", "machine", "text", "version", "libraries", "started"),
+    *("error", "message"),
     *("events", "name"),
 )
 COUNTS = (

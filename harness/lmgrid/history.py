@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,41 +19,54 @@ COMMANDS, GRIDS = "commands.jsonl", "grids"
 
 @dataclass(frozen=True)
 class Request:
-    """One run as it was asked for."""
+    """A run as it is asked for."""
 
     command: str  # as it was typed
-    grid: str = ""  # file name below ``grids``; empty: it had no grid file
-    folder: str = ""  # of the grid file, from the results folder; empty: a grid of lmgrid's own
-    started: str = ""  # ISO 8601, UTC
+    document: bytes = b""  # the grid file; empty: there is none
+    folder: Path | None = None  # what its relative paths count from; None: it has none
 
 
-def keep_request(
-    root: Path, command: str, document: bytes = b"", folder: Path | None = None
-) -> None:
-    """Keep a command line and the bytes of its grid file, unless the last run asked the same."""
-    grid = f"{hashlib.sha256(document).hexdigest()[:16]}.toml" if document else ""
-    if grid and not (root / GRIDS / grid).exists():
-        (root / GRIDS).mkdir(exist_ok=True)
-        write_whole(root / GRIDS / grid, document)
-    asked = Request(command, grid, os.path.relpath(folder, root) if folder else "")
+@dataclass(frozen=True)
+class Kept:
+    """A run as a results folder remembers it: a line of ``commands.jsonl``."""
+
+    command: str
+    grid: str  # the file's name in ``grids``; empty: there was none
+    folder: str  # of the grid file, from the results folder; empty: it has no relative paths
+    started: str  # ISO 8601, UTC
+
+
+def keep_request(root: Path, request: Request) -> None:
+    """Keep a command line and its grid file, unless the last run asked the same."""
+    grid = _keep_grid(root, request.document) if request.document else ""
     last = next(iter(reversed(requests(root))), None)
-    if last and (last.command, last.grid) == (asked.command, asked.grid):
+    if last and (last.command, last.grid) == (request.command, grid):
         return
-    line = msgspec.json.encode(replace(asked, started=now())) + b"\n"
+    folder = os.path.relpath(request.folder, root) if request.folder else ""
+    line = msgspec.json.encode(Kept(request.command, grid, folder, now()))
     with (root / COMMANDS).open("ab") as file:
-        file.write(line)
+        file.write(line + b"\n")
 
 
-def requests(root: Path) -> tuple[Request, ...]:
+def _keep_grid(root: Path, document: bytes) -> str:
+    """Keep a grid file under a hash of its bytes, which is returned with the file's ending."""
+    name = f"{hashlib.sha256(document).hexdigest()[:16]}.toml"
+    if not (root / GRIDS / name).exists():
+        (root / GRIDS).mkdir(exist_ok=True)
+        write_whole(root / GRIDS / name, document)
+    return name
+
+
+def requests(root: Path) -> tuple[Kept, ...]:
     """Return what was asked of a results folder, the earliest first, without torn lines."""
     return tuple(_read(root / COMMANDS))
 
 
-def _read(path: Path) -> Iterator[Request]:
+def _read(path: Path) -> Iterator[Kept]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return
     for line in lines:
         with suppress(msgspec.MsgspecError):
-            yield msgspec.json.decode(line, type=Request)
+            yield msgspec.json.decode(line, type=Kept)

@@ -28,10 +28,11 @@ from lmgrid.runner import Replay
 from lmgrid.spec import Place
 from lmgrid.supervise import CONTEXT
 
-# How far the losses of the first steps may be apart on unlike processors, in nats a token. Ten
-# times the largest difference that unlike instruction sets and libraries gave, see
-# results/published/replay-tolerance.
-STEP_TOLERANCES = {1: 1e-5, 10: 1e-4, 100: 1e-2}
+# How far the losses of these steps may be apart on unlike machines, in nats a token: ten times the
+# largest difference that unlike instruction sets, libraries and threads gave, rounded up to a power
+# of ten (results/published/replay-tolerance). Step 100 is not among them: where training is
+# unstable, rounding has grown to 0.04 by then.
+STEP_TOLERANCES = {1: 1e-5, 10: 1e-3}
 # The same for a counting model's validation and test loss, whose sums are rounded otherwise.
 COUNTING_TOLERANCE = 1e-9
 

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from lmgrid.envelope import seal, unseal
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
+from lmgrid.history import Request, keep_request
 from lmgrid.integrity import MANIFEST, Damage, damages_of_outcome, damages_of_weights
 from lmgrid.record import Failure, KernelRecord, Outcome, Record, RecordError
 
@@ -168,6 +169,11 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"{self.root}: cannot keep results here: {reason}") from None
+
+    def keep_request(self, request: Request) -> None:
+        """Remember what is asked of this folder."""
+        with self._explained():
+            keep_request(self.root, request)
 
     @contextmanager
     def lock(self, address: str, *, wait: bool = True) -> Iterator[None]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lmgrid.engine import ExecutorPart
     from lmgrid.execute import MakeExecutor, Manner, Run
     from lmgrid.grid import Grid
+    from lmgrid.history import Request
     from lmgrid.plan import Planned
     from lmgrid.record import Outcome
     from lmgrid.registry import Registry
@@ -120,12 +121,10 @@ def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     registry, options = way.registry, way.options
     make = way.executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
-    ready = Run(grid, store, planned, manner_of(options, way.executor))
+    ready = Run(grid, store, planned, manner_of(options, way.executor), request=_request(way))
     _check_records(store, planned)
     if not options["quiet"]:
         _introduce(ready)
-    if ready.remaining:
-        _keep_request(store, way)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
     stored = {outcome.inputs.address: outcome for outcome in store.sound().outcomes}
     known = stored | skipped
@@ -150,15 +149,15 @@ def _check_records(store: Store, planned: Sequence[Planned]) -> None:
         complain(f"passed over: {error}")
 
 
-def _keep_request(store: Store, way: Way) -> None:
-    """Keep in the results folder what was asked of it."""
-    from lmgrid.history import keep_request
+def _request(way: Way) -> Request:
+    """Return what is kept in the results folder of what was asked."""
+    from lmgrid.history import Request
 
-    store.begin()
     path = way.grid_file
-    own = path is not None and path != Path(way.options["grid"])  # a grid of lmgrid's, by name
-    document = path.read_bytes() if path else b""
-    keep_request(store.root, command_line(), document, None if own or not path else path.parent)
+    if path is None:
+        return Request(command_line())
+    is_own = path == Path(way.options["grid"])  # else it is one that comes with lmgrid
+    return Request(command_line(), path.read_bytes(), path.parent if is_own else None)
 
 
 def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:
