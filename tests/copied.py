@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,30 @@ for _ in sys.stdin:
         for one in source.sources(parts, runner):
             found[one.name if one.name != "runner" else runner] = one.digest
     print(json.dumps(found), flush=True)
+"""
+# The published folders with records, each of a grid of that name.
+PUBLISHED = tuple(sorted(path.parent.name for path in ROOT.glob("results/published/*/records")))
+DATA = ROOT.parent / "shared" / "data"  # corpora that are not shipped, where they are at hand
+LEFT = """
+import json, sys
+from pathlib import Path
+from lmgrid.errors import Mistake
+from lmgrid.gridfile import read_grid
+from lmgrid.plan import plan
+from lmgrid.registry import Registry
+from lmgrid.store import Store
+root, *names = sys.argv[1:]
+registry = Registry.installed()
+registry.check_extras = lambda cells: None  # without torch a cell has the same address
+left = {}
+for name in names:
+    try:
+        grid = read_grid(Path(root, "benchmarks", f"{name}.toml"), registry)
+        planned = plan(grid, Store(Path(root, "results", "published", name)), registry)
+        left[name] = str(sum(not cell.recorded for cell in planned))
+    except Mistake as mistake:
+        left[name] = str(mistake)
+print(json.dumps(left))
 """
 ENTRIES = """[lmgrid]
 local = lmgrid.local
@@ -107,6 +131,20 @@ class Copied:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    def left_to_run(self, names: Iterable[str]) -> dict[str, str]:
+        """Return how many cells of each published grid have no record, or why that is not known."""
+        variables = {"PYTHONPATH": str(self.folder), "LMGRID_CACHE": str(self.folder / "cache")}
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", LEFT, str(ROOT), *names],
+            stdout=subprocess.PIPE,
+            check=True,
+            cwd=self.folder,
+            env={**os.environ, "LMGRID_DATA": str(DATA), **variables},
+            timeout=100,
+        )
+        found: dict[str, str] = json.loads(done.stdout)
         return found
 
     def close(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from test_replay import record_of
@@ -17,6 +19,7 @@ from lmgrid.conversion import STEPS, unknown_field
 from lmgrid.envelope import SCHEMA, seal, unseal
 from lmgrid.record import NewerRecordError, Record, RecordError
 from lmgrid.store import Store
+from lmgrid.summary import overview
 from lmgrid.table import frame
 
 OLDER = Path(__file__).parent / "data" / "records-1"  # as the first version wrote them
@@ -162,3 +165,61 @@ def test_older_and_newer_records_are_never_one_line(tmp_path: Path) -> None:
     assert len(rows) == 4
     assert rows["version"].nunique() == len({o.inputs.version for o in store})
     assert all(record.inputs.version != record_of(3.0).inputs.version for record in older)
+
+
+# ---------------------------------------------------------------- other versions of libraries
+
+
+def older_numpy(envelope: dict[str, Any]) -> None:
+    environment = envelope["body"]["circumstances"]["environment"]
+    for library in environment["libraries"]:
+        if library[0] == "numpy":
+            library[1] = "1.0"
+
+
+def with_older_numpy(lmgrid: Callable[..., Result]) -> Path:
+    """Run a small grid, of which one record says that it was made with another NumPy."""
+    records = run_small(lmgrid)
+    path = next(p for p in records.iterdir() if b'["order",2]' in p.read_bytes())
+    path.write_bytes(rewritten(path.read_bytes(), older_numpy))
+    return path
+
+
+def test_a_plan_says_which_libraries_were_others(lmgrid: Callable[..., Result]) -> None:
+    """The record is one, and may have other bits than would come out here."""
+    with_older_numpy(lmgrid)
+    shown = lmgrid("plan", "my.toml", "--results", "r").stdout
+    (line,) = (line for line in shown.splitlines() if "numpy" in line)
+    assert "ngram[order=2" in line
+    assert f"recorded; recorded with numpy 1.0, here {np.__version__}" in line
+
+
+def test_what_other_libraries_made_is_run_again_on_request(lmgrid: Callable[..., Result]) -> None:
+    """And only that; the record that it replaces is kept."""
+    path = with_older_numpy(lmgrid)
+    run = ("run", "my.toml", "--results", "r", "-q", "-j", "0")
+    assert lmgrid(*run).exit_code == 0
+    assert b'"1.0"' in path.read_bytes()
+    assert lmgrid(*run, "--retry", "other-libraries").exit_code == 0
+    assert b'"1.0"' not in path.read_bytes()
+    assert [p.name[:32] for p in Path("r/superseded").iterdir()] == [path.stem]
+    assert lmgrid("verify", "r").exit_code == 0
+
+
+def test_unlike_libraries_are_never_averaged() -> None:
+    """Two seeds of one line with two versions of a library are two lines that name them."""
+    one = record_of(3.0)
+    environment = one.circumstances.environment
+    other = replace(
+        one,
+        inputs=replace(one.inputs, cell=replace(one.cell, seed=1)),
+        circumstances=replace(
+            one.circumstances, environment=replace(environment, libraries=(("numpy", "1.0"),))
+        ),
+    )
+    table = overview(frame([one, other]))
+    column = table.head.index("libraries")
+    assert sorted(row[column] for row in table.rows) == ["numpy 1.0", "numpy 2.0"]
+    alike = overview(frame([one, replace(other, circumstances=one.circumstances)]))
+    assert len(alike.rows) == 1
+    assert "libraries" not in alike.head
