@@ -144,25 +144,27 @@ def rename(product: Copied, old: str, new: str) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-class TestReworded:
+@pytest.fixture(scope="class")
+def reworded(product: Copied, before: dict[str, str]) -> Iterator[Copied]:
     """Every file is written anew, and the trainer's loop has another name and place."""
+    with product.restored():
+        for file in product.folder.glob("lmgrid*/**/*.py"):
+            reword(file)
+        rename(product, "lmgrid_torch.loop", "lmgrid_torch.training.stepping")
+        assert "lmgrid_torch.training.stepping" in product.read("lmgrid_torch/model.py")
+        yield product
 
-    @pytest.fixture(scope="class", autouse=True)
-    def reworded(self, product: Copied, before: dict[str, str]) -> Iterator[None]:
-        with product.restored():
-            for file in product.folder.glob("lmgrid*/**/*.py"):
-                reword(file)
-            rename(product, "lmgrid_torch.loop", "lmgrid_torch.training.stepping")
-            assert "lmgrid_torch.training.stepping" in product.read("lmgrid_torch/model.py")
-            yield
 
-    def test_no_source_is_another(self, product: Copied, before: dict[str, str]) -> None:
-        """Wording, layout and place are no part of what code means."""
-        assert changed(product, before) == set()
+class TestReworded:
+    """What is no part of the meaning of code: wording, layout, names and places of files."""
 
-    def test_every_published_record_is_current(self, product: Copied) -> None:
+    def test_no_source_is_another(self, reworded: Copied, before: dict[str, str]) -> None:
+        """Every part and runner has the digest that it had."""
+        assert changed(reworded, before) == set()
+
+    def test_every_published_record_is_current(self, reworded: Copied) -> None:
         """Each grid has 0 cells to run; corpora that are not at hand are left out and counted."""
-        left = product.left_to_run(PUBLISHED)
+        left = reworded.left_to_run(PUBLISHED)
         unknown = {name: why for name, why in left.items() if not why.isdigit()}
         assert {name: count for name, count in left.items() if name not in unknown} == dict.fromkeys(
             sorted(set(PUBLISHED) - set(unknown)), "0"
