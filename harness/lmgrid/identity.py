@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 from lmgrid.errors import Mistake
@@ -10,46 +11,53 @@ from lmgrid.filehash import digest_of
 from lmgrid.grid import AnyCell, Cell, GridError, Part, named_parts
 from lmgrid.record import Inputs
 from lmgrid.registry import Registry
-from lmgrid.source import libraries, sources, unresolved, versions
+from lmgrid.source import Source, libraries, sources, unresolved, versions
 from lmgrid.spec import Place
 
 MODEL_RUNNER, KERNEL_RUNNER = "lmgrid.runner", "lmgrid.kernel"  # what runs a cell
-Classes = tuple[tuple[str, type], ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is known of code without running it."""
+
+    sources: tuple[Source, ...]
+    versions: tuple[tuple[str, str], ...]  # of libraries of which a part says that they matter
+    libraries: tuple[tuple[str, str], ...]  # that it imports, with their versions
+    unresolved: tuple[str, ...]  # imports that could not be followed: edits there move no address
 
 
 class Identities:
-    """The inputs of cells; the bytes of each corpus are hashed once."""
+    """The inputs of cells; each corpus, file and combination of parts is looked at once."""
 
     def __init__(self, registry: Registry, place: Place) -> None:
         self._registry, self._place = registry, place
         self._digest = cache(self._read_digest)
         self._files = cache(self._read_files)
+        self._code = cache(self._read_code)
 
     def of(self, cell: AnyCell) -> Inputs:
         """Return what decides a cell's numbers; GridError where a file that it names is missing."""
-        classes, runner = self._code(cell)
-        return Inputs(
-            cell if isinstance(cell, Cell) else None,
-            None if isinstance(cell, Cell) else cell,
-            self._digest(cell.corpus) if isinstance(cell, Cell) else "",
+        named, code = tuple(named_parts(cell)), self.code(cell)
+        files = tuple(found for kind, part in named for found in self._files(kind, part))
+        if isinstance(cell, Cell):
+            corpus = self._digest(cell.corpus)
+            return Inputs(cell, None, corpus, code.sources, files, code.versions)
+        return Inputs(None, cell, "", code.sources, files, code.versions)
+
+    def code(self, cell: AnyCell) -> Code:
+        """Return what is known of the code of a cell's parts and of what runs them."""
+        names = tuple((kind, part.name) for kind, part in named_parts(cell))
+        return self._code(names, MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER)
+
+    def _read_code(self, names: tuple[tuple[str, str], ...], runner: str) -> Code:
+        classes = [(f"{kind} {name}", self._registry.find(kind, name).part) for kind, name in names]
+        return Code(
             sources(classes, runner),
-            tuple(found for kind, part in named_parts(cell) for found in self._files(kind, part)),
             versions(classes),
+            libraries(classes, runner),
+            unresolved(classes, runner),
         )
-
-    def libraries(self, cell: AnyCell) -> tuple[tuple[str, str], ...]:
-        """Return the versions of the libraries that a cell's code imports."""
-        return libraries(*self._code(cell))
-
-    def unresolved(self, cell: AnyCell) -> tuple[str, ...]:
-        """Return the imports that could not be followed, so that edits there move no address."""
-        return unresolved(*self._code(cell))
-
-    def _code(self, cell: AnyCell) -> tuple[Classes, str]:
-        kinds = [f"{kind} {part.name}" for kind, part in named_parts(cell)]
-        classes = map(type, self._registry.parts(cell))
-        runner = MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER
-        return tuple(zip(kinds, classes, strict=True)), runner
 
     def _read_digest(self, corpus: Part) -> str:
         try:

@@ -41,7 +41,7 @@ def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
         address = went_in.address
         modules = tuple(name for part in registry.parts(cell) for name in part.preload)
         known = store.has(address)
-        found = Planned(cell, went_in, known, modules, identities.libraries(cell))
+        found = Planned(cell, went_in, known, modules, identities.code(cell).libraries)
         planned.setdefault(address, found)
     return tuple(planned.values())
 

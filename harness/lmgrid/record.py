@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 import msgspec
 
 from lmgrid.environment import Environment
 from lmgrid.errors import Mistake
-from lmgrid.grid import AnyCell, Cell, KernelCell
+from lmgrid.grid import AnyCell, Cell, KernelCell, Part
 from lmgrid.result import KernelResult, ModelResult
 from lmgrid.source import Source
 
 ADDRESS_RULE = 2  # goes up when an address is made of something else
 CONTENDED = 0.25  # cores
+EMPTY: tuple[Any, ...] = (None, (), [], {})  # what a cell leaves unsaid
 
 
 class RecordError(Mistake):
@@ -164,15 +165,22 @@ def _named(cell: AnyCell) -> dict[str, Any]:
 
     So a field that is added later moves no address of a cell that does not use it.
     """
-    fields: dict[str, Any] = _without_empty(msgspec.to_builtins(_nameless(cell)))
-    return fields
+    named = {name: _plain(value) for name, value in vars(cell).items()}
+    return {name: value for name, value in named.items() if value not in EMPTY}
 
 
-def _without_empty(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    kept = {key: _without_empty(inner) for key, inner in value.items()}
-    return {key: inner for key, inner in kept.items() if inner not in (None, (), [], {})}
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return _fields(value) if is_dataclass(value) else value
+
+
+@cache
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what is hashed of a part or a budget; a part without its files' names."""
+    bare = replace(value, files=(), changed=()) if isinstance(value, Part) else value
+    fields: dict[str, Any] = msgspec.to_builtins(bare)
+    return {name: inner for name, inner in fields.items() if inner not in EMPTY}
 
 
 def _named_1(cell: AnyCell) -> dict[str, Any]:

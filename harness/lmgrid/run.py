@@ -103,7 +103,7 @@ class Bench:
         registry, device = self.registry, self._device(cell)
         parts = registry.device_parts(cell)
         sets = {name: found for part in parts for name, found in part.instruction_sets().items()}
-        libraries = Identities(registry, self.place).libraries(cell)
+        libraries = Identities(registry, self.place).code(cell).libraries
         environment = capture(libraries, tuple(sorted(sets.items())))
         if device == "cpu":
             return environment
