@@ -27,14 +27,23 @@ class Code:
     unresolved: tuple[str, ...]  # imports that could not be followed: edits there move no address
 
 
+@cache
+def _read_code(classes: tuple[tuple[str, type], ...], runner: str) -> Code:
+    return Code(
+        sources(classes, runner),
+        versions(classes),
+        libraries(classes, runner),
+        unresolved(classes, runner),
+    )
+
+
 class Identities:
-    """The inputs of cells; each corpus, file and combination of parts is looked at once."""
+    """The inputs of cells; each corpus and file is looked at once."""
 
     def __init__(self, registry: Registry, place: Place) -> None:
         self._registry, self._place = registry, place
         self._digest = cache(self._read_digest)
         self._files = cache(self._read_files)
-        self._code = cache(self._read_code)
 
     def of(self, cell: AnyCell) -> Inputs:
         """Return what decides a cell's numbers; GridError where a file that it names is missing."""
@@ -47,17 +56,10 @@ class Identities:
 
     def code(self, cell: AnyCell) -> Code:
         """Return what is known of the code of a cell's parts and of what runs them."""
-        names = tuple((kind, part.name) for kind, part in named_parts(cell))
-        return self._code(names, MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER)
-
-    def _read_code(self, names: tuple[tuple[str, str], ...], runner: str) -> Code:
-        classes = [(f"{kind} {name}", self._registry.find(kind, name).part) for kind, name in names]
-        return Code(
-            sources(classes, runner),
-            versions(classes),
-            libraries(classes, runner),
-            unresolved(classes, runner),
-        )
+        find = self._registry.find
+        named = tuple((kind, part.name) for kind, part in named_parts(cell))
+        classes = tuple((f"{kind} {name}", find(kind, name).part) for kind, name in named)
+        return _read_code(classes, MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER)
 
     def _read_digest(self, corpus: Part) -> str:
         try:

@@ -34,6 +34,7 @@ class Registry:
         self._instances: dict[tuple[str, Part], Any] = {}
         self._elsewhere = False
         self._folder: Path | None = None
+        self._placed: dict[Path, Registry] = {}
 
     @classmethod
     def installed(cls) -> Registry:
@@ -106,9 +107,11 @@ class Registry:
 
     def counting_from(self, folder: Path) -> Registry:
         """Return the same parts, with options that name files counted from a folder."""
-        other = copy(self)
-        other._folder, other._instances = folder, {}
-        return other
+        if folder not in self._placed:
+            other = copy(self)
+            other._folder, other._instances = folder, {}
+            self._placed[folder] = other
+        return self._placed[folder]
 
     def parts(self, cell: AnyCell) -> tuple[spec.AnyPart, ...]:
         """Return every part of a cell."""
