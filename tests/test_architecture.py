@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from lmgrid import hooks
-from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
-from lmgrid.source import modules
+from lmgrid.records.address import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source.closure import modules
 
 ROOT = Path(__file__).parent.parent
 CORE, PLUGINS = ROOT / "harness" / "lmgrid", ROOT / "plugins"
@@ -99,7 +99,7 @@ def test_the_walk_sees_every_import(tmp_path: Path) -> None:
     path.write_text(
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import torch\n"
-        "def late():\n    from lmgrid import cli\n    import lmgrid.store as s\n"
+        "def late():\n    from lmgrid import cli\n    import lmgrid.records.store as s\n"
     )
     assert needs(path) == {"cli", "store"}
     assert [found.name for found in imports(path) if found.typing] == ["torch"]
@@ -176,7 +176,7 @@ def test_a_module_opens_with_a_sentence(path: Path) -> None:
         "import lmgrid",
         "from lmgrid.cli import main; main(['--help'], standalone_mode=False)",
         "from lmgrid.cli import main; main(['run', '--help'], standalone_mode=False)",
-        "import lmgrid.registry; lmgrid.registry.Registry.installed()",
+        "import lmgrid.plugin.registry; lmgrid.plugin.registry.Registry.installed()",
     ],
 )
 def test_nothing_heavy_is_imported_early(code: str) -> None:

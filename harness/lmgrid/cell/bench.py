@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from lmgrid.encoded import load_text
-from lmgrid.environment import Environment, capture, load_average, now
+from lmgrid.cell.encoded import load_text
+from lmgrid.cell.inference import save_vocabulary
+from lmgrid.cell.runner import Desk, Replay, Setup, replay_model, run_model
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, KernelCell
-from lmgrid.identity import Identities
-from lmgrid.record import Circumstances, Inputs, KernelRecord, Record
-from lmgrid.registry import Registry
-from lmgrid.runner import Desk, Replay, Setup, replay_model, run_model
+from lmgrid.machine.environment import Environment, capture, load_average, now
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Identities
+from lmgrid.records.record import Circumstances, Inputs, KernelRecord, Record
 from lmgrid.spec import Place
-from lmgrid.stored import save_vocabulary
 
 SILENT = Desk()
 
@@ -43,7 +43,7 @@ class Bench:
             return Circumstances(self.environment(cell), started, self.jobs, load)
 
         if isinstance(cell, KernelCell):
-            from lmgrid.kernel import compare
+            from lmgrid.cell.kernel import compare
 
             self._set_threads(cell)
             kernel = self.registry.kernel(cell.kernel).make(self._device(cell))
@@ -64,7 +64,7 @@ class Bench:
 
     def differ(self, cell: KernelCell) -> tuple[float, float]:
         """Return how far the twins of a kernel are apart, and how far they may be."""
-        from lmgrid.kernel import largest_difference
+        from lmgrid.cell.kernel import largest_difference
 
         self._set_threads(cell)
         kernel = self.registry.kernel(cell.kernel).make(self._device(cell))

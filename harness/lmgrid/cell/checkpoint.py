@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lmgrid.cell.training import Stand
 from lmgrid.files import sha256, sync, sync_folder, write_whole
 from lmgrid.spec import State
-from lmgrid.training import Stand
 
 INDEX = "checkpoint.msgpack"
 STATE, BEST = "state-", "best-"

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from lmgrid.files import sha256
-from lmgrid.source import sources
+from lmgrid.source.closure import sources
 from lmgrid.spec import CorpusPart, Place
 from lmgrid.text import SPLITS, Corpus, Split, Text, TextError, Vocabulary
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from lmgrid.environment import cache_folder
 from lmgrid.errors import Mistake
-from lmgrid.record import Record
-from lmgrid.registry import Registry
+from lmgrid.machine.environment import cache_folder
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
 from lmgrid.spec import Context, LogProbs, Predicts, Stored, Tokens
-from lmgrid.store import Store
 from lmgrid.text import EOS, UNK, Text, Vocabulary
 
 VOCABULARY = "vocabulary.json"

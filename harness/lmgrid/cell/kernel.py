@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmgrid.paired_timing import Seconds, time_pair
+from lmgrid.cell.paired_timing import Seconds, time_pair
 from lmgrid.result import KernelResult
 from lmgrid.spec import Device, Kernel
 

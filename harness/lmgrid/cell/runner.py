@@ -13,9 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmgrid.budget import Budget
-from lmgrid.clock import Stopwatch
+from lmgrid.cell.score import BrokenLaw, check_distribution, measure
+from lmgrid.cell.training import (
+    Best,
+    Checkpoints,
+    Course,
+    Live,
+    Meter,
+    Replaying,
+    Schedule,
+    Spending,
+)
+from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import CorpusSize, ModelResult, Point, Score, Training
-from lmgrid.score import BrokenLaw, check_distribution, measure
 from lmgrid.spec import (
     Context,
     Device,
@@ -32,16 +42,6 @@ from lmgrid.spec import (
     derive_seed,
 )
 from lmgrid.text import UNK, Text
-from lmgrid.training import (
-    Best,
-    Checkpoints,
-    Course,
-    Live,
-    Meter,
-    Replaying,
-    Schedule,
-    Spending,
-)
 
 POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
 

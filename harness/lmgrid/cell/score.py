@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lmgrid.clock import Stopwatch
+from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import Score
 from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
 from lmgrid.text import UNK, Split

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lmgrid.budget import Budget
-from lmgrid.clock import Stopwatch
+from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import Point, Score
 from lmgrid.spec import Diverged, LanguageModel, Progress, Reading, Resumable, State, Stored
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from lmgrid.grid import Grid
-    from lmgrid.gridfile import Asked
-    from lmgrid.record import Outcome
-    from lmgrid.registry import Registry
-    from lmgrid.store import Store
+    from lmgrid.gridfile.reader import Asked
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.record import Outcome
+    from lmgrid.records.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 QUICKSTART = "quickstart"
@@ -80,14 +80,14 @@ def results_option(text: str) -> Callable[[F], F]:
 
 
 def asked(options: dict[str, Any]) -> Asked:
-    from lmgrid.gridfile import Asked
+    from lmgrid.gridfile.reader import Asked
 
     return Asked(options["sets"], options["only"], options["devices"], options["seeds"])
 
 
 def read(options: dict[str, Any], registry: Registry) -> Grid:
     """Return the grid that a command was given."""
-    from lmgrid.gridfile import read_grid
+    from lmgrid.gridfile.reader import read_grid
 
     return read_grid(find_grid(options["grid"]), registry, asked(options))
 
@@ -99,7 +99,7 @@ def command_line() -> str:
 
 def parse_named(text: str, flag: str) -> tuple[str, dict[str, Any]]:
     """Return name and options of ``NAME[OPTION=VALUE,…]``; values are TOML, or bare words."""
-    from lmgrid.document import parse_assignment
+    from lmgrid.gridfile.toml import parse_assignment
 
     name, bracket, rest = text.strip().partition("[")
     if bracket and not rest.endswith("]"):
@@ -123,14 +123,14 @@ def find_grid(name: str) -> Path:
 
 
 def store_of(options: dict[str, Any], name: str) -> Store:
-    from lmgrid.store import Store
+    from lmgrid.records.store import Store
 
     return Store(options["results"] or RUNS / name)
 
 
 def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
     """Return what of a store can be trusted; tell of each record that is passed over."""
-    from lmgrid.commands.screen import complain
+    from lmgrid.commands.output import complain
 
     found = store.sound()
     for error in found.passed_over.values():
@@ -140,7 +140,7 @@ def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
 
 def existing_store(folder: Path) -> Store:
     """Return the store in a folder; Mistake if there is none."""
-    from lmgrid.store import Store
+    from lmgrid.records.store import Store
 
     if not any((folder / kind).is_dir() for kind in ("records", "failures")):
         raise Mistake(f"{folder}: no results here; lmgrid run GRID --results {folder} makes some")

@@ -16,7 +16,7 @@ from lmgrid.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lmgrid.layout import Table
+    from lmgrid.report.layout import Table
 
 PIPE_WIDTH = 1_000  # tables are as wide as they need to be where no terminal breaks lines
 
@@ -50,7 +50,7 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def show_tables(tables: Sequence[Table]) -> None:
-    from lmgrid.render import terminal
+    from lmgrid.report.render import terminal
 
     drawn = io.StringIO()
     screen = console(drawn)

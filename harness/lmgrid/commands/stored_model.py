@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmgrid.commands.asking import RUNS
+from lmgrid.commands.options import RUNS
 from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
-    from lmgrid.stored import StoredModel
+    from lmgrid.cell.inference import StoredModel
 
 
 def load(record: str, results: Path | None) -> StoredModel:
     """Return the stored model that a command was given."""
-    from lmgrid.record import Record
-    from lmgrid.registry import Registry
-    from lmgrid.store import Store
-    from lmgrid.stored import load_model
+    from lmgrid.cell.inference import load_model
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.record import Record
+    from lmgrid.records.store import Store
 
     folder, address = _locate(record, results)
     found = Store(folder).find(address)
@@ -28,7 +28,7 @@ def load(record: str, results: Path | None) -> StoredModel:
 
 def _locate(record: str, results: Path | None) -> tuple[Path, str]:
     """Return the results folder and the address of a record, given its file or a beginning."""
-    from lmgrid.store import Store
+    from lmgrid.records.store import Store
 
     path = Path(record)
     if path.suffix == ".json":

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from filelock import Timeout
 
-from lmgrid.checkpoint import Checkpoints
-from lmgrid.contention import Company, Neighbourhood
-from lmgrid.environment import capture, load_average, now, unlike_libraries
+from lmgrid.cell.bench import Bench
+from lmgrid.cell.checkpoint import Checkpoints
+from lmgrid.cell.runner import Desk
+from lmgrid.cell.training import Live
 from lmgrid.grid import AnyCell, Cell
-from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
-from lmgrid.registry import Registry
+from lmgrid.machine.contention import Company, Neighbourhood
+from lmgrid.machine.environment import capture, load_average, now, unlike_libraries
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.records.store import Store, StoreError
 from lmgrid.result import Point
-from lmgrid.run import Bench
-from lmgrid.runner import Desk
 from lmgrid.spec import Diverged, Place
-from lmgrid.store import Store, StoreError
-from lmgrid.training import Live
 
 if TYPE_CHECKING:
     from collections.abc import Callable

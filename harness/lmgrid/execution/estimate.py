@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Hashable, Iterable
 
 from lmgrid.budget import Budget
-from lmgrid.environment import capture
+from lmgrid.execution.plan import Planned
 from lmgrid.grid import Cell
-from lmgrid.plan import Planned
-from lmgrid.record import Record
-from lmgrid.store import Store
+from lmgrid.machine.environment import capture
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
 
 
 class Estimator:

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from lmgrid.engine import Crew, Executor, Resources
-from lmgrid.environment import usable_cores
+from lmgrid.execution.attempt import Ears, Job, attempt
+from lmgrid.execution.supervise import start_server, supervise
 from lmgrid.grid import AnyCell, GridError
-from lmgrid.registry import Registry
-from lmgrid.supervise import start_server, supervise
-from lmgrid.worker import Ears, Job, attempt
+from lmgrid.machine.environment import usable_cores
+from lmgrid.plugin.registry import Registry
 
 
 def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | None = None) -> None:

@@ -14,7 +14,7 @@ class LocalProcesses(ExecutorPart):
     """Each cell in a process of its own on this machine, -j of them side by side."""
 
     def make(self, crew: Crew) -> Executor:
-        from lmgrid.executors import Local
+        from lmgrid.execution.executors import Local
 
         return Local(crew)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmgrid.environment import cache_folder
 from lmgrid.grid import AnyCell, Grid
-from lmgrid.identity import Identities
-from lmgrid.record import Inputs
-from lmgrid.registry import Registry
+from lmgrid.machine.environment import cache_folder
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Identities
+from lmgrid.records.record import Inputs
+from lmgrid.records.store import Store
 from lmgrid.spec import Place
-from lmgrid.store import Store
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from importlib import import_module
 
 import msgspec
 
-from lmgrid.child import (
+from lmgrid.execution.worker import (
     PRELOAD,
     STOPS,
     Preload,
@@ -23,9 +23,9 @@ from lmgrid.child import (
     installed,
     search_path,
 )
-from lmgrid.environment import capture
-from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
-from lmgrid.source import read_ahead
+from lmgrid.machine.environment import capture
+from lmgrid.records.address import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source.closure import read_ahead
 
 ignore_stops()
 end_with_parent()

@@ -14,19 +14,19 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from lmgrid.child import installed, search_path, stand_alone
-from lmgrid.environment import Environment, same_bits
+from lmgrid.cell.bench import Bench
+from lmgrid.cell.runner import Replay
 from lmgrid.errors import Mistake
+from lmgrid.execution.supervise import CONTEXT
+from lmgrid.execution.worker import installed, search_path, stand_alone
 from lmgrid.grid import AnyCell, GridError, KernelCell, Part
-from lmgrid.identity import Identities
-from lmgrid.options import all_options
-from lmgrid.record import Inputs, KernelRecord, Record
-from lmgrid.registry import Registry
+from lmgrid.machine.environment import Environment, same_bits
+from lmgrid.plugin.options import all_options
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Identities
+from lmgrid.records.record import Inputs, KernelRecord, Record
 from lmgrid.result import Point, Score
-from lmgrid.run import Bench
-from lmgrid.runner import Replay
 from lmgrid.spec import Place
-from lmgrid.supervise import CONTEXT
 
 # How far the losses of these steps may be apart on unlike machines, in nats a token: ten times the
 # largest difference that unlike instruction sets, libraries and threads gave, rounded up to a power

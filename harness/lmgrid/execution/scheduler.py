@@ -12,20 +12,20 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from lmgrid.cell.training import Live
 from lmgrid.engine import Crew, Executor, Halt, Resources
-from lmgrid.environment import capture, now
-from lmgrid.executors import Here, Local, has_machine
+from lmgrid.execution.attempt import Held, Job, Retry, attempt, stands
+from lmgrid.execution.executors import Here, Local, has_machine
+from lmgrid.execution.plan import Planned, place_of, plan
+from lmgrid.execution.supervise import preload
 from lmgrid.grid import AnyCell, Grid, KernelCell
-from lmgrid.history import Request
-from lmgrid.plan import Planned, place_of, plan
-from lmgrid.record import Circumstances, Failure, Outcome
-from lmgrid.registry import Registry
+from lmgrid.machine.environment import capture, now
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.history import Request
+from lmgrid.records.record import Circumstances, Failure, Outcome
+from lmgrid.records.store import Store, StoreError
 from lmgrid.result import Point
 from lmgrid.spec import Place
-from lmgrid.store import Store, StoreError
-from lmgrid.supervise import preload
-from lmgrid.training import Live
-from lmgrid.worker import Held, Job, Retry, attempt, stands
 
 MakeExecutor = Callable[[Crew], Executor]
 Running = dict["Future[Any]", tuple[Planned, Resources]]

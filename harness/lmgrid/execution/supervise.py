@@ -22,21 +22,33 @@ from typing import Protocol
 
 import msgspec
 
-from lmgrid.child import PRELOAD, STOPS, Begun, Message, Preload, Waiting, end_group, work
+from lmgrid.cell.training import Live
 from lmgrid.engine import Halt
-from lmgrid.integrity import MANIFEST
-from lmgrid.memory import MemoryWatch
-from lmgrid.record import Outcome
+from lmgrid.execution.attempt import End as End  # for executors
+from lmgrid.execution.attempt import Held, Job, failure, keep, stands
+from lmgrid.execution.worker import (
+    PRELOAD,
+    STOPS,
+    Begun,
+    Message,
+    Preload,
+    Waiting,
+    end_group,
+    work,
+)
+from lmgrid.machine.memory import MemoryWatch
+from lmgrid.records.record import Outcome
+from lmgrid.records.store import Store, StoreError
+from lmgrid.records.verify import MANIFEST
 from lmgrid.result import Point
-from lmgrid.store import Store, StoreError
-from lmgrid.training import Live
-from lmgrid.worker import End as End  # for executors
-from lmgrid.worker import Held, Job, failure, keep, stands
 
 POLL_SECONDS = 0.05
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
 CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-WORKER = "import sys; sys.path[:] = {path}; from lmgrid.supervise import serve; serve({handle})"
+WORKER = (
+    "import sys; sys.path[:] = {path}; "
+    "from lmgrid.execution.supervise import serve; serve({handle})"
+)
 
 Hear = Callable[[Live | Point], None]
 
@@ -59,13 +71,13 @@ def preload(modules: Iterable[str]) -> None:
     """Let the server that workers are forked from import what all of them need, once.
 
     Every worker imports the main module anew, so that what this one imports is among it. Their
-    names, and where to look for them, go by the environment to ``lmgrid.warm``, since the server
-    itself would end with an import that fails.
+    names, and where to look for them, go by the environment to ``lmgrid.execution.preload``, since
+    the server itself would end with an import that fails.
     """
     main = dict.fromkeys(_imported_by(sys.modules["__main__"]))
-    asked = Preload(tuple(sys.path), ("lmgrid.kernel", "numpy", *main, *modules))
+    asked = Preload(tuple(sys.path), ("lmgrid.cell.kernel", "numpy", *main, *modules))
     os.environ[PRELOAD] = msgspec.json.encode(asked).decode()
-    CONTEXT.set_forkserver_preload(["lmgrid.warm"])
+    CONTEXT.set_forkserver_preload(["lmgrid.execution.preload"])
 
 
 def _imported_by(module: ModuleType) -> Iterator[str]:

@@ -13,11 +13,11 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
-from lmgrid.registry import Registry
+from lmgrid.cell.training import Live
+from lmgrid.execution.attempt import Ears, Held, Job, attempt
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import StoreError
 from lmgrid.result import Point
-from lmgrid.store import StoreError
-from lmgrid.training import Live
-from lmgrid.worker import Ears, Held, Job, attempt
 
 PRELOAD = "LMGRID_PRELOAD"  # variable: a Preload as JSON
 STOPS = tuple(

@@ -8,10 +8,10 @@ from itertools import product
 from typing import Any
 
 from lmgrid.budget import Budget
-from lmgrid.catalogue import Catalogue, Parts, expand_each
-from lmgrid.document import TRAINING, Block
-from lmgrid.grid import Cell, GridError, Part
-from lmgrid.settings import Section, read_budget, read_devices, read_seeds, read_threads
+from lmgrid.grid import TRAINING, Cell, GridError, Part
+from lmgrid.gridfile.catalogue import Catalogue, Parts, expand_each
+from lmgrid.gridfile.settings import Section, read_budget, read_devices, read_seeds, read_threads
+from lmgrid.gridfile.toml import Block
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from lmgrid.document import Block, alternatives
 from lmgrid.grid import AnyCell, GridError, Part, PartError
+from lmgrid.gridfile.toml import Block, alternatives
 from lmgrid.spec import KernelPart, ModelPart, OptimizerPart, RegularizerPart, ReporterPart
 
 Parts: TypeAlias = tuple[Part, ...]

@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lmgrid.grid import AnyCell, Cell, GridError, Options, Part, Value, named_parts, near, show
-
-KINDS = ("corpus", "model", "optimizer", "regularizer", "reporter", "kernel")
-PLAIN = ("seed", "device", "threads")
+from lmgrid.grid import (
+    KINDS,
+    PLAIN,
+    AnyCell,
+    Cell,
+    GridError,
+    Options,
+    Part,
+    Value,
+    named_parts,
+    near,
+    show,
+)
 
 
 @dataclass(frozen=True)

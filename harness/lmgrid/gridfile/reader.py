@@ -8,11 +8,24 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from lmgrid.catalogue import Catalogue, Parts, expand, expand_each
-from lmgrid.document import (
+from lmgrid.grid import (
     BLOCKS,
     SETTINGS,
     TRAINING,
+    AnyCell,
+    Cell,
+    Excluded,
+    Grid,
+    GridError,
+    KernelCell,
+    Part,
+    near,
+)
+from lmgrid.gridfile.axes import TrainingReader
+from lmgrid.gridfile.catalogue import Catalogue, Parts, expand, expand_each
+from lmgrid.gridfile.filters import Filter
+from lmgrid.gridfile.settings import Section, convert, read_devices, read_threads
+from lmgrid.gridfile.toml import (
     Block,
     axis,
     conditions,
@@ -21,11 +34,7 @@ from lmgrid.document import (
     parse,
     parse_assignment,
 )
-from lmgrid.grid import AnyCell, Cell, Excluded, Grid, GridError, KernelCell, Part, near
-from lmgrid.options import all_options
-from lmgrid.selection import Filter
-from lmgrid.settings import Section, convert, read_devices, read_threads
-from lmgrid.training_axes import TrainingReader
+from lmgrid.plugin.options import all_options
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from lmgrid.budget import Budget
-from lmgrid.document import Block, axis, table
 from lmgrid.grid import GridError, Part, near
+from lmgrid.gridfile.toml import Block, axis, table
 
 T = TypeVar("T")
 ONE_EPOCH = {"epochs": 1}

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lmgrid.budget import Budget
-from lmgrid.grid import GridError, near
-from lmgrid.selection import KINDS
+from lmgrid.grid import BLOCKS, KINDS, SETTINGS, TRAINING, GridError, near
 
 Block = dict[str, Any]
 OptionNames = Callable[[str, str], tuple[str, ...]]  # of a kind and a part's name
 
-SETTINGS = ("seeds", "devices", "threads", "budget")
-TRAINING = ("optimizers", "regularizers", "reporters")
-BLOCKS = {"corpora": "corpus", "models": "model", "kernels": "kernel"}
 KEYS = ("title", *SETTINGS, *TRAINING, *BLOCKS, "exclude")
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import psutil
 
-from lmgrid.environment import load_average
+from lmgrid.machine.environment import load_average
 
 LOADAVG = Path("/proc/loadavg")
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeAlias
 
-from lmgrid.cpu import Processor, flags
+from lmgrid.machine.cpu import Processor, flags
 
 Libraries: TypeAlias = tuple[tuple[str, str], ...]  # (distribution, version)
 LIBRARIES = ("lmgrid", "numpy", "scipy", "torch")

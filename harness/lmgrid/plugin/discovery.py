@@ -13,10 +13,9 @@ from typing import Any, cast
 import pluggy
 
 from lmgrid import engine, hooks, spec
-from lmgrid.document import BLOCKS, SETTINGS, TRAINING
-from lmgrid.options import check_types
-from lmgrid.plugin import CORE, Plugin, Provided
-from lmgrid.selection import KINDS, PLAIN
+from lmgrid.grid import BLOCKS, KINDS, PLAIN, SETTINGS, TRAINING
+from lmgrid.plugin.options import check_types
+from lmgrid.plugin.provided import CORE, Plugin, Provided
 
 UNKNOWN = "unknown"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from lmgrid import spec
-from lmgrid.cpu import Cpu
-from lmgrid.discovery import load, manager_of, say, scan, without_clashes
 from lmgrid.engine import ExecutorPart
 from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, named_parts, near
-from lmgrid.options import all_options, describe_part, make_part, option_names
-from lmgrid.plugin import CORE, Plugin, Provided
+from lmgrid.machine.cpu import Cpu
+from lmgrid.plugin.discovery import load, manager_of, say, scan, without_clashes
+from lmgrid.plugin.options import all_options, describe_part, make_part, option_names
+from lmgrid.plugin.provided import CORE, Plugin, Provided
 
 CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", Cpu, CORE),))
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from functools import cache
 
 from lmgrid.errors import Mistake
-from lmgrid.filehash import digest_of
 from lmgrid.grid import AnyCell, Cell, GridError, Part, named_parts
-from lmgrid.record import Inputs
-from lmgrid.registry import Registry
-from lmgrid.source import libraries, sources, unresolved, versions
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Inputs
+from lmgrid.source.closure import libraries, sources, unresolved, versions
+from lmgrid.source.filehash import digest_of
 from lmgrid.spec import Place
 
-MODEL_RUNNER, KERNEL_RUNNER = "lmgrid.runner", "lmgrid.kernel"  # what runs a cell
+MODEL_RUNNER, KERNEL_RUNNER = "lmgrid.cell.runner", "lmgrid.cell.kernel"  # what runs a cell
 Classes = tuple[tuple[str, type], ...]
 
 

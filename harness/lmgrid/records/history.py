@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.environment import now
 from lmgrid.files import write_whole
+from lmgrid.machine.environment import now
 
 COMMANDS, GRIDS = "commands.jsonl", "grids"
 

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lmgrid.environment import Environment
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, KernelCell
+from lmgrid.machine.environment import Environment
 from lmgrid.result import KernelResult, ModelResult
-from lmgrid.source import Source
+from lmgrid.source.closure import Source
 
 ADDRESS_RULE = 2  # goes up when an address is made of something else
 CONTENDED = 0.25  # cores

@@ -7,8 +7,15 @@ from typing import Any
 
 import msgspec
 
-from lmgrid.conversion import convert, unknown_field
-from lmgrid.record import Failure, KernelRecord, NewerRecordError, Outcome, Record, RecordError
+from lmgrid.records.conversion import convert, unknown_field
+from lmgrid.records.record import (
+    Failure,
+    KernelRecord,
+    NewerRecordError,
+    Outcome,
+    Record,
+    RecordError,
+)
 
 SCHEMA = 2  # goes up with each change of what is stored; conversion.py reads what is older
 KINDS: dict[str, type[Any]] = {"record": Record, "kernel": KernelRecord, "failure": Failure}

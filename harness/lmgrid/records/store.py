@@ -23,12 +23,12 @@ from time import time
 import msgspec
 from filelock import FileLock, Timeout
 
-from lmgrid.envelope import seal, unseal
 from lmgrid.errors import Mistake
 from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
-from lmgrid.history import Request, keep_request
-from lmgrid.integrity import MANIFEST, Damage, damages_of_outcome, damages_of_weights
-from lmgrid.record import Failure, KernelRecord, Outcome, Record, RecordError
+from lmgrid.records.history import Request, keep_request
+from lmgrid.records.record import Failure, KernelRecord, Outcome, Record, RecordError
+from lmgrid.records.recordfile import seal, unseal
+from lmgrid.records.verify import MANIFEST, Damage, damages_of_outcome, damages_of_weights
 
 DRAFTS = "drafts"
 KEPT = ("records", "checkpoints", DRAFTS, "locks")  # there from the beginning of a run

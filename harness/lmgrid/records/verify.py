@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.envelope import unseal
 from lmgrid.files import sha256
-from lmgrid.record import NewerRecordError, RecordError
+from lmgrid.records.record import NewerRecordError, RecordError
+from lmgrid.records.recordfile import unseal
 
 MANIFEST = "manifest.json"  # of a kept model: the sha256 of each of its files
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lmgrid.statistics import CONFIDENCE, Estimate, holm, pooled_variance, zero_p_value
+from lmgrid.report.statistics import CONFIDENCE, Estimate, holm, pooled_variance, zero_p_value
 
 # What the rows of one line have alike, beside the version; its seeds differ.
 LINE_COLUMNS = (

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from lmgrid.errors import Mistake
-from lmgrid.table import NESTED, plain_rows
+from lmgrid.report.frame import NESTED, plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd

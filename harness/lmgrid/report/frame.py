@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lmgrid.grid import Part, budget_label
-from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
 from lmgrid.result import Point
 
 COLUMNS = (

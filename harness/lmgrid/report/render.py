@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmgrid.errors import Mistake
-from lmgrid.layout import Table
 from lmgrid.printable import printable
+from lmgrid.report.layout import Table
 
 if TYPE_CHECKING:
     import rich.table

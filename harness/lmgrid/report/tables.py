@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lmgrid.comparison import LINE_COLUMNS, Group, group_rows, newest, verdicts
-from lmgrid.layout import Table
+from lmgrid.report.comparison import LINE_COLUMNS, Group, group_rows, newest, verdicts
+from lmgrid.report.layout import Table
+from lmgrid.report.statistics import mean_interval
 from lmgrid.result import exp
-from lmgrid.statistics import mean_interval
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # shares of the longest training, in a curve's head
 TRAINING = ("optimizer", "regularizers")

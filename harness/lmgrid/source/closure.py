@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lmgrid import installed
-from lmgrid.filehash import digest_of, files_in
-from lmgrid.installed import Bundle, find_top, is_ours, library, owner, plugin, version_of
-from lmgrid.meaning import Reference
-from lmgrid.modules import Module, Modules
+from lmgrid.source import installed
+from lmgrid.source.filehash import digest_of, files_in
+from lmgrid.source.installed import Bundle, find_top, is_ours, library, owner, plugin, version_of
+from lmgrid.source.meaning import Reference
+from lmgrid.source.modules import Module, Modules
 
 SIZE = 16  # bytes of a digest
 SKIPPED = (".pyc", ".pyo")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmgrid.memo import keep, recall
+from lmgrid.source.memo import keep, recall
 
 SIZE = 16  # bytes of a digest
 SMALL = 2**17  # bytes; below, reading a file costs no more than looking its digest up

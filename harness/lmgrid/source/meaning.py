@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lmgrid.scope import TYPING, Import, Scope, Scopes
+from lmgrid.source.scope import TYPING, Import, Scope, Scopes
 
 VERSION = 1  # of what is written into the hash; another one makes other addresses
 SIZE = 16  # bytes of a digest

@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from lmgrid.environment import cache_folder
+from lmgrid.machine.environment import cache_folder
 
 _SIZE = 16  # bytes of a check
 

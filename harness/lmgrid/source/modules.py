@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid import meaning, scope
-from lmgrid.filehash import digest_of
-from lmgrid.installed import find_top
-from lmgrid.meaning import Meaning, Reference
-from lmgrid.memo import keep, recall
+from lmgrid.source import meaning, scope
+from lmgrid.source.filehash import digest_of
+from lmgrid.source.installed import find_top
+from lmgrid.source.meaning import Meaning, Reference
+from lmgrid.source.memo import keep, recall
 
 _known: dict[bytes, Meaning] = {}  # by a hash of a file's bytes, so that an edit is never missed
 _decoder = msgspec.json.Decoder(Meaning)

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from lmgrid_ngram.arpa_writer import ArpaError
+from lmgrid_ngram.arpa.writer import ArpaError
 
 PIECE = 1 << 20  # bytes read at once
 _GZIP = b"\x1f\x8b"

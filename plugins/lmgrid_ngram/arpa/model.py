@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from lmgrid_ngram.arpa_reader import read_arpa
-from lmgrid_ngram.arpa_writer import ArpaError
+from lmgrid_ngram.arpa.reader import read_arpa
+from lmgrid_ngram.arpa.writer import ArpaError
 from lmgrid_ngram.model import Estimated
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from lmgrid_ngram import encoder
-from lmgrid_ngram.arpa_lines import Lines
-from lmgrid_ngram.arpa_writer import NEVER, ArpaError
-from lmgrid_ngram.backoff import BackoffModel, Layer
-from lmgrid_ngram.encoder import Encoder, Words
-from lmgrid_ngram.trie import EOS, Nodes
+from lmgrid_ngram.arpa.lines import Lines
+from lmgrid_ngram.arpa.writer import NEVER, ArpaError
+from lmgrid_ngram.counting import encoder
+from lmgrid_ngram.counting.encoder import Encoder, Words
+from lmgrid_ngram.counting.trie import EOS, Nodes
+from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

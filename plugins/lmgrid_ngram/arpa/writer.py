@@ -21,8 +21,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lmgrid_ngram.backoff import BackoffModel
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.counting.trie import EOS
+from lmgrid_ngram.scoring.backoff import BackoffModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

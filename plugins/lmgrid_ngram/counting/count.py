@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.trie import EOS, Counts, Level, Nodes
+from lmgrid_ngram.counting.trie import EOS, Counts, Level, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

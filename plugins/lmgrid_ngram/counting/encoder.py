@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.counting.trie import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.count import count
-from lmgrid_ngram.trie import EOS, Counts, Level, Nodes
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.trie import EOS, Counts, Level, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.room import Room
+    from lmgrid_ngram.counting.arrays import Room
 
     Ids = NDArray[np.int32]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.stream import Found, context_lengths, probabilities
-from lmgrid_ngram.tables import Table, tables
-from lmgrid_ngram.trie import EOS, Nodes
+from lmgrid_ngram.counting.trie import EOS, Nodes
+from lmgrid_ngram.scoring.hash_tables import Table, tables
+from lmgrid_ngram.scoring.stream import Found, context_lengths, probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

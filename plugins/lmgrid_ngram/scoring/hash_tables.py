@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.stream import Found
+from lmgrid_ngram.scoring.stream import Found
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.backoff import BackoffModel, Layer
+    from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
 
     Places = NDArray[np.intp]
     Keys = NDArray[np.uint64]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.counting.trie import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.backoff import Layer
+    from lmgrid_ngram.scoring.backoff import Layer
 
     Places = NDArray[np.intp]
     Floats = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """From counts to a model: which counts each smoothing takes, and how it combines the orders.
 
 Below the unigrams stands the uniform distribution over the vocabulary. The equations themselves
-are in ``lmgrid_ngram.shares``.
+are in ``lmgrid_ngram.smoothing.equations``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram import discounts, held_out, pruning, quirk, shares
-from lmgrid_ngram.backoff import BackoffModel, Layer
-from lmgrid_ngram.shares import Families, Shares
-from lmgrid_ngram.trie import BLOCK, Counts, Level
+from lmgrid_ngram.counting.trie import BLOCK, Counts, Level
+from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
+from lmgrid_ngram.smoothing import discounts, equations, held_out, kenlm_quirk, pruning
+from lmgrid_ngram.smoothing.equations import Families, Shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lmgrid_ngram.counting.arrays import Room
     from lmgrid_ngram.parts import NGram
-    from lmgrid_ngram.room import Room
 
     Ids = NDArray[np.int32]
     Weights = NDArray[np.floating]
@@ -68,7 +68,7 @@ def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
     adjusted = continuation_counts(evidence)
     n = [discounts.counts_of_counts(c) for c in adjusted]
     if options.kenlm_quirk:
-        quirk.rebook(n, evidence, adjusted)
+        kenlm_quirk.rebook(n, evidence, adjusted)
     lost = (discounts.modified(one) for one in n)
     return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
 
@@ -81,14 +81,14 @@ def kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
 
 
 def _interpolated(lost: NDArray[np.float64]) -> Smoother:
-    return lambda families: shares.interpolate(families, shares.discounted(families, lost))
+    return lambda families: equations.interpolate(families, equations.discounted(families, lost))
 
 
 def witten_bell(evidence: Evidence, options: NGram) -> BackoffModel:
     """More is freed after contexts that many different words were seen after."""
 
     def smoother(families: Families) -> Shares:
-        return shares.interpolate(families, shares.witten_bell(families))
+        return equations.interpolate(families, equations.witten_bell(families))
 
     return _stack(evidence, options, evidence.raw, [smoother] * options.order)
 
@@ -100,7 +100,7 @@ def jelinek_mercer(evidence: Evidence, options: NGram) -> BackoffModel:
 
 
 def _mixed(weights: NDArray[np.float64]) -> Smoother:
-    return lambda families: shares.interpolate(families, shares.weighted(families, weights))
+    return lambda families: equations.interpolate(families, equations.weighted(families, weights))
 
 
 # ---------------------------------------------------------------- backoff
@@ -113,7 +113,7 @@ def absolute(evidence: Evidence, options: NGram) -> BackoffModel:
 
 
 def _backed_off(lost: NDArray[np.float64]) -> Smoother:
-    return lambda families: shares.back_off(families, shares.discounted(families, lost))
+    return lambda families: equations.back_off(families, equations.discounted(families, lost))
 
 
 def katz(evidence: Evidence, options: NGram) -> BackoffModel:
@@ -125,7 +125,9 @@ def katz(evidence: Evidence, options: NGram) -> BackoffModel:
 
 
 def _good_turing(lost: NDArray[np.float64], fallback: NDArray[np.float64]) -> Smoother:
-    return lambda families: shares.back_off(families, shares.good_turing(families, lost, fallback))
+    return lambda families: equations.back_off(
+        families, equations.good_turing(families, lost, fallback)
+    )
 
 
 # ---------------------------------------------------------------- one context only
@@ -142,7 +144,7 @@ def mle(evidence: Evidence, options: NGram) -> BackoffModel:
 
 
 def _constant(evidence: Evidence, options: NGram, backoff: float) -> BackoffModel:
-    model = _stack(evidence, options, evidence.raw, [shares.relative] * options.order)
+    model = _stack(evidence, options, evidence.raw, [equations.relative] * options.order)
     for layer in model.layers:
         layer.backoffs.fill(backoff)
     return BackoffModel(model.layers, unseen=backoff)
@@ -156,7 +158,7 @@ def add_delta(evidence: Evidence, options: NGram) -> BackoffModel:
     """
 
     def smoother(families: Families) -> Shares:
-        return shares.lidstone(families, options.delta, evidence.vocabulary)
+        return equations.lidstone(families, options.delta, evidence.vocabulary)
 
     model = _stack(evidence, options, evidence.raw, [smoother] * options.order)
     for k, layer in enumerate(model.layers[:-1], start=1):

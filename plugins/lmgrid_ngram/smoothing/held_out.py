@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.count import count
-from lmgrid_ngram.shares import bucket
-from lmgrid_ngram.trie import EOS, Counts
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.trie import EOS, Counts
+from lmgrid_ngram.smoothing.equations import bucket
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.counting.trie import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.smoothing import Evidence
+    from lmgrid_ngram.smoothing.estimators import Evidence
 
     Ids = NDArray[np.int32]
 

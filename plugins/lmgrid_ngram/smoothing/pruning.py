@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.backoff import BackoffModel, Layer
-from lmgrid_ngram.trie import Nodes
+from lmgrid_ngram.counting.trie import Nodes
+from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

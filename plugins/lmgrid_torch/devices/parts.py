@@ -22,7 +22,7 @@ class TorchPart(DevicePart):
         """Return what torch and its libraries use on the processor, once torch is imported."""
         if "torch" not in sys.modules:
             return {}
-        from lmgrid_torch.devices import instruction_sets
+        from lmgrid_torch.devices.by_torch import instruction_sets
 
         return instruction_sets()
 
@@ -32,7 +32,7 @@ class Cuda(TorchPart):
     """NVIDIA graphics cards, and AMD's under ROCm: ``cuda`` or ``cuda:n``."""
 
     def make(self) -> Device:
-        from lmgrid_torch.devices import CudaDevice
+        from lmgrid_torch.devices.by_torch import CudaDevice
 
         return CudaDevice()
 
@@ -52,6 +52,6 @@ class Mps(TorchPart):
     """Apple's graphics processors."""
 
     def make(self) -> Device:
-        from lmgrid_torch.devices import MpsDevice
+        from lmgrid_torch.devices.by_torch import MpsDevice
 
         return MpsDevice()

@@ -11,9 +11,9 @@ import torch
 import torch._dynamo  # the first optimizer made would import it for a second, inside the clock
 
 from lmgrid.spec import Moment
-from lmgrid_torch import optimizer_parts as parts
-from lmgrid_torch.averaging import AveragedSgd
-from lmgrid_torch.schedules import factor, non_monotonic
+from lmgrid_torch.optimizers import parts
+from lmgrid_torch.optimizers.averaging import AveragedSgd
+from lmgrid_torch.optimizers.schedules import factor, non_monotonic
 
 # Where torch has one pass over all parameters for SGD and Adam. Elsewhere torch's own choice
 # holds: foreach on a graphics card; on a CPU a loop, which was as fast or faster (RMSprop 0.6

@@ -18,7 +18,7 @@ class TorchOptimizerPart(OptimizerPart):
     """What is made by torch, with the schedule that ``Sgd`` describes."""
 
     requires: ClassVar[str] = "torch"
-    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers",)
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers.by_torch",)
 
     lr: Positive
     schedule: Literal["constant", "plateau", "cosine"] = "constant"
@@ -31,7 +31,7 @@ class TorchOptimizerPart(OptimizerPart):
         return self.schedule == "cosine"
 
     def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers import optimizer
+        from lmgrid_torch.optimizers.by_torch import optimizer
 
         return optimizer(self)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lmgrid.spec import Moment
 
 if TYPE_CHECKING:
-    from lmgrid_torch.optimizer_parts import TorchOptimizerPart
+    from lmgrid_torch.optimizers.parts import TorchOptimizerPart
 
 
 def factor(part: TorchOptimizerPart, moment: Moment) -> float:

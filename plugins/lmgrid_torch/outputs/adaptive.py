@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid_torch.output import MASKED, Output, Softmax
-from lmgrid_torch.slices import Slices
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.outputs.softmax import MASKED, Output, Softmax
 
 
 class Tail(Softmax):

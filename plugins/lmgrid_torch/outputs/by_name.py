@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lmgrid.spec import Context, derive_seed
-from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.output import Softmax
+from lmgrid_torch.outputs.adaptive import Adaptive
+from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
+from lmgrid_torch.outputs.softmax import Softmax
 from lmgrid_torch.parts import NeuralPart
-from lmgrid_torch.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
 
 
 def output_layer(options: NeuralPart, context: Context) -> Softmax | Adaptive:

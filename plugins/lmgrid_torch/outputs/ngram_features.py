@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.output import Output, Softmax
-from lmgrid_torch.slices import Slices
+from lmgrid_torch.outputs.adaptive import Adaptive
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.outputs.softmax import Output, Softmax
 
 MULTIPLIER = 0x5851F42D4C957F2D  # of Knuth's MMIX generator; products wrap at 64 bits
 LARGEST_ID = 2**24  # single precision holds every smaller integer

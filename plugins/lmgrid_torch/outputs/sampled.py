@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmgrid_torch.output import MASKED, Softmax
-from lmgrid_torch.slices import Slices
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
 
 @dataclass(frozen=True)

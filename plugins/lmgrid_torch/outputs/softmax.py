@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid_torch.site import Site
-from lmgrid_torch.slices import Slices
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.regularizers.site import Site
 
 MASKED = -100  # a target that is not there
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import derive_seed
-from lmgrid_torch.regularizers import Idle
-from lmgrid_torch.site import sites
+from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.site import sites
 
 Shape = tuple[int, ...]
 

@@ -35,7 +35,7 @@ class Dropout(TorchRegularizerPart):
     input_rate: Fraction = 0.1
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.dropout import Dropout as Layers
+        from lmgrid_torch.regularizers.dropout import Dropout as Layers
 
         return Layers("dropout", _rates(self), context.seed)
 
@@ -52,8 +52,8 @@ class VariationalDropout(Dropout):
     sites: ClassVar[tuple[str, ...]] = ("between", "recurrent_weight")  # models with time steps
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.dropout import Dropout as Layers
-        from lmgrid_torch.dropout import each_sequence
+        from lmgrid_torch.regularizers.dropout import Dropout as Layers
+        from lmgrid_torch.regularizers.dropout import each_sequence
 
         return Layers("variational-dropout", _rates(self), context.seed, each_sequence)
 
@@ -75,8 +75,8 @@ class EmbeddingDropout(TorchRegularizerPart):
     rate: Fraction = 0.1
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.dropout import Dropout as Layers
-        from lmgrid_torch.dropout import each_row
+        from lmgrid_torch.regularizers.dropout import Dropout as Layers
+        from lmgrid_torch.regularizers.dropout import each_row
 
         return Layers("embedding-dropout", {"embedding": self.rate}, context.seed, each_row)
 
@@ -95,7 +95,7 @@ class WeightDrop(TorchRegularizerPart):
     rate: Fraction = 0.5
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.dropout import Dropout as Layers
+        from lmgrid_torch.regularizers.dropout import Dropout as Layers
 
         return Layers("weight-drop", {"recurrent_weight": self.rate}, context.seed)
 
@@ -110,7 +110,7 @@ class WeightedPart(TorchRegularizerPart):
     weight: NotNegative
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import OF_PART
+        from lmgrid_torch.regularizers.penalties import OF_PART
 
         kind = next(kind for kind in type(self).__mro__ if kind in OF_PART)  # or its parent's
         return OF_PART[kind](self.weight)
@@ -190,7 +190,7 @@ class Clip(TorchRegularizerPart):
     norm: Positive = 1.0
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers import Clip as Scaling
+        from lmgrid_torch.regularizers.penalties import Clip as Scaling
 
         return Scaling(self.norm)
 

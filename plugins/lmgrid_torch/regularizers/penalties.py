@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import Regularizer
-from lmgrid_torch import regularizer_parts as parts
-from lmgrid_torch.site import Site, sites
+from lmgrid_torch.regularizers import parts
+from lmgrid_torch.regularizers.site import Site, sites
 
 
 class Idle:

@@ -7,9 +7,9 @@ from collections.abc import Generator
 import torch
 
 from lmgrid.spec import Progress
-from lmgrid_torch.computation import CompileClock
-from lmgrid_torch.descent import Descent
-from lmgrid_torch.tally import Tally
+from lmgrid_torch.training.computation import CompileClock
+from lmgrid_torch.training.step_stats import Tally
+from lmgrid_torch.training.trainer import Descent
 
 
 def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float | None, None]:

@@ -22,10 +22,10 @@ from lmgrid.spec import (
     Tokens,
     derive_seed,
 )
-from lmgrid_torch.computation import Computation, data_loss
 from lmgrid_torch.network import Batch, Network
-from lmgrid_torch.site import sites
-from lmgrid_torch.snapshot import (
+from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.training.computation import Computation, data_loss
+from lmgrid_torch.training.snapshot import (
     Arrays,
     moved,
     optimizer_state,
