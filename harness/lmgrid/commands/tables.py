@@ -85,11 +85,11 @@ def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
 
 
 def _show(found: pd.DataFrame, form: str, output: Path | None) -> None:
-    from lmgrid.report import tables as made_of
     from lmgrid.report.render import FORMATS as RENDERERS
     from lmgrid.report.render import write_tables
+    from lmgrid.report.tables import tables as tables_of
 
-    made = made_of.tables(found)
+    made = tables_of(found)
     filled = [table for table in made if table.rows]
     if output is not None:
         write_tables(made, output)
