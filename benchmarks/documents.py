@@ -15,12 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lmgrid.comparison import newest
-from lmgrid.layout import Table
-from lmgrid.render import markdown, terminal
-from lmgrid.store import Store
-from lmgrid.summary import overview, speedups
-from lmgrid.table import frame
+from lmgrid.records.store import Store
+from lmgrid.report.comparison import newest
+from lmgrid.report.frame import frame
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown, terminal
+from lmgrid.report.tables import overview, speedups
 
 from .five_minutes import comparison
 from .gradients import fading

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmgrid.layout import Table
-from lmgrid.record import Record
-from lmgrid.render import markdown
-from lmgrid.store import Store
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown
 
 TEXTS = {"kjv": "King James Bible", "wikitext-2": "WikiText-2", "brown": "Brown corpus"}
 

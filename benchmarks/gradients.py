@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lmgrid.grid import Part, show
-from lmgrid.layout import Table
-from lmgrid.record import Outcome, Record
-from lmgrid.render import markdown
+from lmgrid.records.record import Outcome, Record
+from lmgrid.records.store import Store
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown
 from lmgrid.spec import Reading
-from lmgrid.store import Store
 
 CELLS = {"elman": "Elman", "relu": "relu", "lstm": "LSTM", "gru": "GRU"}
 LAGS = (0, 10, 30)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmgrid.layout import Table
-from lmgrid.record import Record
-from lmgrid.render import markdown
-from lmgrid.statistics import mean_interval
-from lmgrid.store import Store
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown
+from lmgrid.report.statistics import mean_interval
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
 from lmgrid.text import Vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.descent import as_tensor
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.optimizer_parts import Adam, Sgd
-from lmgrid_torch.regularizer_parts import Clip
+from lmgrid_torch.optimizers.parts import Adam, Sgd
+from lmgrid_torch.regularizers.parts import Clip
+from lmgrid_torch.training.trainer import as_tensor
 
 CLIP, VALID_NATS = 0.25, 9.0
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from lmgrid.spec import Tokens
-from lmgrid_ngram.backoff import BackoffModel
-from lmgrid_ngram.count import count
-from lmgrid_ngram.encoder import Encoder, by_frequency
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.encoder import Encoder, by_frequency
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.scoring.backoff import BackoffModel
 from lmgrid_ngram.text_model import TextModel
 
 from .ngram_texts import king_james

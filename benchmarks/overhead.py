@@ -19,18 +19,18 @@ from time import process_time
 
 import psutil
 
-from lmgrid.envelope import seal
-from lmgrid.execute import Listener, Run, execute, run_here
+from lmgrid.execution.plan import Planned, plan
+from lmgrid.execution.scheduler import Listener, Run, execute, run_here
 from lmgrid.files import sync_folder, write_draft
 from lmgrid.grid import Grid
-from lmgrid.gridfile import read_grid
-from lmgrid.layout import Table
-from lmgrid.plan import Planned, plan
-from lmgrid.record import Record
-from lmgrid.registry import Registry
-from lmgrid.render import markdown
-from lmgrid.store import Store
-from lmgrid.table import frame
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Record
+from lmgrid.records.recordfile import seal
+from lmgrid.records.store import Store
+from lmgrid.report.frame import frame
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown
 
 from .noop import SENTENCES
 

@@ -25,16 +25,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from lmgrid.cpu import Cpu
-from lmgrid.environment import cache_folder, capture, usable_cores
-from lmgrid.layout import Table
-from lmgrid.render import markdown
+from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.environment import cache_folder, capture, usable_cores
+from lmgrid.report.layout import Table
+from lmgrid.report.render import markdown
 from lmgrid.spec import FIRST_STEPS, Context, ModelPart, OptimizerPart, Place, Recipe
 from lmgrid_rnn.parts import Rnn
 from lmgrid_text.kjv import KingJames
-from lmgrid_torch.device_parts import Cuda
-from lmgrid_torch.optimizer_parts import Adam, Sgd
-from lmgrid_torch.regularizer_parts import Clip, Dropout
+from lmgrid_torch.devices.parts import Cuda
+from lmgrid_torch.optimizers.parts import Adam, Sgd
+from lmgrid_torch.regularizers.parts import Clip, Dropout
 from lmgrid_transformer.parts import Transformer
 from lmgrid_window.parts import Window
 

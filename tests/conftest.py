@@ -13,8 +13,8 @@ import pytest
 from ordeal import FAULTS, Ordeal
 
 from lmgrid.grid import Grid
-from lmgrid.gridfile import Asked, read_grid
-from lmgrid.registry import Registry
+from lmgrid.gridfile.reader import Asked, read_grid
+from lmgrid.plugin.registry import Registry
 from lmgrid.spec import Place
 
 # One thread, set before torch is imported: bits repeat, and a busy machine slows nothing.

@@ -15,17 +15,18 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 TOLD = """
 import json, sys
-from lmgrid import identity, source
-from lmgrid.registry import Registry
+from lmgrid.records import address
+from lmgrid.source import closure
+from lmgrid.plugin.registry import Registry
 parts = [
     (f"{p.kind} {p.name}", p.part)
     for plugin in Registry.installed().plugins for p in plugin.provides if p.kind != "executor"
 ]
 for _ in sys.stdin:
-    source.forget()
+    closure.forget()
     found = {}
-    for runner in (identity.MODEL_RUNNER, identity.KERNEL_RUNNER):
-        for one in source.sources(parts, runner):
+    for runner in (address.MODEL_RUNNER, address.KERNEL_RUNNER):
+        for one in closure.sources(parts, runner):
             found[one.name if one.name != "runner" else runner] = one.digest
     print(json.dumps(found), flush=True)
 """
@@ -36,10 +37,10 @@ LEFT = """
 import json, sys
 from pathlib import Path
 from lmgrid.errors import Mistake
-from lmgrid.gridfile import read_grid
-from lmgrid.plan import plan
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.execution.plan import plan
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import Store
 root, *names = sys.argv[1:]
 registry = Registry.installed()
 registry.check_extras = lambda cells: None  # without torch a cell has the same address
@@ -54,7 +55,7 @@ for name in names:
 print(json.dumps(left))
 """
 ENTRIES = """[lmgrid]
-local = lmgrid.local
+local = lmgrid.execution.local
 ngram = lmgrid_ngram
 rnn = lmgrid_rnn
 snm = lmgrid_snm

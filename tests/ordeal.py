@@ -14,10 +14,10 @@ from time import monotonic, sleep
 
 import psutil
 
-from lmgrid.gridfile import read_grid
-from lmgrid.plan import plan
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.execution.plan import plan
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import Store
 
 FAULTS = Path(__file__).parent / "faults"
 STEPS = 2  # of training, each with a checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import NamedTuple
 import pytest
 
 from lmgrid import hooks
-from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
-from lmgrid.source import modules
+from lmgrid.records.address import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source.closure import modules
 
 ROOT = Path(__file__).parent.parent
 CORE, PLUGINS = ROOT / "harness" / "lmgrid", ROOT / "plugins"
+PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
+CORE_FILES = sorted(CORE.rglob("*.py"))
+FOLDERS = sorted({*CORE.glob("*/__init__.py"), *PLUGINS.glob("*/*/__init__.py")})
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
 CHECK_HEAVY = f"assert not {{*{HEAVY!r}}} & {{*sys.modules}}, {{*{HEAVY!r}}} & {{*sys.modules}}"
 
@@ -49,30 +53,44 @@ def _walk(node: ast.AST, typing: bool) -> Iterator[Import]:
         yield from _walk(child, typing or only_typing)
 
 
-def rooms() -> dict[str, Path]:
-    """Return the core's modules by their names inside it; the commands are one room."""
-    found = {path.stem: path for path in CORE.glob("*.py") if path.stem != "__init__"}
-    return found | {f"commands/{path.stem}": path for path in (CORE / "commands").glob("*.py")}
+@cache
+def core() -> dict[str, Path]:
+    """Return the modules of the core by their dotted names inside it, without folders."""
+    found = {path.relative_to(CORE): path for path in CORE_FILES if path.stem != "__init__"}
+    return {".".join(name.with_suffix("").parts): path for name, path in found.items()}
 
 
 @cache
 def floors() -> dict[str, int]:
-    """Return the line of each room in the table of docs/architecture.md."""
+    """Return the line of each module in the table of docs/architecture.md."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (`[^|]+) \|", text, re.MULTILINE)
     return {
-        name.strip("/"): i for i, row in enumerate(rows) for name in re.findall(r"`([^`]+)`", row)
+        name if folder == "lmgrid" else f"{folder}.{name}": i
+        for i, (folder, names) in enumerate(rows)
+        for name in re.findall(r"`([^`]+)`", names)
     }
 
 
-def room_of(name: str) -> str:
-    return name.split("/")[0]
+def folder_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def needs(path: Path) -> set[str]:
-    """Return the rooms that a module imports when it runs, at the top or inside a function."""
+    """Return the core's modules that one imports when it runs, at the top or inside a function."""
     names = {i.name for i in imports(path) if i.name.startswith("lmgrid.") and not i.typing}
-    return {name.split(".")[1] for name in names} & set(floors())
+    return {name.removeprefix("lmgrid.") for name in names} & set(core())
+
+
+def folders_needed(package: Path) -> dict[str, set[str]]:
+    """Return what each folder of a plugin imports of its other folders when it runs."""
+    folders = {path.parent.name for path in package.glob("*/*.py")}
+    graph: dict[str, set[str]] = {folder: set() for folder in folders}
+    for path in package.glob("*/*.py"):
+        names = (i.name.split(".") for i in imports(path) if not i.typing)
+        inside = {name[1] for name in names if name[0] == package.name and len(name) > 1}
+        graph[path.parent.name] |= inside & folders - {path.parent.name}
+    return graph
 
 
 def package_of(path: Path) -> str:
@@ -81,12 +99,9 @@ def package_of(path: Path) -> str:
 
 # What may decide a cell's numbers beside its parts: an edit of these moves addresses.
 RUNS_A_CELL = {
-    "budget", "clock", "errors", "kernel", "paired_timing", "result", "runner", "score", "seeds",
-    "spec", "text", "training",
+    "budget", "cell.kernel", "cell.paired_timing", "cell.runner", "cell.score", "cell.training",
+    "errors", "machine.clock", "result", "seeds", "spec", "text",
 }  # fmt: skip
-
-PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
-CORE_FILES = sorted(CORE.rglob("*.py"))
 
 
 def name_path(path: Path) -> str:
@@ -95,34 +110,63 @@ def name_path(path: Path) -> str:
 
 def test_the_walk_sees_every_import(tmp_path: Path) -> None:
     """At the top, in a function, by name or by module; what only a type checker sees is marked."""
-    path = tmp_path / "room.py"
+    path = tmp_path / "module.py"
     path.write_text(
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import torch\n"
-        "def late():\n    from lmgrid import cli\n    import lmgrid.store as s\n"
+        "def late():\n    from lmgrid import cli\n    import lmgrid.records.store as s\n"
+        "    from lmgrid.machine import cpu, clock\n    from lmgrid.cell.score import measure\n"
     )
-    assert needs(path) == {"cli", "store"}
+    assert needs(path) == {"cli", "records.store", "machine.cpu", "machine.clock", "cell.score"}
     assert [found.name for found in imports(path) if found.typing] == ["torch"]
 
 
-def test_every_room_is_on_the_plan() -> None:
+def test_every_module_is_on_the_plan() -> None:
     """The table names each module of the core, and none that is not there."""
-    assert {room_of(name) for name in rooms()} == set(floors())
+    assert set(core()) == set(floors())
 
 
-@pytest.mark.parametrize("name", sorted(rooms()))
-def test_a_room_imports_no_later_room(name: str) -> None:
+def test_every_folder_has_one_line() -> None:
+    """So that imports go one way between folders."""
+    lines = {(folder_of(name), floor) for name, floor in floors().items() if folder_of(name)}
+    assert len({folder for folder, _ in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("name", sorted(core()))
+def test_a_module_imports_no_later_one(name: str) -> None:
     """A module imports from its own line of the table or from one above it."""
-    floor = floors()[room_of(name)]
-    assert {other for other in needs(rooms()[name]) if floors()[other] > floor} == set()
+    floor = floors()[name]
+    assert {other for other in needs(core()[name]) if floors()[other] > floor} == set()
 
 
-def test_rooms_import_in_no_circle() -> None:
-    """Not even inside one line of the table."""
-    graph: dict[str, set[str]] = {}
-    for name, path in rooms().items():
-        graph.setdefault(room_of(name), set()).update(needs(path) - {room_of(name)})
-    TopologicalSorter(graph).prepare()
+def test_modules_import_in_no_circle() -> None:
+    """Not even inside one folder."""
+    TopologicalSorter({name: needs(path) for name, path in core().items()}).prepare()
+
+
+@pytest.mark.parametrize("package", sorted(PLUGINS.glob("lmgrid_*")), ids=name_path)
+def test_a_plugins_folders_import_in_no_circle(package: Path) -> None:
+    """Beside what stands in none of them."""
+    TopologicalSorter(folders_needed(package)).prepare()
+
+
+@pytest.mark.parametrize("path", FOLDERS, ids=name_path)
+def test_a_folder_is_only_said_what_it_is_for(path: Path) -> None:
+    """Nothing is imported because one of its modules is."""
+    assert [type(node) for node in ast.parse(path.read_text("utf-8")).body] == [ast.Expr]
+
+
+def test_every_package_is_installed() -> None:
+    """setup.cfg lists them."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    roots = [pair.split(" = ") for pair in config["options"]["package_dir"].split("\n") if pair]
+    found = {
+        ".".join((top, *path.parent.relative_to(ROOT / root).parts))
+        for top, root in roots
+        for path in (ROOT / root).rglob("__init__.py")
+    }
+    assert set(config["options"]["packages"].split()) == found
 
 
 @pytest.mark.parametrize("runner", [MODEL_RUNNER, KERNEL_RUNNER])
@@ -149,10 +193,10 @@ def test_a_plugin_imports_no_other_plugin(path: Path) -> None:
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_path)
 def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     """Of the core it sees the contract, the grid's nouns, the text, and what runs a cell."""
-    names = {i.name for i in imports(path) if i.name.startswith("lmgrid.")}
-    assert {name.split(".")[1] for name in names} <= {
-        "spec", "engine", "grid", "text", "testing", "errors", "hookimpl",
-        "worker", "child", "supervise", "executors", "store",
+    names = {i.name.removeprefix("lmgrid.") for i in imports(path)}
+    assert names & set(core()) <= {
+        "spec", "engine", "grid", "text", "testing", "errors", "records.store",
+        "execution.attempt", "execution.worker", "execution.supervise", "execution.executors",
     }  # fmt: skip
 
 
@@ -176,7 +220,7 @@ def test_a_module_opens_with_a_sentence(path: Path) -> None:
         "import lmgrid",
         "from lmgrid.cli import main; main(['--help'], standalone_mode=False)",
         "from lmgrid.cli import main; main(['run', '--help'], standalone_mode=False)",
-        "import lmgrid.registry; lmgrid.registry.Registry.installed()",
+        "import lmgrid.plugin.registry; lmgrid.plugin.registry.Registry.installed()",
     ],
 )
 def test_nothing_heavy_is_imported_early(code: str) -> None:

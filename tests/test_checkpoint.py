@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lmgrid.checkpoint import Checkpoints
+from lmgrid.cell.bench import Bench
+from lmgrid.cell.checkpoint import Checkpoints
+from lmgrid.cell.runner import Desk
+from lmgrid.cell.training import Stand
 from lmgrid.grid import Grid
-from lmgrid.record import Record
-from lmgrid.registry import Registry
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Record
 from lmgrid.result import Point
-from lmgrid.run import Bench
-from lmgrid.runner import Desk
 from lmgrid.spec import Place, State
-from lmgrid.training import Stand
 
 MakeGrid = Callable[..., Grid]
 POINT = Point(100, 1.5, 1.25, 2.0, 0.0, 3.0, (("clip", 2),))

@@ -21,18 +21,18 @@ from click.testing import CliRunner
 
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
+from lmgrid.cell.training import Live
 from lmgrid.cli import main
 from lmgrid.engine import Crew, Halt, Resources
 from lmgrid.errors import Mistake
-from lmgrid.execute import Listener, Manner, Run, execute
+from lmgrid.execution.attempt import Held, Job
+from lmgrid.execution.plan import Planned, plan
+from lmgrid.execution.scheduler import Listener, Manner, Run, execute
 from lmgrid.grid import Grid, KernelCell, Part
-from lmgrid.plan import Planned, plan
-from lmgrid.record import Failure, Inputs, Record
-from lmgrid.registry import Registry
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure, Inputs, Record
+from lmgrid.records.store import Store
 from lmgrid.spec import Place
-from lmgrid.store import Store
-from lmgrid.training import Live
-from lmgrid.worker import Held, Job
 from lmgrid_dask import task
 from lmgrid_dask.parts import Dask
 
@@ -100,7 +100,7 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     client.scheduler_info.return_value = {"workers": workers}
     for name in ("executor.Client", "executor.open_local", "task.Event"):
         monkeypatch.setattr(f"lmgrid_dask.{name}", MagicMock(return_value=client))
-    monkeypatch.setattr("lmgrid.executors.usable_cores", lambda: 4)
+    monkeypatch.setattr("lmgrid.execution.executors.usable_cores", lambda: 4)
     return client
 
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from ordeal import FAULTS
 
-from lmgrid.record import Record
-from lmgrid.store import Store
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
 
 pytest.importorskip("dask_jobqueue", reason="needs the extra lmgrid[dask]")
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from ordeal import start_run
 
-from lmgrid.store import Store
+from lmgrid.records.store import Store
 
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 pytestmark = pytest.mark.timeout(90)
@@ -160,7 +160,7 @@ def test_a_cluster_of_this_machine_starts_with_signals_blocked() -> None:
     """What starts workers blocks what a terminal sends, so they do from birth; no other thread."""
     from threading import Thread
 
-    from lmgrid.child import STOPS
+    from lmgrid.execution.worker import STOPS
     from lmgrid_dask.local import open_local
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())

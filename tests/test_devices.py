@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.execute import Listener, Manner, Run, execute, executor_here
-from lmgrid.executors import Local
+from lmgrid.execution.executors import Local
+from lmgrid.execution.plan import plan
+from lmgrid.execution.scheduler import Listener, Manner, Run, execute, executor_here
 from lmgrid.grid import GridError
-from lmgrid.gridfile import read_grid
-from lmgrid.plan import plan
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import Store
 
 Install = Callable[..., None]
 
 DEVICE = """
     from dataclasses import dataclass
-    from lmgrid.cpu import Processor
+    from lmgrid.machine.cpu import Processor
     from lmgrid.spec import DevicePart, hookimpl
 
     class Quick(Processor):
@@ -57,7 +57,7 @@ def test_a_device_is_found_by_its_pattern(install: Install) -> None:
 SIGHTED = """
     import os
     from dataclasses import dataclass
-    from lmgrid.cpu import Processor
+    from lmgrid.machine.cpu import Processor
     from lmgrid.spec import DevicePart, Kernel, KernelPart, hookimpl
 
     class Quick(Processor):

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from ordeal import Ordeal, plan_addresses, small_cells, start_run
 
 from lmgrid.cli import main
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import Store
 
 pytest.importorskip("safetensors", reason="checkpoints need the extra lmgrid[torch]")
 

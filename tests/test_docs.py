@@ -11,11 +11,11 @@ from types import ModuleType
 import pytest
 
 from lmgrid.cli import main
-from lmgrid.discovery import inspect_plugin
-from lmgrid.gridfile import read_grid
-from lmgrid.record import Failure
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.discovery import inspect_plugin
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure
+from lmgrid.records.store import Store
 from lmgrid.testing import LanguageModelContract
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from lmgrid.encoded import load_text
+from lmgrid.cell.encoded import load_text
 from lmgrid.spec import Place
 from lmgrid.text import SPLITS, Corpus, RawText, Text, TextError
 
@@ -163,7 +163,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from lmgrid.spec import Place
-from lmgrid.encoded import load_text
+from lmgrid.cell.encoded import load_text
 from lmgrid_text import File
 folder = Path(sys.argv[1])
 text = load_text(File(path=Path("some.txt")), Place(folder, folder / "cache"))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from lmgrid import cpu
-from lmgrid.cpu import Cpu
-from lmgrid.environment import LIBRARIES, Environment, capture, same_bits, unlike_libraries
+from lmgrid.machine import cpu
+from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.environment import LIBRARIES, Environment, capture, same_bits, unlike_libraries
 from lmgrid.spec import DevicePart
-from lmgrid_torch.device_parts import Cuda, Mps
+from lmgrid_torch.devices.parts import Cuda, Mps
 
 SETS = (("openblas", "Zen"), ("torch", "AVX2"))
 HERE = Environment(
@@ -32,8 +32,8 @@ HERE = Environment(
 TELL = """
 import json, sys
 import {module}
-from lmgrid.cpu import Cpu
-from lmgrid_torch.device_parts import Cuda
+from lmgrid.machine.cpu import Cpu
+from lmgrid_torch.devices.parts import Cuda
 print(json.dumps({{**Cpu().instruction_sets(), **Cuda().instruction_sets()}}))
 """
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from lmgrid.cell.training import Live
 from lmgrid.engine import Halt
-from lmgrid.execute import Listener, Manner, Run, execute, run_here
-from lmgrid.executors import check_jobs
+from lmgrid.execution.attempt import attempt
+from lmgrid.execution.executors import check_jobs
+from lmgrid.execution.plan import Planned, plan
+from lmgrid.execution.scheduler import Listener, Manner, Run, execute, run_here
 from lmgrid.grid import Grid, GridError, KernelCell, Part
-from lmgrid.plan import Planned, plan
-from lmgrid.record import Failure, Outcome, Record
-from lmgrid.registry import Registry
-from lmgrid.store import Store
-from lmgrid.training import Live
-from lmgrid.worker import attempt
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure, Outcome, Record
+from lmgrid.records.store import Store
 
 MakeGrid = Callable[..., Grid]
 FAULTS = '[[models]]\nname = "counts"\nfault = ["raise", "kill", "segfault", "nan", "memory", ""]'
@@ -162,7 +162,7 @@ def test_an_edited_source_is_refused(
     """A cell whose plugin changed after planning gets a failure, not the old address."""
     grid = make_grid('[[models]]\nname = "counts"')
     planned = plan(grid, store, registry)
-    monkeypatch.setattr("lmgrid.identity.sources", lambda parts, runner: ())
+    monkeypatch.setattr("lmgrid.records.address.sources", lambda parts, runner: ())
     found = attempt(Run(grid, store, planned).job(planned[0]), registry)
     assert isinstance(found, Failure)
     assert "edited" in found.message

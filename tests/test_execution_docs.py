@@ -12,13 +12,13 @@ from types import ModuleType
 
 import pytest
 
-from lmgrid.discovery import inspect_plugin
-from lmgrid.execute import Listener, Manner, Run, execute
+from lmgrid.execution.plan import plan
+from lmgrid.execution.scheduler import Listener, Manner, Run, execute
 from lmgrid.grid import Grid
-from lmgrid.plan import plan
-from lmgrid.record import Failure
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.plugin.discovery import inspect_plugin
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure
+from lmgrid.records.store import Store
 
 TEXT = (Path(__file__).parent.parent / "docs" / "execution.md").read_text(encoding="utf-8")
 

@@ -11,22 +11,22 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from lmgrid.child import search_path
 from lmgrid.cli import main
-from lmgrid.commands.asking import parse_named
+from lmgrid.commands.options import parse_named
 from lmgrid.commands.run import parse_bytes
-from lmgrid.contention import Neighbourhood
 from lmgrid.engine import Crew, Halt, Resources
 from lmgrid.errors import Mistake
-from lmgrid.estimate import Estimator
-from lmgrid.execute import Listener, Manner, Run, _Waiting, execute, executor_here
-from lmgrid.executors import Local
+from lmgrid.execution.estimate import Estimator
+from lmgrid.execution.executors import Local
+from lmgrid.execution.plan import Planned, plan
+from lmgrid.execution.scheduler import Listener, Manner, Run, _Waiting, execute, executor_here
+from lmgrid.execution.worker import search_path
 from lmgrid.grid import Grid
-from lmgrid.plan import Planned, plan
-from lmgrid.record import Circumstances, Failure, KernelRecord, Outcome, Record
-from lmgrid.registry import Registry
-from lmgrid.store import Store
-from lmgrid.table import frame
+from lmgrid.machine.contention import Neighbourhood
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Circumstances, Failure, KernelRecord, Outcome, Record
+from lmgrid.records.store import Store
+from lmgrid.report.frame import frame
 
 FAULTS = Path(__file__).parent / "faults"
 MakeGrid = Callable[..., Grid]
@@ -192,9 +192,9 @@ def test_what_others_take_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         turn.now = next(ticks)  # type: ignore[attr-defined]
         return float(turn.now[2])  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("lmgrid.contention.perf_counter", turn)
-    monkeypatch.setattr("lmgrid.contention._busy_seconds", lambda: turn.now[0])  # type: ignore[attr-defined]
-    monkeypatch.setattr("lmgrid.contention._own_seconds", lambda: turn.now[1])  # type: ignore[attr-defined]
+    monkeypatch.setattr("lmgrid.machine.contention.perf_counter", turn)
+    monkeypatch.setattr("lmgrid.machine.contention._busy_seconds", lambda: turn.now[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr("lmgrid.machine.contention._own_seconds", lambda: turn.now[1])  # type: ignore[attr-defined]
     assert Neighbourhood().company().others == pytest.approx(2.5)
 
 
@@ -274,7 +274,7 @@ def test_an_executor_whose_extra_is_missing_is_a_mistake(
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in modules:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("lmgrid.plugin._importable", lambda module: module not in modules)
+    monkeypatch.setattr("lmgrid.plugin.provided._importable", lambda module: module not in modules)
     Path("g.toml").write_text('[[corpora]]\nname = "tiny"\n[[models]]\nname = "counts"')
     result = CliRunner().invoke(main, ["run", "g.toml", "--executor", "dask"])
     assert result.exit_code == 2, result.output

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from lmgrid.cli import main
-from lmgrid.execute import run_here
-from lmgrid.export import to_parquet
+from lmgrid.execution.scheduler import run_here
 from lmgrid.grid import Grid
-from lmgrid.registry import Registry
-from lmgrid.store import Store
-from lmgrid.table import COLUMNS, frame, points, readings
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.store import Store
+from lmgrid.report.export import to_parquet
+from lmgrid.report.frame import COLUMNS, frame, points, readings
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra lmgrid[parquet]")
 GRID = """

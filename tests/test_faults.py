@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from ordeal import MOMENTS, Ordeal, plan_addresses, small_cells, trained_cells
 
-from lmgrid.execute import run_here
-from lmgrid.gridfile import read_grid
-from lmgrid.record import Failure, Outcome, Record
-from lmgrid.registry import Registry
-from lmgrid.store import Store
+from lmgrid.execution.scheduler import run_here
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure, Outcome, Record
+from lmgrid.records.store import Store
 
 pytest.importorskip("safetensors", reason="checkpoints need the extra lmgrid[torch]")
 

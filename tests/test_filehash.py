@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid import filehash
-from lmgrid.filehash import digest_of
+from lmgrid.source import filehash
+from lmgrid.source.filehash import digest_of
 
 OLD = 10**9  # seconds since 1970
 LARGE = b"x" * filehash.SMALL
@@ -16,7 +16,7 @@ LARGE = b"x" * filehash.SMALL
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("lmgrid.memo.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmgrid.source.memo.cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.record import Record
-from lmgrid.store import Store
+from lmgrid.records.record import Record
+from lmgrid.records.store import Store
 
 gradients = importlib.import_module("lmgrid_benchmarks.gradients")
 PUBLISHED = Path(__file__).parent.parent / "results/published/gradients"

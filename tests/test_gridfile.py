@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.budget import Budget
-from lmgrid.cpu import Cpu, Processor
 from lmgrid.grid import Cell, Grid, GridError, KernelCell
-from lmgrid.gridfile import Asked, read_grid
-from lmgrid.plugin import CORE, Plugin, Provided
-from lmgrid.record import Inputs
-from lmgrid.registry import Registry
+from lmgrid.gridfile.reader import Asked, read_grid
+from lmgrid.machine.cpu import Cpu, Processor
+from lmgrid.plugin.provided import CORE, Plugin, Provided
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Inputs
 from lmgrid.spec import (
     CorpusPart,
     Device,
@@ -755,7 +755,7 @@ def test_a_built_in_without_its_extra_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that needs torch says how to install it, where torch is not."""
-    monkeypatch.setattr("lmgrid.plugin._importable", lambda module: False)
+    monkeypatch.setattr("lmgrid.plugin.provided._importable", lambda module: False)
     path = tmp_path / "mine.toml"
     path.write_text(
         CORPUS.replace("words", "kjv") + '[[models]]\nname = "rnn"\noptimizers = ["adam"]\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmgrid.history import COMMANDS, GRIDS, Request, keep_request, requests
+from lmgrid.records.history import COMMANDS, GRIDS, Request, keep_request, requests
 
 
 def test_a_run_is_remembered(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lmgrid.grid import GridError
-from lmgrid.gridfile import read_grid
-from lmgrid.identity import Identities
-from lmgrid.registry import Registry
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Identities
 from lmgrid.spec import Place
 
 PLUGIN = """

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from ordeal import Ordeal, plan_addresses, start_run
 
-from lmgrid.environment import usable_cores
-from lmgrid.record import Failure, Outcome
-from lmgrid.registry import Registry
+from lmgrid.machine.environment import usable_cores
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure, Outcome
 
 pytest.importorskip("safetensors", reason="checkpoints need the extra lmgrid[torch]")
 

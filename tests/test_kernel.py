@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmgrid.cpu import Cpu
-from lmgrid.kernel import compare, difference, distance
+from lmgrid.cell.kernel import compare, difference, distance
+from lmgrid.machine.cpu import Cpu
 from lmgrid.result import KernelResult
 from lmgrid.spec import Kernel, KernelPart
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmgrid.kernel import difference
+from lmgrid.cell.kernel import difference
 from lmgrid_lecture.parts import Lecture
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lmgrid.grid import Cell
-from lmgrid.gridfile import read_grid
-from lmgrid.registry import Registry
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
 
 pytest.importorskip("torch", reason="the grid names neural models")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmgrid import meaning
-from lmgrid.meaning import Meaning, Reference, read
+from lmgrid.source import meaning
+from lmgrid.source.meaning import Meaning, Reference, read
 
 TRICKY = Path(__file__).parent / "data" / "tricky_syntax.txt"
 TRICKY_DIGEST = "5c9445dc16388ff7405a42cc34c5c8f1"
@@ -29,7 +29,7 @@ import sys, types
 core, *files = sys.argv[1:]
 package = sys.modules["lmgrid"] = types.ModuleType("lmgrid")
 package.__path__ = [core]
-from lmgrid.meaning import read
+from lmgrid.source.meaning import read
 for file in files:
     print(read(open(file, "rb").read()))
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid_ngram import arpa_lines
-from lmgrid_ngram.arpa_reader import read_arpa
-from lmgrid_ngram.arpa_writer import ArpaError, log10, number_chunks, write_arpa
+from lmgrid_ngram.arpa import lines as arpa_lines
+from lmgrid_ngram.arpa.reader import read_arpa
+from lmgrid_ngram.arpa.writer import ArpaError, log10, number_chunks, write_arpa
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import NGram
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid.options import describe_part, make_part
+from lmgrid.plugin.options import describe_part, make_part
 from lmgrid.spec import Context, Progress, Recipe
 from lmgrid.text import Vocabulary
-from lmgrid_ngram.arpa_model import ArpaModel
-from lmgrid_ngram.arpa_writer import ArpaError, write_arpa
+from lmgrid_ngram.arpa.model import ArpaModel
+from lmgrid_ngram.arpa.writer import ArpaError, write_arpa
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.parts import Arpa, NGram

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmgrid_ngram import count as counting
-from lmgrid_ngram.count import count
+from lmgrid_ngram.counting import count as counting
+from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.kernels import count_by_loop, count_by_sort
 from lmgrid_ngram.parts import NGramCount
 

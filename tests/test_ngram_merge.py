@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmgrid_ngram import merge, model
-from lmgrid_ngram.count import count
+from lmgrid_ngram import model
+from lmgrid_ngram.counting import merge
+from lmgrid_ngram.counting.arrays import Disk, Memory
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.merge import Runs, count_in_runs
 from lmgrid_ngram.kernels import zipfian
-from lmgrid_ngram.merge import Runs, count_in_runs
 from lmgrid_ngram.model import NGramError, NGramModel
 from lmgrid_ngram.parts import NGram
-from lmgrid_ngram.room import Disk, Memory
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(1, 6), st.integers(2, 40))

@@ -152,7 +152,7 @@ def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
 
 def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
     """The word that appears last in the text counts as often as it stands there."""
-    from lmgrid_ngram.quirk import last_ngram
+    from lmgrid_ngram.smoothing.kenlm_quirk import last_ngram
 
     tokens = np.array([A, B, 1, B, A, 1, A, C, C, 1, B, C, 1], np.int32)
     assert last_ngram(tokens, 3, 5).tolist() == [A, C, C]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.text import RawText, TextOptions, encode
-from lmgrid_ngram import encoder as encoding
-from lmgrid_ngram.encoder import Encoder, EncodingError, by_frequency
+from lmgrid_ngram.counting import encoder as encoding
+from lmgrid_ngram.counting.encoder import Encoder, EncodingError, by_frequency
 from lmgrid_ngram.parts import NGram
 from lmgrid_ngram.text_model import TextModel
 

@@ -11,13 +11,13 @@ import pytest
 
 from lmgrid.spec import Context, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.optimizer_parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizers.parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.averaging import AveragedSgd
+from lmgrid_torch.optimizers.averaging import AveragedSgd
 
 GRADIENTS = (0.5, -1.5, 0.25)
 START = 2.0

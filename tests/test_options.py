@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.grid import PartError
-from lmgrid.options import check_types, describe_part, make_part, names_file, option_names
+from lmgrid.plugin.options import check_types, describe_part, make_part, names_file, option_names
 
 
 class Colour(Enum):

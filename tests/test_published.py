@@ -7,13 +7,13 @@ import os
 import pytest
 from copied import DATA, PUBLISHED, ROOT
 
-from lmgrid.environment import cache_folder
+from lmgrid.execution.replay import replay_each
 from lmgrid.grid import AnyCell, Cell
-from lmgrid.record import KernelRecord, Record
-from lmgrid.registry import Registry
-from lmgrid.replay import replay_each
+from lmgrid.machine.environment import cache_folder
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import KernelRecord, Record
+from lmgrid.records.store import Store
 from lmgrid.spec import Place
-from lmgrid.store import Store
 
 
 def kind_of(cell: AnyCell) -> tuple[object, ...]:

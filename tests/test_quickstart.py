@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.record import KernelRecord, Record
-from lmgrid.store import Store
+from lmgrid.records.record import KernelRecord, Record
+from lmgrid.records.store import Store
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from test_replay import record_of
 
 from lmgrid.cli import main
-from lmgrid.conversion import STEPS, unknown_field
-from lmgrid.envelope import SCHEMA, seal, unseal
-from lmgrid.record import NewerRecordError, Record, RecordError
-from lmgrid.store import Store
-from lmgrid.summary import overview
-from lmgrid.table import frame
+from lmgrid.records.conversion import STEPS, unknown_field
+from lmgrid.records.record import NewerRecordError, Record, RecordError
+from lmgrid.records.recordfile import SCHEMA, seal, unseal
+from lmgrid.records.store import Store
+from lmgrid.report.frame import frame
+from lmgrid.report.tables import overview
 
 OLDER = Path(__file__).parent / "data" / "records-1"  # as the first version wrote them
 Change = Callable[[dict[str, Any]], None]

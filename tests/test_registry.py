@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from lmgrid.cli import main
 from lmgrid.grid import Cell, GridError, PartError
-from lmgrid.plugin import Plugin
-from lmgrid.registry import Registry
+from lmgrid.plugin.provided import Plugin
+from lmgrid.plugin.registry import Registry
 
 HONEST = """
     from dataclasses import dataclass
@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     ),
     "not_a_class": (part("    Other = 3\n"), "partly broken", "is not a subclass of lmgrid.spec."),
     "wrong_kind": (
-        part("    from lmgrid.cpu import Cpu as Other\n"),
+        part("    from lmgrid.machine.cpu import Cpu as Other\n"),
         "partly broken",
         "model 'other': PluginError: is not a subclass of lmgrid.spec.ModelPart",
     ),

@@ -15,9 +15,9 @@ from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, Progress, Recipe, Regularizer, RegularizerPart
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adam, AdamW, Sgd
+from lmgrid_torch.optimizers.parts import Adam, AdamW, Sgd
 from lmgrid_torch.parts import NeuralPart
-from lmgrid_torch.regularizer_parts import (
+from lmgrid_torch.regularizers.parts import (
     L1,
     L2,
     Activation,
@@ -39,8 +39,8 @@ from torch.nn import functional as F
 
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Network
-from lmgrid_torch.output import MASKED, Softmax
-from lmgrid_torch.site import Site, sites
+from lmgrid_torch.outputs.softmax import MASKED, Softmax
+from lmgrid_torch.regularizers.site import Site, sites
 
 
 def context(seed: int = 0) -> Context:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.envelope import seal
-from lmgrid.environment import Environment
+from lmgrid.cell.runner import Replay
+from lmgrid.execution.replay import COUNTING_TOLERANCE, STEP_TOLERANCES, Replayed, compare, renewed
 from lmgrid.grid import Cell, Part
-from lmgrid.record import Circumstances, Inputs, Record
-from lmgrid.replay import COUNTING_TOLERANCE, STEP_TOLERANCES, Replayed, compare, renewed
+from lmgrid.machine.environment import Environment
+from lmgrid.records.record import Circumstances, Inputs, Record
+from lmgrid.records.recordfile import seal
+from lmgrid.records.store import Store
 from lmgrid.result import CorpusSize, Point, Score, Training
-from lmgrid.runner import Replay
-from lmgrid.store import Store
 
 FAULTS = Path(__file__).parent / "faults"
 GRID = """

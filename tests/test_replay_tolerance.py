@@ -10,7 +10,7 @@ import pytest
 from lmgrid.spec import FIRST_STEPS
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid.text import Split, Text
-from lmgrid_torch.optimizer_parts import Adam
+from lmgrid_torch.optimizers.parts import Adam
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")

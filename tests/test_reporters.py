@@ -15,8 +15,8 @@ from lmgrid.spec import Context, Reading, Recipe, Reporter
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
 from lmgrid_rnn.reporter_parts import Gradients
-from lmgrid_torch.optimizer_parts import Adam
-from lmgrid_torch.regularizer_parts import Clip, Dropout, WeightDrop
+from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_torch.regularizers.parts import Clip, Dropout, WeightDrop
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")

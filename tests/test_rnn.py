@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lmgrid.kernel import difference
+from lmgrid.cell.kernel import difference
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Cell, RecurrentStep, Rnn
-from lmgrid_torch.optimizer_parts import Adam
+from lmgrid_torch.optimizers.parts import Adam
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

@@ -6,8 +6,8 @@ import pytest
 
 from lmgrid.testing import LanguageModelContract
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adam
-from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
+from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmgrid.cell.bench import Bench
+from lmgrid.cell.runner import Desk
+from lmgrid.cell.score import BrokenLaw
 from lmgrid.grid import Cell, Grid
-from lmgrid.record import KernelRecord, Record
-from lmgrid.registry import Registry
-from lmgrid.run import Bench
-from lmgrid.runner import Desk
-from lmgrid.score import BrokenLaw
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import KernelRecord, Record
 from lmgrid.spec import Diverged, Place
 
 MakeGrid = Callable[..., Grid]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from lmgrid.spec import Context, Moment, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.optimizer_parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizers.parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
-from lmgrid_torch.schedules import non_monotonic, stalls
+from lmgrid_torch.optimizers.schedules import non_monotonic, stalls
 
 CONTEXT = Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), 0, "cpu", Path())
 PARTS = (Sgd, Asgd, Adagrad, RmsProp, Adam, AdamW, NAdamW)

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.budget import Budget
-from lmgrid.clock import Stopwatch
-from lmgrid.cpu import Processor
+from lmgrid.cell.score import BLOCKS, BrokenLaw, check_distribution, measure
+from lmgrid.cell.training import Best, Meter, Spending, Spent
+from lmgrid.machine.clock import Stopwatch
+from lmgrid.machine.cpu import Processor
 from lmgrid.result import Point, Score
-from lmgrid.score import BLOCKS, BrokenLaw, check_distribution, measure
 from lmgrid.spec import Diverged, LogProbs, Progress, Tokens
 from lmgrid.text import Split
-from lmgrid.training import Best, Meter, Spending, Spent
 
 
 def split(tokens: Any, characters: int = 100, size: int = 120) -> Split:

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lmgrid.cli import main
-from lmgrid.execute import Run
+from lmgrid.execution.attempt import Job, attempt
+from lmgrid.execution.plan import plan
+from lmgrid.execution.scheduler import Run
+from lmgrid.execution.supervise import deliver
 from lmgrid.grid import Cell, Grid, Part
-from lmgrid.plan import plan
+from lmgrid.plugin.registry import Registry
 from lmgrid.printable import printable
-from lmgrid.record import Inputs, Outcome
-from lmgrid.registry import Registry
-from lmgrid.source import Source
-from lmgrid.store import Store
-from lmgrid.supervise import deliver
-from lmgrid.worker import Job, attempt
+from lmgrid.records.record import Inputs, Outcome
+from lmgrid.records.store import Store
+from lmgrid.source.closure import Source
 
 ROOT = Path(__file__).parent.parent
 FAULTS = ROOT / "tests" / "faults"

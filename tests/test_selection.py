@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmgrid.grid import AnyCell, Cell, GridError, KernelCell, Part, Value, show
-from lmgrid.selection import Filter
+from lmgrid.gridfile.filters import Filter
 
 TEXT = Part("file", (("lowercase", True),), (("path", "a.txt"),))
 COUNT = Cell(TEXT, Part("ngram", (("order", 3), ("delta", 1.0))), None, (), None, "cpu", 1, None)

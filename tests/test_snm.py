@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lmgrid.grid import Cell, GridError
-from lmgrid.gridfile import read_grid
-from lmgrid.registry import Registry
+from lmgrid.gridfile.reader import read_grid
+from lmgrid.plugin.registry import Registry
 from lmgrid.spec import FIRST_STEPS, Recipe, Tokens
 from lmgrid.testing import sample_tokens
 from lmgrid_snm import matrix as matrices

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid import installed, source
-from lmgrid.source import Source, libraries, modules, sources, unresolved, versions
+from lmgrid.source import closure, installed
+from lmgrid.source.closure import Source, libraries, modules, sources, unresolved, versions
 
 Write = Callable[[str, str], None]
 PART = "class Part:\n    pass\n"
@@ -27,8 +27,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr("lmgrid.memo.cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr("lmgrid.modules._known", {})
+    monkeypatch.setattr("lmgrid.source.memo.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmgrid.source.modules._known", {})
     before = set(sys.modules)
 
     def put(name: str, text: str) -> None:
@@ -61,7 +61,7 @@ def install(write: Write, name: str, tops: str = "", entries: str = "", version:
 def forget(before: set[str]) -> None:
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    source.forget()
+    closure.forget()
 
 
 def parts(*names: str) -> list[tuple[str, type]]:
@@ -70,7 +70,7 @@ def parts(*names: str) -> list[tuple[str, type]]:
 
 def digest(name: str) -> str:
     """Return the digest of a part that a module defines."""
-    source.forget()
+    closure.forget()
     found = {one.name: one.digest for one in sources(parts(name), RUNNER)}
     return found[f"model {name}"]
 
@@ -356,8 +356,8 @@ def test_a_forked_process_sees_an_edit_after_reading_ahead(ours: Write, tmp_path
     """What was read ahead is known by its bytes."""
     ours("own/parts.py", PART)
     before = digest("own.parts")
-    source.forget()
-    source.read_ahead([import_module("own.parts").Part], [RUNNER])
+    closure.forget()
+    closure.read_ahead([import_module("own.parts").Part], [RUNNER])
     (tmp_path / "path/own/parts.py").write_text(PART + "x = 1\n")
     assert sources(parts("own.parts"), RUNNER)[0].digest != before
 
@@ -374,7 +374,7 @@ def test_a_damaged_cache_changes_nothing(
     for file in kept:
         file.write_bytes(file.read_bytes()[:-1] + b"?" if damage is None else damage)
         os.chmod(file.parent, 0o500)
-    monkeypatch.setattr("lmgrid.modules._known", {})
+    monkeypatch.setattr("lmgrid.source.modules._known", {})
     assert digest("own.parts") == before
     os.chmod(kept[0].parent, 0o700)
 
@@ -385,6 +385,6 @@ def test_what_a_file_means_is_read_once_a_machine(
     """The cache folder holds it, by the file's bytes."""
     ours("own/parts.py", "import json\njson.dumps\n" + PART)
     before = digest("own.parts")
-    monkeypatch.setattr("lmgrid.modules._known", {})
-    monkeypatch.setattr("lmgrid.meaning.read", None)
+    monkeypatch.setattr("lmgrid.source.modules._known", {})
+    monkeypatch.setattr("lmgrid.source.meaning.read", None)
     assert digest("own.parts") == before

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from copied import DATA, PUBLISHED, Copied
 
-from lmgrid.identity import KERNEL_RUNNER, MODEL_RUNNER
-from lmgrid.registry import Registry
-from lmgrid.source import sources
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import KERNEL_RUNNER, MODEL_RUNNER
+from lmgrid.source.closure import sources
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -87,9 +87,17 @@ def test_a_plugin_counts_whole(
 @pytest.mark.parametrize(
     ("file", "felt", "unfelt"),
     [
-        ("lmgrid_torch/descent.py", {"model rnn", "model window"}, {"model ngram", MODEL_RUNNER}),
-        ("lmgrid/score.py", {MODEL_RUNNER}, {"model rnn", KERNEL_RUNNER}),
-        ("lmgrid_ngram/smoothing.py", {"model ngram"}, {"model rnn", "corpus kjv", MODEL_RUNNER}),
+        (
+            "lmgrid_torch/training/trainer.py",
+            {"model rnn", "model window"},
+            {"model ngram", MODEL_RUNNER},
+        ),
+        ("lmgrid/cell/score.py", {MODEL_RUNNER}, {"model rnn", KERNEL_RUNNER}),
+        (
+            "lmgrid_ngram/smoothing/estimators.py",
+            {"model ngram"},
+            {"model rnn", "corpus kjv", MODEL_RUNNER},
+        ),
         ("lmgrid_text/kjv.py", {"corpus kjv"}, {"corpus brown", "model rnn"}),
     ],
 )
@@ -105,7 +113,12 @@ def test_what_computes_a_number_counts_where_it_is_used(
 
 @pytest.mark.parametrize(
     "file",
-    ["lmgrid/export.py", "lmgrid/summary.py", "lmgrid/commands/tables.py", "lmgrid/__init__.py"],
+    [
+        "lmgrid/report/export.py",
+        "lmgrid/report/tables.py",
+        "lmgrid/commands/tables.py",
+        "lmgrid/__init__.py",
+    ],
 )
 def test_what_shows_numbers_does_not_count(
     product: Copied, before: dict[str, str], file: str
@@ -150,8 +163,8 @@ def reworded(product: Copied, before: dict[str, str]) -> Iterator[Copied]:
     with product.restored():
         for file in product.folder.glob("lmgrid*/**/*.py"):
             reword(file)
-        rename(product, "lmgrid_torch.loop", "lmgrid_torch.training.stepping")
-        assert "lmgrid_torch.training.stepping" in product.read("lmgrid_torch/model.py")
+        rename(product, "lmgrid_torch.training.loop", "lmgrid_torch.by_gradient.stepping")
+        assert "lmgrid_torch.by_gradient.stepping" in product.read("lmgrid_torch/model.py")
         yield product
 
 

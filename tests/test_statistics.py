@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmgrid.statistics import Estimate, holm, mean_interval, pooled_variance, zero_p_value
+from lmgrid.report.statistics import Estimate, holm, mean_interval, pooled_variance, zero_p_value
 
 
 @pytest.mark.parametrize(("count", "t"), [(2, 12.706), (3, 4.303), (5, 2.776), (31, 2.042)])

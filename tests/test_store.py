@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from lmgrid.envelope import seal, unseal
-from lmgrid.environment import Environment
 from lmgrid.errors import Mistake
 from lmgrid.grid import Cell, KernelCell, Part
-from lmgrid.record import Circumstances, Failure, Inputs, KernelRecord, RecordError
-from lmgrid.source import Source
-from lmgrid.store import Store, StoreError
+from lmgrid.machine.environment import Environment
+from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, RecordError
+from lmgrid.records.recordfile import seal, unseal
+from lmgrid.records.store import Store, StoreError
+from lmgrid.source.closure import Source
 
 ENVIRONMENT = Environment("3.11.7", "Linux x86_64", "a processor", 2, (("numpy", "2.0"),))
 CIRCUMSTANCES = Circumstances(ENVIRONMENT, "2025-01-01T00:00:00+00:00", 1, 0.5)

@@ -12,13 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid.comparison import newest
-from lmgrid.envelope import seal, unseal
-from lmgrid.environment import Environment
 from lmgrid.grid import Cell, KernelCell, Part
-from lmgrid.layout import Table
+from lmgrid.machine.environment import Environment
 from lmgrid.printable import printable
-from lmgrid.record import (
+from lmgrid.records.record import (
     Circumstances,
     Failure,
     Inputs,
@@ -27,10 +24,13 @@ from lmgrid.record import (
     Record,
     RecordError,
 )
-from lmgrid.render import comma_separated, latex, markdown, terminal, write_tables
+from lmgrid.records.recordfile import seal, unseal
+from lmgrid.report.comparison import newest
+from lmgrid.report.frame import COLUMNS, frame, plain_rows
+from lmgrid.report.layout import Table
+from lmgrid.report.render import comma_separated, latex, markdown, terminal, write_tables
+from lmgrid.report.tables import details, failures, overview, speedups, tables
 from lmgrid.result import CorpusSize, Score, Training
-from lmgrid.summary import details, failures, overview, speedups, tables
-from lmgrid.table import COLUMNS, frame, plain_rows
 
 HERE = Circumstances(
     Environment("3.11", "Linux x86_64", "one processor", 2, ()), "2025-01-01T00:00:00+00:00", 1, 0.0

@@ -16,15 +16,15 @@ import pytest
 from filelock import Timeout
 
 from lmgrid.engine import Halt
-from lmgrid.execute import Manner, Run
+from lmgrid.execution.attempt import Ears, End, Job, attempt
+from lmgrid.execution.plan import Planned, plan
+from lmgrid.execution.scheduler import Manner, Run
+from lmgrid.execution.supervise import _death, conclude, deliver, supervise
 from lmgrid.grid import Grid
-from lmgrid.plan import Planned, plan
-from lmgrid.record import Failure, KernelRecord, Record
-from lmgrid.registry import Registry
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Failure, KernelRecord, Record
+from lmgrid.records.store import Store, StoreError
 from lmgrid.result import Point
-from lmgrid.store import Store, StoreError
-from lmgrid.supervise import _death, conclude, deliver, supervise
-from lmgrid.worker import Ears, End, Job, attempt
 
 MakeGrid = Callable[..., Grid]
 MakeJob = Callable[..., Job]
@@ -60,7 +60,7 @@ def test_a_module_that_cannot_be_imported_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text("")
     (tmp_path / "begin.py").write_text(
         "import sys\n"
-        "from lmgrid.supervise import CONTEXT, preload\n"
+        "from lmgrid.execution.supervise import CONTEXT, preload\n"
         "def work():\n    sys.exit(0 if 'good' in sys.modules else 7)\n"
         "if __name__ == '__main__':\n"
         "    preload(['torn', 'leaves', 'good'])\n"
@@ -88,11 +88,11 @@ def test_what_is_imported_ahead_does_not_touch_cuda(tmp_path: Path) -> None:
         "def touched(*_, **__):\n    os._exit(9)\n"
         "for name in ('_lazy_init', 'init', 'is_available', 'device_count', 'current_device'):\n"
         "    setattr(torch.cuda, name, touched)\n"
-        "from lmgrid.registry import Registry\n"
-        "from lmgrid.supervise import preload\n"
+        "from lmgrid.plugin.registry import Registry\n"
+        "from lmgrid.execution.supervise import preload\n"
         "parts = [p.part for p in Registry.installed().provided('model')]\n"
         "preload(module for part in parts for module in part.preload)\n"
-        "import lmgrid.warm, sys\n"
+        "import lmgrid.execution.preload, sys\n"
         "sys.exit(0 if 'lmgrid_torch.model' in sys.modules else 7)\n"
     )
     path = os.pathsep.join(filter(None, sys.path))
@@ -110,7 +110,7 @@ def test_workers_begin_where_there_is_no_fork(
     make_job: MakeJob, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows, each is a new interpreter; a death is an outcome there too."""
-    monkeypatch.setattr("lmgrid.supervise.CONTEXT", multiprocessing.get_context("spawn"))
+    monkeypatch.setattr("lmgrid.execution.supervise.CONTEXT", multiprocessing.get_context("spawn"))
     done = supervise(make_job('[[models]]\nname = "counts"'), lambda message: None, Halt())
     assert isinstance(done, Record)
     killed = make_job('[[models]]\nname = "counts"\nfault = "kill"')
@@ -193,7 +193,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
             raise OSError(ENOSPC, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("lmgrid.checkpoint.write_whole", write)
+    monkeypatch.setattr("lmgrid.cell.checkpoint.write_whole", write)
     with pytest.raises(StoreError, match=r"No space left on device; what was finished is intact"):
         attempt(job, registry)
     monkeypatch.undo()

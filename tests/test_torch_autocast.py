@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from lmgrid_rnn.layer import Layer
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.direct import Direct
-from lmgrid_torch.output import MASKED, Output, Softmax
-from lmgrid_torch.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
+from lmgrid_torch.outputs.adaptive import Adaptive
+from lmgrid_torch.outputs.ngram_features import Direct
+from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
+from lmgrid_torch.outputs.softmax import MASKED, Output, Softmax
 
 N, FEATURES, V = 12, 8, 40
 UNIT = 2**-8  # bfloat16 keeps 8 bits

@@ -15,18 +15,18 @@ from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, LanguageModel, ModelPart, Reading, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Asgd, Sgd
-from lmgrid_torch.regularizer_parts import L2
+from lmgrid_torch.optimizers.parts import Asgd, Sgd
+from lmgrid_torch.regularizers.parts import L2
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.computation import Computation
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers import Idle
+from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.training.computation import Computation
 
 V = 30
 WINDOW = Window(embedding=4, hidden=6, batch=32)

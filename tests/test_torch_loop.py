@@ -25,21 +25,21 @@ from lmgrid.spec import (
 )
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adam, Sgd
-from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
+from lmgrid_torch.optimizers.parts import Adam, Sgd
+from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.descent import required
 from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
-from lmgrid_torch.output import Output, Softmax
-from lmgrid_torch.regularizers import Idle
-from lmgrid_torch.site import sites
+from lmgrid_torch.outputs.softmax import Output, Softmax
+from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.training.trainer import required
 from lmgrid_window.network import WindowNetwork
 
 V = 30
@@ -246,7 +246,7 @@ def test_reading_the_first_steps_changes_no_bit(
         return seen, list(model.network.parameters())
 
     read, weights = trained()
-    monkeypatch.setattr("lmgrid_torch.tally.FIRST_STEPS", ())
+    monkeypatch.setattr("lmgrid_torch.training.step_stats.FIRST_STEPS", ())
     unread, others = trained()
     assert [replace(progress, losses=()) for progress in read] == unread
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))

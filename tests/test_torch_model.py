@@ -17,9 +17,9 @@ from lmgrid.grid import Grid
 from lmgrid.spec import Context, ModelPart, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.device_parts import Cuda, Mps
-from lmgrid_torch.optimizer_parts import Adam, Sgd
-from lmgrid_torch.regularizer_parts import Dropout
+from lmgrid_torch.devices.parts import Cuda, Mps
+from lmgrid_torch.optimizers.parts import Adam, Sgd
+from lmgrid_torch.regularizers.parts import Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
@@ -27,7 +27,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.output import Output
+from lmgrid_torch.outputs.softmax import Output
 
 V = 40
 PARTS = [Window(embedding=4, hidden=6), Rnn(embedding=4, hidden=6, batch=5)]
@@ -179,7 +179,7 @@ def test_options_need_no_torch() -> None:
     """Importing the plugins and making parts of their options imports neither torch nor NumPy."""
     code = (
         "import sys, lmgrid_torch, lmgrid_window, lmgrid_rnn, lmgrid_lecture\n"
-        "lmgrid_torch.optimizer_parts.Adam(), lmgrid_window.parts.Window()\n"
+        "lmgrid_torch.optimizers.parts.Adam(), lmgrid_window.parts.Window()\n"
         "from lmgrid_transformer.parts import Transformer\n"
         "lmgrid_rnn.parts.Rnn(), Transformer()\n"
         "sys.exit(bool({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"

@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.output import MASKED, Softmax, SoftmaxLoss
+from lmgrid_torch.outputs.softmax import MASKED, Softmax, SoftmaxLoss
 
 
 def arguments(rows: int = 6, features: int = 3, vocabulary: int = 5) -> list[torch.Tensor]:

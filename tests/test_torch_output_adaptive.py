@@ -14,8 +14,8 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 from torch import nn
 
-from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.output import MASKED
+from lmgrid_torch.outputs.adaptive import Adaptive
+from lmgrid_torch.outputs.softmax import MASKED
 
 TARGETS = torch.tensor([0, 11, MASKED, 4, 3, 9, MASKED, 5])
 V, F = 12, 6

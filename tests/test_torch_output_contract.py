@@ -12,7 +12,7 @@ import pytest
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import LanguageModelContract, sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adam
+from lmgrid_torch.optimizers.parts import Adam
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 

@@ -9,11 +9,11 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 from torch import nn
 
-from lmgrid_torch.adaptive import Adaptive
-from lmgrid_torch.direct import Direct, with_history
-from lmgrid_torch.output import MASKED, Softmax
-from lmgrid_torch.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
-from lmgrid_torch.slices import Slices
+from lmgrid_torch.outputs.adaptive import Adaptive
+from lmgrid_torch.outputs.ngram_features import Direct, with_history
+from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
 V, F, ORDER, SIZE = 9, 3, 3, 50
 TARGETS = torch.tensor([0, 8, MASKED, 4])

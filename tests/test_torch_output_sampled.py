@@ -13,7 +13,7 @@ import pytest
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adam
+from lmgrid_torch.optimizers.parts import Adam
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.output import MASKED, Softmax
-from lmgrid_torch.sampled import (
+from lmgrid_torch.outputs.sampled import (
     BlackOut,
     Noise,
     NoiseContrastive,
@@ -30,6 +29,7 @@ from lmgrid_torch.sampled import (
     SampledSoftmax,
     Scored,
 )
+from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
 V, F = 9, 3
 TARGETS = torch.tensor([0, 8, MASKED, 4, 3, 3, MASKED, 5])

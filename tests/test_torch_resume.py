@@ -27,19 +27,19 @@ from lmgrid.spec import (
 )
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizer_parts import Adagrad, Adam, Asgd, NAdamW, RmsProp, Sgd
-from lmgrid_torch.regularizer_parts import Clip, Dropout
+from lmgrid_torch.optimizers.parts import Adagrad, Adam, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.regularizers.parts import Clip, Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
-from lmgrid_torch.descent import ROLLBACKS
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers import Idle
-from lmgrid_torch.site import sites
-from lmgrid_torch.snapshot import pack, unpack
+from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.training.snapshot import pack, unpack
+from lmgrid_torch.training.trainer import ROLLBACKS
 
 V = 30
 WINDOW = Window(embedding=4, hidden=6, batch=32)

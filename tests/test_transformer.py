@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_torch.optimizer_parts import Adam
+from lmgrid_torch.optimizers.parts import Adam
 from lmgrid_transformer.parts import Transformer
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid.kernel import difference
+from lmgrid.cell.kernel import difference
 from lmgrid.spec import Context
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_window.parts import Window, WindowForward

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lmgrid.testing import LanguageModelContract
-from lmgrid_torch.optimizer_parts import Adam
-from lmgrid_torch.regularizer_parts import L2, Clip, Dropout
+from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
 from lmgrid_window.parts import Window
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")

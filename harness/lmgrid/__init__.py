@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lmgrid.grid import Grid
-    from lmgrid.record import Outcome
-    from lmgrid.store import Store as Store
-    from lmgrid.table import frame as frame
+    from lmgrid.records.record import Outcome
+    from lmgrid.records.store import Store as Store
+    from lmgrid.report.frame import frame as frame
 
 __version__ = "0.1.0"
 __all__ = ["Store", "frame", "hookimpl", "read_grid", "run_grid"]
-_LATE = {"Store": "lmgrid.store", "frame": "lmgrid.table"}
+_LATE = {"Store": "lmgrid.records.store", "frame": "lmgrid.report.frame"}
 
 
 def __getattr__(name: str) -> Any:
@@ -39,15 +39,15 @@ def __getattr__(name: str) -> Any:
 
 def read_grid(path: str | Path) -> Grid:
     """Return the cells that a grid file asks for; ``lmgrid.grid.GridError`` says what is wrong."""
-    from lmgrid.gridfile import read_grid as read
-    from lmgrid.registry import Registry
+    from lmgrid.gridfile.reader import read_grid as read
+    from lmgrid.plugin.registry import Registry
 
     return read(Path(path), Registry.installed())
 
 
 def run_grid(grid: Grid, store: Store) -> Iterator[Outcome]:
     """Run in this process what the store does not hold yet; yield every cell's outcome in order."""
-    from lmgrid.execute import run_here
-    from lmgrid.registry import Registry
+    from lmgrid.execution.scheduler import run_here
+    from lmgrid.plugin.registry import Registry
 
     return run_here(grid, store, Registry.installed())

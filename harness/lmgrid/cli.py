@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from lmgrid import __version__
-from lmgrid.commands.asking import COMMAND_LINE
 from lmgrid.commands.describe import describe
 from lmgrid.commands.doctor import doctor
 from lmgrid.commands.generate import generate
 from lmgrid.commands.kernels import kernels
+from lmgrid.commands.options import COMMAND_LINE
 from lmgrid.commands.plan import plan
 from lmgrid.commands.plugins import plugins
 from lmgrid.commands.predict import predict

@@ -45,11 +45,14 @@ class Crew:
 
 
 class Executor(ABC):
-    """Decides where cells run, and nothing else: there it calls ``lmgrid.supervise.supervise``."""
+    """Decides where cells run, and nothing else.
+
+    There it calls ``lmgrid.execution.supervise.supervise``.
+    """
 
     @abstractmethod
     def submit(self, job: Any, resources: Resources) -> Future[Any]:
-        """Begin an ``lmgrid.worker.Job``; the future holds what ``supervise`` returned."""
+        """Begin an ``lmgrid.execution.attempt.Job``; the future holds what ``supervise`` gives."""
 
     def check(self, resources: Resources) -> None:
         """Raise a ValueError if no worker can give so much: it would wait for ever."""

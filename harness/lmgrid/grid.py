@@ -1,4 +1,4 @@
-"""The nouns of a grid: parts, cells, budgets, and the error that a reader can act on."""
+"""The nouns of a grid: parts, cells, budgets, its names, and the error a reader can act on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from lmgrid.errors import Mistake
 Scalar: TypeAlias = bool | int | float | str | None
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 Options: TypeAlias = tuple[tuple[str, Value], ...]
+
+# The names that a grid file and a filter use themselves.
+SETTINGS = ("seeds", "devices", "threads", "budget")
+TRAINING = ("optimizers", "regularizers", "reporters")
+BLOCKS = {"corpora": "corpus", "models": "model", "kernels": "kernel"}
+KINDS = ("corpus", "model", "optimizer", "regularizer", "reporter", "kernel")
+PLAIN = ("seed", "device", "threads")
 
 
 class GridError(Mistake):

@@ -76,4 +76,4 @@ def lmgrid_point(address: str, point: Any) -> None:
 
 @hookspec
 def lmgrid_cell_finished(address: str, outcome: Any) -> None:
-    """A cell ended: an ``lmgrid.record.Record``, ``KernelRecord`` or ``Failure``."""
+    """A cell ended: an ``lmgrid.records.record.Record``, ``KernelRecord`` or ``Failure``."""

@@ -144,7 +144,7 @@ class TextOptions:
 
 
 class Corpus(TextOptions, CorpusPart):
-    """A corpus that is read as text. ``lmgrid.encoded`` keeps it as ids, so that it is read once.
+    """A corpus that is read as text. ``lmgrid.cell.encoded`` keeps its ids, so it is read once.
 
     A subclass gives ``read`` and ``digest``, and its own options beside those of a text.
     """

@@ -20,8 +20,8 @@ from distributed.scheduler import KilledWorker
 
 from lmgrid.engine import Crew, Executor, Resources
 from lmgrid.errors import Mistake
-from lmgrid.executors import check_jobs, fits_beside
-from lmgrid.supervise import End, conclude
+from lmgrid.execution.executors import check_jobs, fits_beside
+from lmgrid.execution.supervise import End, conclude
 from lmgrid_dask.local import open_local
 from lmgrid_dask.queues import open_queue, submit_jobs
 from lmgrid_dask.room import Room, have_room

@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed import LocalCluster
 
-from lmgrid.child import STOPS
+from lmgrid.execution.worker import STOPS
 
 
 def open_local(**options: Any) -> Any:

@@ -16,9 +16,9 @@ from distributed import Event, get_client, get_worker
 
 from lmgrid.engine import Halt
 from lmgrid.errors import Mistake
-from lmgrid.store import Store
-from lmgrid.supervise import deliver, supervise
-from lmgrid.worker import Held
+from lmgrid.execution.attempt import Held
+from lmgrid.execution.supervise import deliver, supervise
+from lmgrid.records.store import Store
 
 ASK_SECONDS = 1.0
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid.spec import Kernel
-from lmgrid_ngram.backoff import BackoffModel
-from lmgrid_ngram.count import count
-from lmgrid_ngram.discounts import counts_of_counts, modified
+from lmgrid_ngram.counting.arrays import Memory
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.trie import EOS
 from lmgrid_ngram.parts import NGram
-from lmgrid_ngram.room import Memory
-from lmgrid_ngram.smoothing import Evidence, modified_kneser_ney
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.scoring.backoff import BackoffModel
+from lmgrid_ngram.smoothing.discounts import counts_of_counts, modified
+from lmgrid_ngram.smoothing.estimators import Evidence, modified_kneser_ney
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def count_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.
 
 
 def count_by_sort(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.int64], ...]:
-    """Return the same from the trie of ``lmgrid_ngram.count``."""
+    """Return the same from the trie of ``lmgrid_ngram.counting.count``."""
     levels = count(tokens, order, vocabulary).levels
     tables: list[NDArray[np.int64]] = []
     ngrams = np.zeros((1, 0), np.int64)  # of the level above

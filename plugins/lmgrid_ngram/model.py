@@ -12,18 +12,18 @@ import numpy as np
 import psutil
 
 from lmgrid.spec import Progress, Recipe, Sizes
-from lmgrid_ngram import storage
-from lmgrid_ngram.count import count
-from lmgrid_ngram.merge import Runs, count_in_runs
-from lmgrid_ngram.room import Disk, Memory
-from lmgrid_ngram.smoothing import Evidence, estimate
+from lmgrid_ngram.counting.arrays import Disk, Memory
+from lmgrid_ngram.counting.count import count
+from lmgrid_ngram.counting.merge import Runs, count_in_runs
+from lmgrid_ngram.scoring import storage
+from lmgrid_ngram.smoothing.estimators import Evidence, estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import LogProbs, Tokens
-    from lmgrid_ngram.backoff import BackoffModel
     from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.scoring.backoff import BackoffModel
 
 
 class NGramError(ValueError):

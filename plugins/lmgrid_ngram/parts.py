@@ -12,7 +12,7 @@ import msgspec
 from lmgrid.spec import Context, Kernel, KernelPart, ModelPart
 
 if TYPE_CHECKING:
-    from lmgrid_ngram.arpa_model import ArpaModel
+    from lmgrid_ngram.arpa.model import ArpaModel
     from lmgrid_ngram.model import NGramModel
 
 Smoothing = Literal[
@@ -119,7 +119,7 @@ class Arpa(ModelPart):
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
     def make(self, context: Context) -> ArpaModel:
-        from lmgrid_ngram.arpa_model import ArpaModel
+        from lmgrid_ngram.arpa.model import ArpaModel
 
         return ArpaModel(self, context.vocabulary)
 

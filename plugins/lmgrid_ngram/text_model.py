@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram import storage
-from lmgrid_ngram.arpa_reader import read_arpa
-from lmgrid_ngram.arpa_writer import write_arpa
-from lmgrid_ngram.backoff import BackoffModel
-from lmgrid_ngram.encoder import Encoder, by_frequency
+from lmgrid_ngram.arpa.reader import read_arpa
+from lmgrid_ngram.arpa.writer import write_arpa
+from lmgrid_ngram.counting.encoder import Encoder, by_frequency
+from lmgrid_ngram.counting.trie import EOS
 from lmgrid_ngram.model import NGramModel
-from lmgrid_ngram.trie import EOS
+from lmgrid_ngram.scoring import storage
+from lmgrid_ngram.scoring.backoff import BackoffModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from lmgrid.spec import LanguageModel, Reading, Tokens
 from lmgrid_rnn.network import RecurrentNetwork
-from lmgrid_torch.descent import as_tensor
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import contexts
+from lmgrid_torch.training.trainer import as_tensor
 
 PLACES = 32  # of a text, over which norms are means
 WARM = 20  # words that are read before the first state that is asked for

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lmgrid_rnn.elman import Elman
 from lmgrid_rnn.gru import Gru
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.site import Site
+from lmgrid_torch.regularizers.site import Site
 
 State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
 FORGET = 1  # the place of the forget gate among an LSTM's

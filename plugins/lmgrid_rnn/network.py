@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lmgrid.text import EOS
 from lmgrid_rnn.layer import Layer, State
 from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.direct import with_history
 from lmgrid_torch.network import Batch, Network, look_up, streams
-from lmgrid_torch.output import Output
-from lmgrid_torch.site import Site
+from lmgrid_torch.outputs.ngram_features import with_history
+from lmgrid_torch.outputs.softmax import Output
+from lmgrid_torch.regularizers.site import Site
 
 
 class RecurrentNetwork(Network):

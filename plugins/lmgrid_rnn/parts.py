@@ -12,7 +12,7 @@ from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
-    from lmgrid_torch.output import Output
+    from lmgrid_torch.outputs.softmax import Output
 
 Cell: TypeAlias = Literal["elman", "relu", "lstm", "gru"]
 
@@ -97,8 +97,8 @@ class Rnn(NeuralPart):
     def output_layer(self, context: Context) -> Output:
         if not self.direct_order:
             return super().output_layer(context)
-        from lmgrid_torch.direct import Direct
-        from lmgrid_torch.outputs import output_layer
+        from lmgrid_torch.outputs.by_name import output_layer
+        from lmgrid_torch.outputs.ngram_features import Direct
 
         return Direct(output_layer(self, context), self.direct_order, self.direct_size)
 

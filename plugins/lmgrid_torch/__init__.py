@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import DevicePart, OptimizerPart, RegularizerPart, hookimpl
-from lmgrid_torch import device_parts, optimizer_parts, regularizer_parts
+from lmgrid_torch.devices import parts as device_parts
+from lmgrid_torch.optimizers import parts as optimizer_parts
+from lmgrid_torch.regularizers import parts as regularizer_parts
 
 
 @hookimpl

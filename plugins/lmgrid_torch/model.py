@@ -13,11 +13,11 @@ from torch import Tensor
 
 from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, State, Tokens
 from lmgrid.text import EOS
-from lmgrid_torch.computation import PLAIN, Computation
-from lmgrid_torch.descent import Descent, as_tensor
-from lmgrid_torch.loop import descend
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
+from lmgrid_torch.training.computation import PLAIN, Computation
+from lmgrid_torch.training.loop import descend
+from lmgrid_torch.training.trainer import Descent, as_tensor
 
 WEIGHTS = "weights.safetensors"
 

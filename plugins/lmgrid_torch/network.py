@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid.text import EOS
-from lmgrid_torch.output import MASKED, Output
+from lmgrid_torch.outputs.softmax import MASKED, Output
 
 
 @dataclass(frozen=True)

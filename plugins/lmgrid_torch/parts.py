@@ -13,7 +13,7 @@ from lmgrid.spec import Context, LanguageModel, ModelPart
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
-    from lmgrid_torch.output import Output
+    from lmgrid_torch.outputs.softmax import Output
 
 Positive: TypeAlias = Annotated[float, Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
@@ -111,15 +111,15 @@ class NeuralPart(ModelPart):
 
     def output_layer(self, context: Context) -> Output:
         """Return the output layer, its weights not yet drawn."""
-        from lmgrid_torch.outputs import output_layer
+        from lmgrid_torch.outputs.by_name import output_layer
 
         return output_layer(self, context)
 
     def make(self, context: Context) -> LanguageModel:
-        from lmgrid_torch.computation import Computation
         from lmgrid_torch.initialisation import initialise
         from lmgrid_torch.memory import memory_errors
         from lmgrid_torch.model import NeuralModel
+        from lmgrid_torch.training.computation import Computation
 
         computation = Computation(self.accumulate, self.precision, self.compile)
         with memory_errors():

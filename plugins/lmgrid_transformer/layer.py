@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid_torch.site import Site
+from lmgrid_torch.regularizers.site import Site
 from lmgrid_transformer.parts import Transformer
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid_torch.network import Batch, Network, look_up, streams
-from lmgrid_torch.output import Output
-from lmgrid_torch.site import Site
+from lmgrid_torch.outputs.softmax import Output
+from lmgrid_torch.regularizers.site import Site
 from lmgrid_transformer.layer import TransformerLayer
 from lmgrid_transformer.parts import Transformer
 

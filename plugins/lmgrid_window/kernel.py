@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import Kernel
-from lmgrid_torch.output import Softmax
+from lmgrid_torch.outputs.softmax import Softmax
 from lmgrid_window.network import WindowNetwork
 from lmgrid_window.parts import Window, WindowForward
 

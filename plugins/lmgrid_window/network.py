@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.network import Batch, Network, look_up, shuffled
-from lmgrid_torch.output import Output
-from lmgrid_torch.site import Site
+from lmgrid_torch.outputs.softmax import Output
+from lmgrid_torch.regularizers.site import Site
 from lmgrid_window.parts import Window
 
 

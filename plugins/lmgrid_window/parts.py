@@ -10,7 +10,7 @@ from lmgrid_torch.parts import NeuralPart, Size
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
-    from lmgrid_torch.output import Output
+    from lmgrid_torch.outputs.softmax import Output
 
 
 @dataclass(frozen=True, kw_only=True)

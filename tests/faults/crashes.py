@@ -55,9 +55,9 @@ def install() -> None:
     """Put the moments into the functions that pass them."""
     if not FOLDER:
         return
-    from lmgrid.run import Bench
-    from lmgrid.store import Store
-    from lmgrid.training import Meter
+    from lmgrid.cell.bench import Bench
+    from lmgrid.cell.training import Meter
+    from lmgrid.records.store import Store
 
     os.environ.setdefault(RUN, str(os.getpid()))  # the run imports plugins before any worker
     spoilt = os.environ.get("LMGRID_CRASHES_SPOIL", "")

@@ -19,14 +19,14 @@ from typing import (
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION
-from lmgrid.commands.screen import say, show_json, show_tables
+from lmgrid.commands.options import JSON_OPTION
+from lmgrid.commands.output import say, show_json, show_tables
 from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from lmgrid.plugin import Provided
+    from lmgrid.plugin.provided import Provided
 
 _WORDS = {
     Path: "file",
@@ -41,7 +41,7 @@ _WORDS = {
 def _complete_name(context: click.Context, parameter: Any, start: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
     names = {p.name for plugin in Registry.installed().plugins for p in plugin.provides}
     return [CompletionItem(name) for name in sorted(names) if name.startswith(start)]
@@ -53,7 +53,7 @@ def _complete_name(context: click.Context, parameter: Any, start: str) -> list[C
 def describe(name: str, as_json: bool) -> None:
     """Say what NAME is (a model, corpus, optimizer, …), its source, and its options."""
     from lmgrid.grid import near
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
     provided = [p for plugin in Registry.installed().plugins for p in plugin.provides]
     found = [p for p in provided if p.name == name]
@@ -81,7 +81,7 @@ def _as_json(found: Provided) -> dict[str, Any]:
 
 def _options(found: Provided) -> tuple[tuple[str, str, str], ...]:
     from lmgrid.grid import show
-    from lmgrid.options import default
+    from lmgrid.plugin.options import default
 
     rows = []
     hints = get_type_hints(found.part, include_extras=True)
@@ -127,7 +127,7 @@ def _limit(limit: Any) -> str:
 
 
 def _show(found: Provided) -> None:
-    from lmgrid.layout import Table
+    from lmgrid.report.layout import Table
 
     lacks = f" ({found.lacks})" if found.lacks else ""
     say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION
-from lmgrid.commands.screen import say, show_json
+from lmgrid.commands.options import JSON_OPTION
+from lmgrid.commands.output import say, show_json
 
 
 @click.command()
@@ -26,8 +26,8 @@ def doctor(as_json: bool) -> None:
 
 
 def _findings() -> dict[str, Any]:
-    from lmgrid.environment import cache_folder, capture, load_average
-    from lmgrid.registry import Registry
+    from lmgrid.machine.environment import cache_folder, capture, load_average
+    from lmgrid.plugin.registry import Registry
 
     registry, environment = Registry.installed(), capture()
     return {

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from lmgrid.commands.asking import results_option
-from lmgrid.commands.screen import say
-from lmgrid.commands.stored import load
+from lmgrid.commands.options import results_option
+from lmgrid.commands.output import say
+from lmgrid.commands.stored_model import load
 
 
 def _finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
@@ -34,7 +34,7 @@ def generate(record: str, results: Path | None, prompt: str, **sampling: Any) ->
     RECORD is the file of a record, or the beginning of its address, looked for in --results or
     in every folder of results/runs. Temperature 0 takes the most probable token each time.
     """
-    from lmgrid.stored import Sampling, sample
+    from lmgrid.cell.inference import Sampling, sample
 
     stored = load(record, results)
     start = stored.vocabulary.encode(prompt)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, results_option, store_of
+from lmgrid.commands.options import JSON_OPTION, results_option, store_of
 from lmgrid.commands.run import Way, executor_of, run_and_show
 
 if TYPE_CHECKING:
     from lmgrid.grid import Grid
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
 
 @click.command()
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @JSON_OPTION
 def kernels(**options: Any) -> None:
     """Prove that each NAME's loop and vectorised form agree, then time both; all without NAME."""
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
     registry = Registry.installed()
     grid = _grid(options, registry)

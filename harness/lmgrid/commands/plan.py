@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, RUNS, grid_options, read, store_of
-from lmgrid.commands.screen import complain, say, show_json, show_tables
+from lmgrid.commands.options import JSON_OPTION, RUNS, grid_options, read, store_of
+from lmgrid.commands.output import complain, say, show_json, show_tables
 
 if TYPE_CHECKING:
+    from lmgrid.execution.plan import Planned
     from lmgrid.grid import Grid
-    from lmgrid.plan import Planned
-    from lmgrid.store import Store
+    from lmgrid.records.store import Store
 
 
 @click.command()
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @JSON_OPTION
 def plan(**options: Any) -> None:
     """Show GRID's cells: which are recorded, which are excluded and why, and how long it takes."""
-    from lmgrid.estimate import Estimator
-    from lmgrid.plan import plan as make_plan
-    from lmgrid.plan import unresolved
-    from lmgrid.registry import Registry
-    from lmgrid.store import Store
+    from lmgrid.execution.estimate import Estimator
+    from lmgrid.execution.plan import plan as make_plan
+    from lmgrid.execution.plan import unresolved
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.store import Store
 
     registry = Registry.installed()
     grid = read(options, registry)
@@ -58,7 +58,7 @@ def _as_json(
 
 def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
     """Return the state of each cell by its address: recorded, and with what; or to run."""
-    from lmgrid.environment import unlike_libraries
+    from lmgrid.machine.environment import unlike_libraries
 
     found = store.sound()
     for error in found.passed_over.values():
@@ -80,7 +80,7 @@ def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
 
 
 def _show(grid: Grid, cells: list[tuple[Planned, str, float | None]]) -> None:
-    from lmgrid.layout import Table
+    from lmgrid.report.layout import Table
 
     rows = [(p.cell.label, p.address[:12], state, _time(s)) for p, state, s in cells]
     rows += [(e.cell.label, "", f"excluded: {e.because}", "") for e in grid.excluded]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION
-from lmgrid.commands.screen import show_json, show_tables
+from lmgrid.commands.options import JSON_OPTION
+from lmgrid.commands.output import show_json, show_tables
 
 if TYPE_CHECKING:
-    from lmgrid.plugin import Plugin
+    from lmgrid.plugin.provided import Plugin
 
 
 @click.command()
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @JSON_OPTION
 def plugins(check: bool, as_json: bool) -> None:
     """Show every plugin with its distribution, version, status and reason."""
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
     found = Registry.installed().plugins
     if as_json:
@@ -43,7 +43,7 @@ def _as_json(plugin: Plugin) -> dict[str, Any]:
 
 
 def _show(found: Sequence[Plugin]) -> None:
-    from lmgrid.layout import Table
+    from lmgrid.report.layout import Table
 
     rows = tuple(
         (

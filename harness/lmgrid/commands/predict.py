@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from lmgrid.commands.asking import JSON_OPTION, results_option
-from lmgrid.commands.screen import show_json, show_tables
-from lmgrid.commands.stored import load
+from lmgrid.commands.options import JSON_OPTION, results_option
+from lmgrid.commands.output import show_json, show_tables
+from lmgrid.commands.stored_model import load
 
 
 @click.command()
@@ -24,8 +24,8 @@ def predict(record: str, results: Path | None, context: str, **options: Any) -> 
     RECORD is the file of a record, or the beginning of its address, looked for in --results or
     in every folder of results/runs.
     """
-    from lmgrid.layout import Table
-    from lmgrid.stored import predict as guess
+    from lmgrid.cell.inference import predict as guess
+    from lmgrid.report.layout import Table
 
     stored = load(record, results)
     guesses = guess(stored, stored.vocabulary.encode(context), options["top"])

@@ -14,14 +14,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lmgrid.commands.screen import complain, console
-from lmgrid.execute import Listener
-from lmgrid.plan import Planned
+from lmgrid.cell.training import Live
+from lmgrid.commands.output import complain, console
+from lmgrid.execution.plan import Planned
+from lmgrid.execution.scheduler import Listener
+from lmgrid.plugin.registry import Registry
 from lmgrid.printable import printable
-from lmgrid.record import Outcome, Record
-from lmgrid.registry import Registry
+from lmgrid.records.record import Outcome, Record
 from lmgrid.result import Point
-from lmgrid.training import Live
 
 
 class Reporting(Listener):

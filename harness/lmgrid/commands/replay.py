@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import (
+from lmgrid.commands.options import (
     JSON_OPTION,
     RESULTS_ARGUMENT,
     existing_store,
     sound_outcomes,
 )
-from lmgrid.commands.screen import complain, say, show_json, show_tables
+from lmgrid.commands.output import complain, say, show_json, show_tables
 
 if TYPE_CHECKING:
-    from lmgrid.record import KernelRecord, Record
-    from lmgrid.replay import Verdict
-    from lmgrid.store import Store
+    from lmgrid.execution.replay import Verdict
+    from lmgrid.records.record import KernelRecord, Record
+    from lmgrid.records.store import Store
 
 
 @click.command()
@@ -74,10 +74,10 @@ def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
 def _verdicts(
     store: Store, points: int | None, only: tuple[str, ...], folder: Path | None
 ) -> Iterator[Verdict]:
-    from lmgrid.environment import cache_folder
-    from lmgrid.history import requests
-    from lmgrid.registry import Registry
-    from lmgrid.replay import replay_each
+    from lmgrid.execution.replay import replay_each
+    from lmgrid.machine.environment import cache_folder
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.history import requests
     from lmgrid.spec import Place
 
     folders = [asked.folder for asked in requests(store.root) if asked.folder]
@@ -89,8 +89,8 @@ def _verdicts(
 
 
 def _chosen(store: Store, only: tuple[str, ...]) -> list[Record | KernelRecord]:
-    from lmgrid.gridfile import only_filter
-    from lmgrid.record import Failure
+    from lmgrid.gridfile.reader import only_filter
+    from lmgrid.records.record import Failure
 
     found = [o for o in sound_outcomes(store) if not isinstance(o, Failure)]
     chosen = only_filter(only)
@@ -100,7 +100,7 @@ def _chosen(store: Store, only: tuple[str, ...]) -> list[Record | KernelRecord]:
 
 def _renew(store: Store, verdicts: list[Verdict]) -> int:
     """Give today's address to the records that are shown to be today's code's; count them."""
-    from lmgrid.replay import renewed
+    from lmgrid.execution.replay import renewed
 
     made = [record for verdict in verdicts if (record := renewed(verdict))]
     if made:
@@ -122,7 +122,7 @@ def _as_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def _show(verdicts: list[Verdict]) -> None:
-    from lmgrid.layout import Table
+    from lmgrid.report.layout import Table
 
     rows = tuple(
         (v.record.inputs.what.label, v.record.inputs.address[:12], v.status, v.reach, v.why)

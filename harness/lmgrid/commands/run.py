@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.asking import (
+from lmgrid.commands.options import (
     JSON_OPTION,
     command_line,
     find_grid,
@@ -22,19 +22,19 @@ from lmgrid.commands.asking import (
     read,
     store_of,
 )
-from lmgrid.commands.screen import complain, say, show_json, show_tables
+from lmgrid.commands.output import complain, say, show_json, show_tables
 from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
     from lmgrid.commands.progress import Reporting
     from lmgrid.engine import ExecutorPart
-    from lmgrid.execute import MakeExecutor, Manner, Run
+    from lmgrid.execution.plan import Planned
+    from lmgrid.execution.scheduler import MakeExecutor, Manner, Run
     from lmgrid.grid import Grid
-    from lmgrid.history import Request
-    from lmgrid.plan import Planned
-    from lmgrid.record import Outcome
-    from lmgrid.registry import Registry
-    from lmgrid.store import Store
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.history import Request
+    from lmgrid.records.record import Outcome
+    from lmgrid.records.store import Store
 
 INTERRUPTED = 130
 LEAST_MEMORY = 50_000_000  # bytes
@@ -81,7 +81,7 @@ def run(**options: Any) -> None:
     What the results folder already holds is not run again. The tables are written to DIR/tables.
     Ctrl-C lets the running cells finish, twice ends them; the same command goes on from there.
     """
-    from lmgrid.registry import Registry
+    from lmgrid.plugin.registry import Registry
 
     registry = Registry.installed()
     check_plugins(registry, strict=options["strict"])
@@ -115,8 +115,8 @@ class Way:
 
 def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     """Run what is left, print the tables of the whole grid, and return the exit status."""
-    from lmgrid.execute import Run, executor_here
-    from lmgrid.plan import plan
+    from lmgrid.execution.plan import plan
+    from lmgrid.execution.scheduler import Run, executor_here
 
     registry, options = way.registry, way.options
     make = way.executor.make if options["jobs"] else executor_here(registry)
@@ -151,7 +151,7 @@ def _check_records(store: Store, planned: Sequence[Planned]) -> None:
 
 def _request(way: Way) -> Request:
     """Return what is kept in the results folder of what was asked."""
-    from lmgrid.history import Request
+    from lmgrid.records.history import Request
 
     path = way.grid_file
     if path is None:
@@ -161,7 +161,7 @@ def _request(way: Way) -> Request:
 
 
 def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:
-    from lmgrid.execute import Manner
+    from lmgrid.execution.scheduler import Manner
 
     return Manner(
         options["jobs"],
@@ -238,7 +238,7 @@ def reporting_of(ready: Run, registry: Registry, *, quiet: bool) -> Reporting:
 
 def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, Outcome]:
     """Run what is left; return by address what was skipped, which no store knows."""
-    from lmgrid.execute import execute
+    from lmgrid.execution.scheduler import execute
 
     ready.store.sweep()
     skipped: dict[str, Outcome] = {}
@@ -260,7 +260,7 @@ def _interruptible(ready: Run) -> Iterator[None]:
     A cell that runs in this process, which nobody else can end, is left by KeyboardInterrupt.
     """
 
-    from lmgrid.child import STOPS
+    from lmgrid.execution.worker import STOPS
 
     def ask(*_: object) -> None:
         if not ready.halt.soon.is_set():
@@ -284,8 +284,8 @@ def _is_heard(number: signal.Signals) -> bool:
 
 
 def _show(outcomes: Iterable[Outcome], *, as_json: bool) -> None:
-    from lmgrid.summary import failures, overview, speedups
-    from lmgrid.table import frame, plain_rows
+    from lmgrid.report.frame import frame, plain_rows
+    from lmgrid.report.tables import failures, overview, speedups
 
     rows = frame(outcomes)
     if as_json:
@@ -295,15 +295,15 @@ def _show(outcomes: Iterable[Outcome], *, as_json: bool) -> None:
 
 
 def _write_tables(store: Store, stored: Iterable[Outcome]) -> None:
-    from lmgrid.render import write_tables
-    from lmgrid.summary import tables
-    from lmgrid.table import frame
+    from lmgrid.report.frame import frame
+    from lmgrid.report.render import write_tables
+    from lmgrid.report.tables import tables
 
     write_tables(tables(frame(stored)), store.root / "tables")
 
 
 def _status(ready: Run, outcomes: Sequence[Outcome]) -> int:
-    from lmgrid.record import Failure, KernelRecord
+    from lmgrid.records.record import Failure, KernelRecord
 
     if ready.halt.soon.is_set():
         return INTERRUPTED

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmgrid.commands.asking import (
+from lmgrid.commands.options import (
     JSON_OPTION,
     RESULTS_ARGUMENT,
     existing_store,
     sound_outcomes,
 )
-from lmgrid.commands.screen import say, show_json, show_tables
+from lmgrid.commands.output import say, show_json, show_tables
 from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
 
     Parquet holds rows, points or readings; it goes to --output, or into a file or a pipe.
     """
-    from lmgrid import table
+    from lmgrid.report import frame
 
     sheet = _chosen_sheet(options)
     if options["as_json"] and (form != "terminal" or output):
@@ -51,10 +51,10 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
     if sheet and form in ("markdown", "latex"):
         raise Mistake(f"--{sheet}: is written as csv or parquet, not as {form}")
     outcomes = sound_outcomes(existing_store(results))
-    made = {"points": table.points, "readings": table.readings}.get(sheet, table.frame)
+    made = {"points": frame.points, "readings": frame.readings}.get(sheet, frame.frame)
     found = made(outcomes)
     if options["as_json"]:
-        show_json(table.plain_rows(found))
+        show_json(frame.plain_rows(found))
     elif form == "parquet" or sheet:
         end = "parquet" if form == "parquet" else "csv"
         _export(found, end, output and output / f"{sheet or 'rows'}.{end}")
@@ -71,7 +71,7 @@ def _chosen_sheet(options: dict[str, bool]) -> str:
 
 def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
     """Write rows into a file, or to standard output."""
-    from lmgrid.export import to_csv, to_parquet
+    from lmgrid.report.export import to_csv, to_parquet
 
     if form == "parquet" and path is None and sys.stdout.isatty():
         raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
@@ -85,11 +85,11 @@ def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
 
 
 def _show(found: pd.DataFrame, form: str, output: Path | None) -> None:
-    from lmgrid import summary
-    from lmgrid.render import FORMATS as RENDERERS
-    from lmgrid.render import write_tables
+    from lmgrid.report.render import FORMATS as RENDERERS
+    from lmgrid.report.render import write_tables
+    from lmgrid.report.tables import tables as tables_of
 
-    made = summary.tables(found)
+    made = tables_of(found)
     filled = [table for table in made if table.rows]
     if output is not None:
         write_tables(made, output)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lmgrid.commands.asking import RESULTS_ARGUMENT, existing_store
-from lmgrid.commands.screen import say
+from lmgrid.commands.options import RESULTS_ARGUMENT, existing_store
+from lmgrid.commands.output import say
 
 
 @click.command()

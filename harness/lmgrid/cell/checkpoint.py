@@ -1,0 +1,124 @@
+"""A half-trained cell on disk, so that a killed one goes on from its last point.
+
+checkpoints/<address>/checkpoint.msgpack    a line with the sha256 of the rest, then where it
+                                            stands, and the sha256 of the other files
+checkpoints/<address>/state-<n>             what the model needs to go on, as safetensors
+checkpoints/<address>/best-<n>/             the weights of the best point so far
+
+The first is replaced last and in one step, so that a name never stands for half a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lmgrid.cell.training import Stand
+from lmgrid.files import sha256, sync, sync_folder, write_whole
+from lmgrid.spec import State
+
+INDEX = "checkpoint.msgpack"
+STATE, BEST = "state-", "best-"
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What ``checkpoint.msgpack`` holds."""
+
+    stand: Stand
+    values: dict[str, Any]
+    state: str  # file names
+    best: str
+    hashes: dict[str, str]  # sha256 by path in the folder
+
+
+class Checkpoints:
+    """The checkpoints of one cell; the last one alone is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, stand: Stand, state: State, weights: Path) -> None:
+        """Write a checkpoint: the runner's stand, the model's state, a folder of best weights."""
+        from safetensors.numpy import save
+
+        self._folder.mkdir(exist_ok=True)
+        tokens = stand.points[-1].tokens
+        name, best = f"{STATE}{tokens}", f"{BEST}{stand.best.tokens if stand.best else 0}"
+        write_whole(self._folder / name, save(dict(_whole(state.arrays))))
+        self._copy(weights, best)
+        index = _Index(stand, dict(state.values), name, best, self._hashes(name, best))
+        body = msgspec.msgpack.encode(index)
+        write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        self._sweep({index.state, index.best, INDEX})
+
+    def load(self, weights: Path) -> tuple[Stand, State] | None:
+        """Return the last checkpoint and copy its best weights; None if there is none whole.
+
+        What is not whole is removed, so that nothing of it is taken for good later.
+        """
+        from safetensors.numpy import load
+
+        index = self._index()
+        if index is None:
+            self.remove()
+            return None
+        arrays = load((self._folder / index.state).read_bytes())
+        for file in (self._folder / index.best).iterdir():
+            shutil.copy(file, weights / file.name)
+        return index.stand, State(arrays, index.values)
+
+    def _index(self) -> _Index | None:
+        """Return what is said to be there, if it is there, unaltered, and of this version."""
+        try:
+            stated, _, body = (self._folder / INDEX).read_bytes().partition(b"\n")
+            if stated.decode(errors="replace") != hashlib.sha256(body).hexdigest():
+                return None
+            index = msgspec.msgpack.decode(body, type=_Index)
+            hashes = self._hashes(index.state, index.best)
+            return index if hashes and hashes == index.hashes else None
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _hashes(self, state: str, best: str) -> dict[str, str]:
+        """Return the sha256 of each file of a checkpoint; none of a name that leads elsewhere."""
+        if {state, best} != {Path(state).name, Path(best).name}:
+            return {}
+        files = sorted((self._folder / best).iterdir())
+        names = [state, *(f"{best}/{file.name}" for file in files)]
+        return {name: sha256(self._folder / name) for name in names}
+
+    def remove(self) -> None:
+        """Forget a cell that is finished."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _copy(self, weights: Path, name: str) -> None:
+        """Keep weights under a name; weights that are there already are the same ones."""
+        if (self._folder / name).exists():
+            return
+        draft = self._folder / f".{name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(weights, draft)
+        for file in draft.iterdir():
+            sync(file)
+        draft.rename(self._folder / name)
+        sync_folder(self._folder)
+
+    def _sweep(self, kept: set[str]) -> None:
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _whole(arrays: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield arrays as they lie in memory row by row, which is what safetensors writes."""
+    for name, array in arrays.items():
+        yield name, np.asarray(array, order="C")

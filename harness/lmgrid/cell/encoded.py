@@ -1,0 +1,100 @@
+"""Encoded corpora on disk: a text is read and encoded once, then mapped from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from filelock import FileLock
+
+from lmgrid.files import sha256
+from lmgrid.source.closure import sources
+from lmgrid.spec import CorpusPart, Place
+from lmgrid.text import SPLITS, Corpus, Split, Text, TextError, Vocabulary
+
+
+def load_text(corpus: CorpusPart, place: Place) -> Text:
+    """Return a corpus as ids, from the cache where it is there; TextError where it cannot be kept.
+
+    A corpus that makes its text by other means than ``Corpus`` is made anew each time.
+    """
+    if not isinstance(corpus, Corpus):
+        return corpus.make(place)
+    folder = place.cache / "text" / _key(corpus, place)
+    try:
+        return _load(folder) or _fill(folder, corpus, place)
+    except OSError as error:
+        raise TextError(
+            f"cannot keep the encoded corpus in {folder.parent}: {error}; "
+            "make the folder writable, or name another one in LMGRID_CACHE"
+        ) from error
+
+
+def _key(corpus: Corpus, place: Place) -> str:
+    """Return a hash of all that decides the ids; a file's name does not, its bytes do."""
+    options = {field.name: getattr(corpus, field.name) for field in fields(corpus)}
+    told = {name: value for name, value in options.items() if not isinstance(value, Path)}
+    kind = type(corpus)
+    code = sources([("corpus", kind)], Corpus.__module__)  # an edited reader reads anew
+    key = repr((corpus.digest(place), kind.__qualname__, told, code))
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def _fill(folder: Path, corpus: Corpus, place: Place) -> Text:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        text = _load(folder)  # another process may have been first
+        if text is None:
+            text = corpus.make(place)
+            _write(folder, text)
+    return text
+
+
+@dataclass(frozen=True)
+class _Saved:
+    vocabulary: Vocabulary
+    sizes: tuple[tuple[int, int, int], ...]  # tokens, characters, bytes of each split
+    sha256: str  # of the file of tokens
+
+
+def _write(folder: Path, text: Text) -> None:
+    """Write a text to its folder, whole or not at all."""
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    try:
+        _write_files(draft, text)
+        shutil.rmtree(folder, ignore_errors=True)  # what was damaged
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_files(folder: Path, text: Text) -> None:
+    splits: list[Split] = [getattr(text, name) for name in SPLITS]
+    np.save(folder / "tokens.npy", np.concatenate([split.tokens for split in splits]))
+    sizes = tuple((len(split.tokens), split.characters, split.bytes) for split in splits)
+    saved = _Saved(text.vocabulary, sizes, sha256(folder / "tokens.npy"))
+    body = msgspec.json.encode(saved)
+    (folder / "text.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def _load(folder: Path) -> Text | None:
+    """Return the text kept there, None unless it is as it was written, to the bit."""
+    try:
+        digest, _, body = (folder / "text.json").read_bytes().partition(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            return None
+        saved = msgspec.json.decode(body, type=_Saved)
+        if sha256(folder / "tokens.npy") != saved.sha256:
+            return None
+    except OSError:
+        return None
+    tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+    parts = np.split(tokens, np.cumsum([size[0] for size in saved.sizes])[:-1])
+    splits = [Split(part, *size[1:]) for part, size in zip(parts, saved.sizes, strict=True)]
+    counts = np.bincount(parts[0], minlength=len(saved.vocabulary)).astype(np.int64)
+    return Text(saved.vocabulary, counts, *splits)

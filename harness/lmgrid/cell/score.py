@@ -1,0 +1,85 @@
+"""Perplexity's raw material: a model's scores of a split, every token once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lmgrid.machine.clock import Stopwatch
+from lmgrid.result import Score
+from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
+from lmgrid.text import UNK, Split
+
+BLOCKS = 50
+CHECKED_CONTEXTS = 4
+CHECKED_TOKENS = 400
+SUM_TOLERANCE = 1e-3
+
+
+class BrokenLaw(Exception):
+    """A model's scores are not what the protocol says; its numbers would mean nothing."""
+
+
+def check_distribution(model: LanguageModel, split: Split, sums: tuple[int, ...] = (1,)) -> None:
+    """Hold a few predictions against the sums they may have and against the scores."""
+    if not isinstance(model, Predicts):
+        return
+    tokens = split.tokens
+    for k in np.linspace(0, min(len(tokens), CHECKED_TOKENS) - 1, CHECKED_CONTEXTS).astype(int):
+        logs = model.next_log_probs(tokens[:k])
+        total = float(np.exp(logs).sum())
+        said, score = float(logs[tokens[k]]), float(model.score(tokens[: k + 1])[k])
+        summed = any(abs(total - allowed) < SUM_TOLERANCE for allowed in sums)
+        if not (summed and _agree(said, score)):
+            raise BrokenLaw(
+                f"after {k} tokens of validation the probabilities sum to {total:.6f}, and the "
+                f"next token has {math.exp(said):.6g} there but {math.exp(score):.6g} when scored"
+            )
+
+
+def _agree(one: float, two: float) -> bool:
+    return one == two or abs(one - two) < SUM_TOLERANCE * max(1.0, abs(one))
+
+
+def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) -> Score:
+    """Score a split, every token once; BrokenLaw if the scores are not one number a token."""
+    tokens = split.tokens
+    if watch is None:
+        logs = model.score(tokens)
+    else:
+        with watch.running():
+            logs = model.score(tokens)
+    if logs.shape != tokens.shape:
+        raise BrokenLaw(f"score returned shape {logs.shape} for {len(tokens)} tokens")
+    if not (logs < np.inf).all():  # NaN or infinity
+        first = int((~(logs < np.inf)).argmax())
+        raise Diverged(f"score returned {logs[first]} at token {first}")
+    known = tokens != UNK
+    return Score(
+        len(tokens),
+        _total(logs),
+        int(len(tokens) - known.sum()),
+        _total(logs[known]),
+        int(np.isneginf(logs).sum()),
+        split.characters,
+        split.bytes,
+        _block_means(logs),
+    )
+
+
+def _total(logs: LogProbs) -> float | None:
+    total = -float(logs.sum(dtype=np.float64))
+    return total if math.isfinite(total) else None
+
+
+def _block_means(logs: LogProbs) -> tuple[float | None, ...]:
+    """Return the mean loss of each block; the first ones are a token longer where it must be."""
+    count = min(BLOCKS, len(logs))
+    length, longer = divmod(len(logs), count)
+    blocks = np.arange(count)
+    starts = blocks * length + np.minimum(blocks, longer)
+    means = -np.add.reduceat(logs, starts) / np.diff(starts, append=len(logs))
+    if np.isfinite(means).all():
+        return tuple(means.tolist())
+    return tuple(mean if math.isfinite(mean) else None for mean in means.tolist())

@@ -1,0 +1,151 @@
+"""What several commands ask alike: the grid, its overrides, the results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lmgrid.errors import Mistake
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from lmgrid.grid import Grid
+    from lmgrid.gridfile.reader import Asked
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.record import Outcome
+    from lmgrid.records.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+QUICKSTART = "quickstart"
+RUNS = Path("results/runs")
+COMMAND_LINE = "lmgrid.command_line"  # of the context's meta: as it was typed
+
+
+def installed_grids() -> tuple[str, ...]:
+    """Return the names of the grids that come with lmgrid."""
+    try:
+        folder = files("lmgrid_benchmarks")
+    except ModuleNotFoundError:
+        return ()
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def _complete_grid(context: click.Context, parameter: Any, start: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    named = [CompletionItem(name) for name in installed_grids() if name.startswith(start)]
+    return [*named, CompletionItem(start, type="file")]
+
+
+def grid_options(command: F) -> F:
+    """Add GRID and everything that changes it."""
+    options = (
+        click.argument("grid", default=QUICKSTART, shell_complete=_complete_grid),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override an option, e.g. rnn.hidden=64, optimizer.lr=[0.1,1.0], budget.epochs=1.",
+        ),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Run only cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none. "
+            "Repeats of one key are alternatives, different keys must all hold.",
+        ),
+        click.option("--device", "devices", multiple=True, help="Run on this device: cpu, cuda, …"),
+        click.option(
+            "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Run with this seed."
+        ),
+        results_option("The folder of records; by default results/runs/GRID."),
+    )
+    return reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def results_option(text: str) -> Callable[[F], F]:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help=text,
+    )
+
+
+def asked(options: dict[str, Any]) -> Asked:
+    from lmgrid.gridfile.reader import Asked
+
+    return Asked(options["sets"], options["only"], options["devices"], options["seeds"])
+
+
+def read(options: dict[str, Any], registry: Registry) -> Grid:
+    """Return the grid that a command was given."""
+    from lmgrid.gridfile.reader import read_grid
+
+    return read_grid(find_grid(options["grid"]), registry, asked(options))
+
+
+def command_line() -> str:
+    """Return the running command as it was typed."""
+    return str(click.get_current_context().find_root().meta.get(COMMAND_LINE, ""))
+
+
+def parse_named(text: str, flag: str) -> tuple[str, dict[str, Any]]:
+    """Return name and options of ``NAME[OPTION=VALUE,…]``; values are TOML, or bare words."""
+    from lmgrid.gridfile.toml import parse_assignment
+
+    name, bracket, rest = text.strip().partition("[")
+    if bracket and not rest.endswith("]"):
+        raise Mistake(f"{flag} {text}: expected NAME[OPTION=VALUE,…]")
+    pairs = [pair for pair in rest.removesuffix("]").split(",") if pair.strip()]
+    return name, dict(parse_assignment(pair, flag) for pair in pairs)
+
+
+def find_grid(name: str) -> Path:
+    """Return the file of a grid: a path, or the name of an installed grid."""
+    from lmgrid.grid import near
+
+    path = Path(name)
+    if path.is_file() or path.suffix == ".toml" or len(path.parts) > 1:
+        return path
+    if name not in installed_grids():
+        raise Mistake(
+            f"{name}: no such file, and no grid of that name{near(name, installed_grids())}"
+        )
+    return Path(str(files("lmgrid_benchmarks"))) / f"{name}.toml"
+
+
+def store_of(options: dict[str, Any], name: str) -> Store:
+    from lmgrid.records.store import Store
+
+    return Store(options["results"] or RUNS / name)
+
+
+def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
+    """Return what of a store can be trusted; tell of each record that is passed over."""
+    from lmgrid.commands.output import complain
+
+    found = store.sound()
+    for error in found.passed_over.values():
+        complain(f"passed over: {error}")
+    return found.outcomes
+
+
+def existing_store(folder: Path) -> Store:
+    """Return the store in a folder; Mistake if there is none."""
+    from lmgrid.records.store import Store
+
+    if not any((folder / kind).is_dir() for kind in ("records", "failures")):
+        raise Mistake(f"{folder}: no results here; lmgrid run GRID --results {folder} makes some")
+    return Store(folder)
+
+
+RESULTS_ARGUMENT = click.argument("results", type=click.Path(path_type=Path), metavar="DIR")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")

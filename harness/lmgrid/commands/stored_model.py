@@ -1,0 +1,46 @@
+"""What the commands that use a stored model ask alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmgrid.commands.options import RUNS
+from lmgrid.errors import Mistake
+
+if TYPE_CHECKING:
+    from lmgrid.cell.inference import StoredModel
+
+
+def load(record: str, results: Path | None) -> StoredModel:
+    """Return the stored model that a command was given."""
+    from lmgrid.cell.inference import load_model
+    from lmgrid.plugin.registry import Registry
+    from lmgrid.records.record import Record
+    from lmgrid.records.store import Store
+
+    folder, address = _locate(record, results)
+    found = Store(folder).find(address)
+    if not isinstance(found, Record):
+        raise Mistake(f"{record}: is not the record of a model")
+    return load_model(Store(folder), found, Registry.installed())
+
+
+def _locate(record: str, results: Path | None) -> tuple[Path, str]:
+    """Return the results folder and the address of a record, given its file or a beginning."""
+    from lmgrid.records.store import Store
+
+    path = Path(record)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise Mistake(f"{record}: there is no such file")
+        return path.parent.parent, path.stem
+    folders = [results] if results else sorted(RUNS.glob("*"))
+    found = [(folder, a) for folder in folders for a in Store(folder).matching(record)]
+    where = results or RUNS
+    if not record or not found:
+        raise Mistake(f"{record!r}: no record in {where} has an address that starts so")
+    if len(found) > 1:
+        some = ", ".join(f"{folder}: {address[:12]}" for folder, address in found[:4])
+        raise Mistake(f"{record!r}: {len(found)} records have an address that starts so: {some}")
+    return found[0]

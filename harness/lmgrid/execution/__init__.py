@@ -1,0 +1,1 @@
+"""Cells to outcomes: planned, scheduled, and each run in a process that may die."""

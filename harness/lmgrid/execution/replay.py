@@ -1,0 +1,283 @@
+"""Recorded cells run again, and their losses held against the records'.
+
+A record whose cell was made by other code than today's has another address than that cell has now.
+Where the cell, run again, gives the same numbers to the last bit, the record is today's code's too,
+and ``renew`` gives it today's address.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from lmgrid.cell.bench import Bench
+from lmgrid.cell.runner import Replay
+from lmgrid.errors import Mistake
+from lmgrid.execution.supervise import CONTEXT
+from lmgrid.execution.worker import installed, search_path, stand_alone
+from lmgrid.grid import AnyCell, GridError, KernelCell, Part
+from lmgrid.machine.environment import Environment, same_bits
+from lmgrid.plugin.options import all_options
+from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Identities
+from lmgrid.records.record import Inputs, KernelRecord, Record
+from lmgrid.result import Point, Score
+from lmgrid.spec import Place
+
+# How far the losses of these steps may be apart on unlike machines, in nats a token: ten times the
+# largest difference that unlike instruction sets, libraries and threads gave, rounded up to a power
+# of ten (results/published/replay-tolerance). Step 100 is not among them: where training is
+# unstable, rounding has grown to 0.04 by then.
+STEP_TOLERANCES = {1: 1e-5, 10: 1e-3}
+# The same for a counting model's validation and test loss, whose sums are rounded otherwise.
+COUNTING_TOLERANCE = 1e-9
+
+Recorded: TypeAlias = Record | KernelRecord
+Status: TypeAlias = Literal["equal", "unequal", "not comparable"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a replay says of one record."""
+
+    record: Recorded
+    status: Status
+    reach: str = ""  # up to where it was held against the record
+    why: str = ""
+    inputs: Inputs | None = None  # what decides the numbers of the cell today
+    exact: bool = False  # every point, valid and test have the same bits
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the record has the address that its cell has today."""
+        return self.inputs is not None and self.inputs.address == self.record.inputs.address
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a cell gave when it was run again, and what it was made with."""
+
+    replay: Replay
+    environment: Environment
+
+
+def replay_each(
+    records: Sequence[Recorded], registry: Registry, place: Place, points: int | None = None
+) -> Iterator[Verdict]:
+    """Run each recorded cell again, up to its n-th point or to its end; yield what it showed."""
+    for record in records:
+        yield _replay(record, registry, place, points)
+
+
+def renewed(verdict: Verdict) -> Recorded | None:
+    """Return the record at today's address, None where it is not shown to be today's code's.
+
+    A kernel's number is its time, which no replay shows to be that of today's code.
+    """
+    record, inputs = verdict.record, verdict.inputs
+    if not verdict.exact or inputs is None or verdict.is_current:
+        return None
+    return replace(record, inputs=inputs, earlier=(*record.earlier, record.inputs.address))
+
+
+# ---------------------------------------------------------------- one record
+
+
+def _replay(record: Recorded, registry: Registry, place: Place, points: int | None) -> Verdict:
+    try:
+        cell = cell_today(record.inputs.what, registry)
+        inputs = Identities(registry, place).of(cell)
+    except Mistake as mistake:
+        return Verdict(record, "not comparable", why=str(mistake))
+    if unlike := _unlike_data(record.inputs, inputs):
+        return Verdict(record, "not comparable", why=unlike)
+    tokens = tuple(p.tokens for p in record.points[:points]) if isinstance(record, Record) else ()
+    try:
+        found = _in_process(_Task(cell, place, tokens, _is_whole(record, points)))
+    except Mistake as mistake:
+        return Verdict(record, "not comparable", why=str(mistake))
+    except BrokenProcessPool:
+        return Verdict(record, "not comparable", why="its process was killed")
+    except Exception as error:
+        why = f"ended as {type(error).__name__}: {error}"
+        return Verdict(record, "unequal", why=why, inputs=inputs)
+    if isinstance(record, KernelRecord):
+        assert isinstance(found, _Gap)
+        return _compare_kernel(record, found, inputs)
+    assert isinstance(found, Replayed)
+    return compare(record, found, inputs)
+
+
+def cell_today(cell: AnyCell, registry: Registry) -> AnyCell:
+    """Return a recorded cell as a grid would give it today; GridError where it cannot be made."""
+
+    def today(kind: str, part: Part) -> Part:
+        known = registry.find(kind, part.name)
+        return registry.part(kind, part.name, all_options(known.part, part))
+
+    if isinstance(cell, KernelCell):
+        made: AnyCell = replace(cell, kernel=today("kernel", cell.kernel))
+    else:
+        made = replace(
+            cell,
+            corpus=today("corpus", cell.corpus),
+            model=today("model", cell.model),
+            optimizer=cell.optimizer and today("optimizer", cell.optimizer),
+            regularizers=tuple(today("regularizer", part) for part in cell.regularizers),
+            reporters=tuple(today("reporter", part) for part in cell.reporters),
+        )
+    registry.check_extras([made])
+    if registry.resolve_device(made.device) != made.device:
+        raise GridError(f"device {made.device!r} is not on this machine")
+    return made
+
+
+def _unlike_data(recorded: Inputs, today: Inputs) -> str:
+    """Return why two cells cannot be compared whatever the code, or nothing."""
+    if recorded.corpus != today.corpus:
+        return "the corpus has other bytes than when it was recorded"
+    unlike = set(recorded.files) ^ set(today.files) if recorded.rule == today.rule else set()
+    names = ", ".join(sorted({name for name, _ in unlike}))
+    return f"other bytes than when it was recorded: {names}" if names else ""
+
+
+def _is_whole(record: Recorded, points: int | None) -> bool:
+    return isinstance(record, Record) and (points is None or points >= len(record.points))
+
+
+# ---------------------------------------------------------------- in a process of its own
+
+
+@dataclass(frozen=True)
+class _Task:
+    cell: AnyCell
+    place: Place
+    tokens: tuple[int, ...]  # where the record has its points
+    whole: bool  # they are all of them
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """How far the twins of a kernel are apart, and how far they may be."""
+
+    difference: float
+    tolerance: float
+
+
+def _in_process(task: _Task) -> Replayed | _Gap:
+    """Run a cell in a process of its own, as when it was recorded."""
+    with ProcessPoolExecutor(1, CONTEXT) as pool:
+        return pool.submit(_perform, task).result()
+
+
+def _perform(task: _Task) -> Replayed | _Gap:
+    stand_alone()
+    registry = installed(search_path())
+    bench = Bench(registry, task.place, device=registry.confine(task.cell.device))
+    if isinstance(task.cell, KernelCell):
+        return _Gap(*bench.differ(task.cell))
+    replay = bench.replay(task.cell, task.tokens, whole=task.whole)
+    return Replayed(replay, bench.environment(task.cell))
+
+
+# ---------------------------------------------------------------- held against the record
+
+
+def _compare_kernel(record: KernelRecord, found: _Gap, inputs: Inputs) -> Verdict:
+    equal = found.difference <= found.tolerance
+    status: Status = "equal" if equal == record.equal else "unequal"
+    said = f"the twins differ by {found.difference:g}, {found.tolerance:g} is allowed"
+    return Verdict(record, status, "whether the twins agree", said, inputs)
+
+
+def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
+    """Hold a replayed cell against its record: to the bit, or as near as machines allow.
+
+    On the processor, instruction sets and libraries that the record names, every loss must have
+    the same bits. On others the losses of the first steps must be within STEP_TOLERANCES, a
+    counting model's losses within COUNTING_TOLERANCE; what comes later is told, not judged.
+    """
+    replay = found.replay
+    whole = replay.valid is not None
+    difference = _first_difference(record, replay)
+    if not difference:
+        return Verdict(record, "equal", _reach(record, replay), "", inputs, exact=whole)
+    unlike = same_bits(record.circumstances.environment, found.environment)
+    if not unlike:
+        return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
+    return _compare_roughly(record, replay, inputs, f"{difference}; {unlike}")
+
+
+def _reach(record: Record, replay: Replay) -> str:
+    count, total = len(replay.points), len(record.points)
+    points = f"{count} of {total} points" if count < total else f"all {total} points"
+    if total == 1 and replay.valid is not None:
+        return "valid and test"
+    return f"{points}, valid and test" if replay.valid is not None else points
+
+
+def _first_difference(record: Record, replay: Replay) -> str:
+    """Return the first loss that has other bits than the record's, and both; or nothing."""
+    for i, (old, new) in enumerate(zip(record.points, replay.points, strict=False)):
+        for name in ("tokens", "losses", "train_nats", "penalty", "valid_nats"):
+            before, now = getattr(old, name), getattr(new, name)
+            if before != now and not (name == "losses" and not before):  # older records have none
+                return f"point {i + 1}: {name} {before}, now {now}"
+    for name, was, score in (
+        ("valid", record.valid, replay.valid),
+        ("test", record.test, replay.test),
+    ):
+        if score is not None and _losses(was) != _losses(score):
+            return f"{name}: {was.mean_nats!r} nats a token, now {score.mean_nats!r}"
+    if len(replay.points) < len(record.points) and replay.valid is not None:
+        return f"{len(record.points)} points, now {len(replay.points)}"
+    return ""
+
+
+def _losses(score: Score) -> tuple[float | None, float | None, int, tuple[float | None, ...]]:
+    return score.nats, score.known_nats, score.tokens, score.blocks
+
+
+def _compare_roughly(record: Record, replay: Replay, inputs: Inputs, why: str) -> Verdict:
+    """Compare on unlike machines, where bits differ whoever is right."""
+    if not _is_trained(record):
+        gap = _counting_gap(record, replay)
+        near: Status = "equal" if gap <= COUNTING_TOLERANCE else "unequal"
+        reach = f"{_reach(record, replay)}, within {COUNTING_TOLERANCE:g}"
+        return Verdict(record, near, reach, why, inputs)
+    old, new = dict(_steps(record.points)), dict(_steps(replay.points))
+    common = sorted(STEP_TOLERANCES.keys() & old.keys() & new.keys())
+    if not common:
+        return Verdict(record, "not comparable", "", f"no losses of first steps; {why}", inputs)
+    far = [step for step in common if not abs(old[step] - new[step]) <= STEP_TOLERANCES[step]]
+    if far:
+        step = far[0]
+        said = f"step {step}: loss {old[step]:.9g}, now {new[step]:.9g}; {why}"
+        return Verdict(record, "unequal", f"step {step}", said, inputs)
+    within = ", ".join(f"{step} (within {STEP_TOLERANCES[step]:g})" for step in common)
+    return Verdict(record, "equal", f"steps {within}", why, inputs)
+
+
+def _is_trained(record: Record) -> bool:
+    """Whether it was trained step by step, so that small differences grow."""
+    return record.cell.optimizer is not None or len(record.points) > 1
+
+
+def _counting_gap(record: Record, replay: Replay) -> float:
+    pairs = [(old.nats, new.nats) for old, new in zip(record.points, replay.points, strict=False)]
+    if replay.valid is not None and replay.test is not None:
+        pairs += [(record.valid.mean_nats, replay.valid.mean_nats)]
+        pairs += [(record.test.mean_nats, replay.test.mean_nats)]
+    return max((_gap(*pair) for pair in pairs), default=math.inf)
+
+
+def _gap(one: float, two: float) -> float:
+    return 0.0 if one == two else abs(one - two)
+
+
+def _steps(points: Sequence[Point]) -> Iterator[tuple[int, float]]:
+    return (loss for point in points for loss in point.losses)

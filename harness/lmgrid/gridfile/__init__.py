@@ -1,0 +1,1 @@
+"""A grid file to a Grid."""

@@ -1,0 +1,1 @@
+"""Plugins found and checked, and their parts by kind and name."""

@@ -1,0 +1,1 @@
+"""Records to frames, compared lines and tables, and these to text and files."""

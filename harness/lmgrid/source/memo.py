@@ -1,0 +1,49 @@
+"""What is slow to compute, kept by its key in the cache folder; what is damaged there is made anew.
+
+Nothing here raises: a cache that cannot be read or written only costs time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from lmgrid.machine.environment import cache_folder
+
+_SIZE = 16  # bytes of a check
+
+
+def recall(kind: str, key: bytes) -> bytes | None:
+    """Return what was kept under a key, None if nothing was or it is damaged."""
+    try:
+        held = _place(kind, key).read_bytes()
+    except OSError:
+        return None
+    check, data = held[:_SIZE], held[_SIZE:]
+    return data if check == _check(key, data) else None
+
+
+def keep(kind: str, key: bytes, data: bytes) -> None:
+    """Keep data under a key; the file gets its name once it is whole."""
+    place = _place(kind, key)
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=place.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_check(key, data) + data)
+            os.replace(draft, place)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+
+def _place(kind: str, key: bytes) -> Path:
+    return cache_folder() / kind / hashlib.blake2b(key, digest_size=_SIZE).hexdigest()
+
+
+def _check(key: bytes, data: bytes) -> bytes:
+    return hashlib.blake2b(len(key).to_bytes(8, "big") + key + data, digest_size=_SIZE).digest()

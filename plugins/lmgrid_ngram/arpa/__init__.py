@@ -1,0 +1,1 @@
+"""Models as ARPA files, read and written."""

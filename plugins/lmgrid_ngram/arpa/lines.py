@@ -1,0 +1,90 @@
+"""A text file, plain or gzip, as single lines and as blocks of lines; knows where it is in it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+
+from lmgrid_ngram.arpa.writer import ArpaError
+
+PIECE = 1 << 20  # bytes read at once
+_GZIP = b"\x1f\x8b"
+
+
+class Lines:
+    """The lines of a file, read once from the first to the last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.number = path, 0  # of the last line that was handed out
+        self._pieces = self._read()
+        self._rest = b""  # what was read and not yet handed out
+
+    def next(self) -> str:
+        """Return the next line that is not blank."""
+        text = ""
+        while not text:
+            end = self._rest.find(b"\n") + 1
+            while not end and self._more():
+                end = self._rest.find(b"\n") + 1
+            if not (line := self._hand_out(end or len(self._rest))):
+                self.fail("the file ends here, before \\end\\; it was cut off", max(self.number, 1))
+            self.number += 1
+            text = self._decode(line, self.number).strip()
+        return text
+
+    def body(self) -> Iterator[bytes]:
+        """Yield the lines before the next one that begins with a backslash, in blocks.
+
+        While a block is worked on, ``number`` is that of the line before it.
+        """
+        while (self._rest or self._more()) and not self._rest.startswith(b"\\"):
+            end = self._rest.find(b"\n\\") + 1 or self._rest.rfind(b"\n") + 1
+            if not end and self._more():
+                continue
+            block = self._hand_out(end or len(self._rest))
+            self._decode(block, self.number + 1)
+            yield block
+            self.number += block.count(b"\n")
+
+    def fail(self, why: str, number: int | None = None) -> NoReturn:
+        raise ArpaError(f"{self.path}, line {number or self.number}: {why}") from None
+
+    def fields(self, number: int) -> list[str]:
+        """Return what stands in one line; it reads the file again up to there."""
+        with self._open() as file:
+            return next(islice(file, number - 1, None)).decode().split()
+
+    def _hand_out(self, end: int) -> bytes:
+        line, self._rest = self._rest[:end], self._rest[end:]
+        return line
+
+    def _more(self) -> bool:
+        piece = next(self._pieces, b"")
+        self._rest += piece
+        return bool(piece)
+
+    def _read(self) -> Iterator[bytes]:
+        try:
+            with self._open() as file:
+                while piece := file.read(PIECE):
+                    yield piece
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            number = self.number + self._rest.count(b"\n") + 1
+            self.fail(f"the gzip stream is broken ({error}); get the file anew", number)
+
+    def _open(self) -> gzip.GzipFile | BufferedReader:
+        with self.path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP
+        return gzip.open(self.path) if packed else self.path.open("rb")
+
+    def _decode(self, data: bytes, number: int) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            at = number + data.count(b"\n", 0, error.start)
+            self.fail(f"byte {data[error.start]:#04x} is not UTF-8; convert the file", at)

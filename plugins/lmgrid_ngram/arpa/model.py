@@ -1,0 +1,36 @@
+"""A model of another toolkit as a grid runs it: learned from an ARPA file, not from the text."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from lmgrid_ngram.arpa.reader import read_arpa
+from lmgrid_ngram.arpa.writer import ArpaError
+from lmgrid_ngram.model import Estimated
+
+if TYPE_CHECKING:
+    from lmgrid.spec import Tokens
+    from lmgrid.text import Vocabulary
+    from lmgrid_ngram.parts import Arpa
+
+
+class ArpaModel(Estimated):
+    """What an ARPA file says, over the ids of a corpus with the same words."""
+
+    def __init__(self, options: Arpa, vocabulary: Vocabulary) -> None:
+        super().__init__(len(vocabulary))
+        self.options = options
+        self.words = vocabulary.words
+
+    def learn(self, train: Tokens) -> None:
+        """Read the file; ``train`` was learned by whoever wrote it."""
+        path, expected = self.options.path, self.options.sha256
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArpaError(f"cannot read {path}: {error.strerror}; name an ARPA file") from error
+        if found != expected:
+            raise ArpaError(f"{path} has the sha256 {found}, not {expected}; correct one of them")
+        self._fitted = read_arpa(path, self.words).model

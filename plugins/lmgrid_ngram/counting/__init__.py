@@ -1,0 +1,1 @@
+"""Words to ids, and ids to the counts of their n-grams."""

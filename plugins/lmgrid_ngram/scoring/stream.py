@@ -1,0 +1,87 @@
+"""One pass an order over a stream of tokens, however the n-grams are found.
+
+An n-gram that was found at one token is the context of the token after it, so each order is asked
+only for the tokens whose context the model has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lmgrid_ngram.counting.trie import EOS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lmgrid_ngram.scoring.backoff import Layer
+
+    Places = NDArray[np.intp]
+    Floats = NDArray[np.float64]
+    Counter = NDArray[np.int8]
+    Weights = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an order has of the words after contexts that it was asked for, m of n."""
+
+    which: Places  # (m,) of the n, ascending
+    nodes: Places  # (m,) what the next order calls them as contexts
+    probabilities: Weights  # (m,)
+    weights: Weights  # (m,) of backing off from them; nothing that counts in the highest order
+
+
+class Finder(Protocol):
+    """The n-grams of one length."""
+
+    def find(self, contexts: Places, words: Places) -> Found:
+        """Return which words follow their contexts, shape (n,) both, and how likely."""
+        ...
+
+
+def probabilities(
+    stream: Places, first: Layer, finders: Sequence[Finder], known: Counter | None
+) -> Floats:
+    """Return p of each token but the first; count in ``known`` how many contexts of it are.
+
+    ``first`` holds the unigrams, ``finders`` the orders from 2 up. Backoff weights of contexts that
+    the model does not have are left out.
+    """
+    words = stream[1:]
+    p = first.probabilities.take(words).astype(np.float64)
+    if not finders:
+        return p
+    at = np.arange(len(words))  # the tokens whose context the model has
+    here, contexts = words, stream[:-1]
+    weights = first.backoffs.take(contexts)
+    for finder in finders:
+        found = finder.find(contexts, here)
+        q = p.take(at)
+        q *= weights
+        q[found.which] = found.probabilities
+        p[at] = q
+        if known is not None:
+            known[at] += 1
+        if finder is finders[-1]:
+            break
+        on = np.flatnonzero(here.take(found.which) != EOS)  # no context reaches across an <eos>
+        at = at.take(found.which.take(on)) + 1
+        if len(at) and at[-1] == len(words):
+            at, on = at[:-1], on[:-1]
+        here, contexts, weights = words.take(at), found.nodes.take(on), found.weights.take(on)
+    return p
+
+
+def context_lengths(stream: Places, reach: int) -> NDArray[np.int64]:
+    """Return how many ids, up to ``reach``, come before each position in its sentence."""
+    position = np.arange(len(stream))
+    begins = np.where(stream == EOS, position, 0)
+    last = np.maximum.accumulate(begins)
+    lengths = np.empty(len(stream), np.int64)
+    lengths[:1] = 0
+    lengths[1:] = position[1:] - last[:-1]
+    return np.minimum(lengths, reach)

@@ -1,0 +1,1 @@
+"""Counts to a back-off model, under each smoothing."""

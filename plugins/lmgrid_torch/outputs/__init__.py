@@ -1,0 +1,1 @@
+"""Output layers: softmax and what stands in for it."""

@@ -1,0 +1,140 @@
+"""Output layers that train on a few sampled words, and score over all words as a softmax does."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lmgrid_torch.outputs.slices import Slices
+from lmgrid_torch.outputs.softmax import MASKED, Softmax
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How words are drawn: k of them a step, with replacement, from q(w) ∝ unigram(w)^power."""
+
+    samples: int  # k
+    power: float  # 1 is the unigram distribution, 0 the uniform one
+    seed: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The logits s = w · h + b of N targets, and of k sampled words for each of them."""
+
+    target: Tensor  # (N,)
+    sampled: Tensor  # (N, k)
+    target_noise: Tensor  # ln q of the targets, (N,)
+    noise: Tensor  # ln q of the sampled words, (k,)
+    hit: Tensor  # whether a sampled word is the target, (N, k)
+
+
+class Sampled(Softmax):
+    """A softmax whose training meets the targets and k sampled words, the same for a whole batch.
+
+    Words are drawn on the CPU, so that every device meets the same ones, from a generator of
+    its own, ``draw``, whose state says where the training stands.
+    """
+
+    exact: bool = False  # the loss is not the mean of -ln p
+    log_noise: Tensor  # ln q of each word, (V,)
+
+    def __init__(self, features: int, vocabulary: int, noise: Noise) -> None:
+        super().__init__(features, vocabulary)
+        self.samples, self.power = noise.samples, noise.power
+        self.draw = torch.Generator().manual_seed(noise.seed)
+        self.register_buffer("log_noise", torch.empty(vocabulary), persistent=False)
+        self._set_noise(torch.zeros(vocabulary))
+
+    def start_from(self, log_unigram: Tensor) -> None:
+        """Set the bias, and the distribution that words are drawn from."""
+        super().start_from(log_unigram)
+        self._set_noise(log_unigram)
+
+    def _set_noise(self, log_unigram: Tensor) -> None:
+        log_noise = torch.log_softmax(self.power * log_unigram.double().cpu(), 0)
+        self.log_noise.copy_(log_noise)
+        self.cumulative = log_noise.exp().cumsum(0)  # (V,), on the CPU
+
+    def sample(self) -> Tensor:
+        """Return the next k words, (k,)."""
+        chances = torch.rand(self.samples, generator=self.draw, dtype=torch.float64)
+        words = torch.searchsorted(self.cumulative, chances * self.cumulative[-1], right=True)
+        return words.clamp(max=self.vocabulary - 1).to(self.weight.device)
+
+    def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
+        """Return the mean of the loss of each target that is not masked."""
+        words, kept, places = self.sample(), targets != MASKED, targets.clamp(min=0)
+        count, every = len(targets), torch.cat((places, words))
+        weight, bias = self.weight.index_select(0, every), self.bias.index_select(0, every)
+        target = (features * weight[:count]).sum(1) + bias[:count]
+        sampled = F.linear(features, weight[count:], bias[count:])
+        if added is not None:
+            target = target + added.at(places[:, None, None])[:, 0]
+            sampled = sampled + added.at(words)
+        noise, hit = self.log_noise, words == places[:, None]
+        losses = self.losses(Scored(target, sampled, noise[places], noise[words], hit))
+        return losses.dot(kept.to(losses.dtype) / kept.sum())
+
+    @abstractmethod
+    def losses(self, scored: Scored) -> Tensor:
+        """Return the loss of each target, (N,)."""
+
+
+class SampledSoftmax(Sampled):
+    """The softmax with a sampled normaliser (Bengio and Senécal 2008; Jean et al. 2015).
+
+    loss(t) = -ln (exp(s_t) / (exp(s_t) + Σ_{j ≠ t} exp(s_j - ln(k q_j)))), over the k sampled
+    words j. That sum has the expectation Σ_{v ≠ t} exp(s_v): the loss tends to -ln p(t), and its
+    gradient to that of -ln p(t), as k grows.
+    """
+
+    def losses(self, scored: Scored) -> Tensor:
+        expected = scored.noise + math.log(self.samples)  # how often a word is drawn
+        others = (scored.sampled - expected).masked_fill(scored.hit, -math.inf)
+        return torch.cat((scored.target[:, None], others), 1).logsumexp(1) - scored.target
+
+
+class NoiseContrastive(Sampled):
+    """Noise-contrastive estimation (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
+
+    loss(t) = -ln σ(s_t - ln Z - ln(k q_t)) - Σ_j ln σ(-(s_j - ln Z - ln(k q_j))), over the k
+    sampled words j: target and noise are told apart by a model that is taken to be normalised
+    by the constant Z. Its gradient tends to that of -ln p(t), as k grows, where Z is the sum of
+    exp(s_v).
+    """
+
+    def __init__(self, features: int, vocabulary: int, noise: Noise, log_normaliser: float) -> None:
+        super().__init__(features, vocabulary, noise)
+        self.log_normaliser = log_normaliser
+
+    def losses(self, scored: Scored) -> Tensor:
+        constant = self.log_normaliser + math.log(self.samples)
+        true = F.logsigmoid(scored.target - constant - scored.target_noise)
+        false = F.logsigmoid(constant + scored.noise - scored.sampled)
+        return -true - false.sum(1)
+
+
+class BlackOut(Sampled):
+    """BlackOut (Ji, Vishwanathan, Satish, Anderson and Dubey 2016, equations 5 to 7).
+
+    loss(t) = -ln p̃(t) - Σ_j ln(1 - p̃(j)), over the k sampled words j, where p̃ is the softmax over
+    t and them, weighted by 1 / q: p̃(i) = exp(s_i) / q_i / (exp(s_t) / q_t + Σ_j exp(s_j) / q_j).
+    A sampled word that is the target counts like the others; without it the target would be
+    missing from the normaliser. So the gradient tends to that of -ln p(t), as k grows.
+    """
+
+    LARGEST: ClassVar[float] = 1 - 1e-6  # of p̃(j), so that ln(1 - p̃(j)) is finite
+
+    def losses(self, scored: Scored) -> Tensor:
+        target = scored.target - scored.target_noise
+        others = scored.sampled - scored.noise
+        log_shares = torch.log_softmax(torch.cat((target[:, None], others), 1), 1)
+        false = log_shares[:, 1:].exp().clamp(max=self.LARGEST)
+        return -log_shares[:, 0] - torch.log1p(-false).sum(1)

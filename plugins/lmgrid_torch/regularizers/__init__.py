@@ -1,0 +1,1 @@
+"""Regularizers: dropout, penalties, and the places where they act."""
