@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lmgrid.grid import GridError
+from lmgrid.grid import Cell, GridError, KernelCell
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities
+from lmgrid.records.address import Identities, text_key
 from lmgrid.spec import Place
 
 PLUGIN = """
@@ -39,6 +40,7 @@ class Penalty(RegularizerPart):
 class Text(CorpusPart):
     '''Names a file that its digest does not read.'''
     words: Path = Path("words.txt")
+    fold: bool = False
     def digest(self, place):
         return "alike"
     def make(self, place):
@@ -148,3 +150,38 @@ def test_a_part_is_made_with_whole_paths(project: Path) -> None:
     assert model.tables == (project / "one.bin", project / "two.bin")  # type: ignore[attr-defined]
     named = registry.model(grid.cells[0].model)  # type: ignore[union-attr]
     assert named.weights == Path("weights.bin")  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------- what a corpus is encoded by
+
+
+def keys(folder: Path) -> list[str]:
+    registry = Registry.installed()
+    grid = read_grid(folder / "my.toml", registry)
+    identities = Identities(registry, Place(folder, folder / "cache"))
+    return [text_key(identities.of(cell)) for cell in grid.cells if isinstance(cell, Cell)]
+
+
+def test_what_decides_the_ids_is_another_encoding(project: Path) -> None:
+    """A file that the digest does not read, and a corpus's option; not a file's name or a model."""
+    before = keys(project)
+    (project / "words.txt").write_bytes(b"other")
+    other = keys(project)
+    assert other != before
+    (project / "words.txt").rename(project / "moved.txt")
+    text = (project / "my.toml").read_text()
+    named = text.replace('name = "listed"', 'name = "listed"\nwords = "moved.txt"')
+    (project / "my.toml").write_text(named.replace('weights = "weights.bin"\n', ""))
+    assert keys(project) == other
+    (project / "my.toml").write_text(named.replace("moved.txt", 'moved.txt"\nfold = true #'))
+    assert keys(project) != other
+
+
+def test_a_device_of_others_is_part_of_the_address(registry: Registry) -> None:
+    """Its provider computes; the processor is nobody's code."""
+    place = Place(Path(), Path("cache"))
+    cell = KernelCell(registry.part("kernel", "sum", {}), "cpu", 1)
+    here = Identities(registry, place).of(cell)
+    there = Identities(registry, place).of(replace(cell, device="mps"))
+    names = [{source.name for source in found.sources} for found in (here, there)]
+    assert names == [{"kernel sum", "runner"}, {"kernel sum", "runner", "device mps"}]

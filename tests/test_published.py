@@ -43,7 +43,7 @@ def test_one_point_replays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     records = first_of_each_kind(Store(ROOT / "results" / "published" / name))
     assert records
     place = Place(ROOT / "benchmarks", cache_folder())
-    verdicts = list(replay_each(records, Registry.installed(), place, points=1))
+    verdicts = list(replay_each(records, Registry.installed(), [place], points=1))
     told = {v.record.inputs.what.label: (v.status, v.why) for v in verdicts}
     allowed = {"equal"} if DATA.is_dir() or name != "five-minutes" else {"equal", "not comparable"}
     assert {status for status, _ in told.values()} <= allowed, told

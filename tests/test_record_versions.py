@@ -191,7 +191,7 @@ def test_a_plan_says_which_libraries_were_others(lmgrid: Callable[..., Result]) 
     shown = lmgrid("plan", "my.toml", "--results", "r").stdout
     (line,) = (line for line in shown.splitlines() if "numpy" in line)
     assert "ngram[order=2" in line
-    assert f"recorded; recorded with numpy 1.0, here {np.__version__}" in line
+    assert f" recorded with numpy 1.0, here {np.__version__}" in line
 
 
 def test_what_other_libraries_made_is_run_again_on_request(lmgrid: Callable[..., Result]) -> None:

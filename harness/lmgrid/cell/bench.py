@@ -12,7 +12,7 @@ from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.machine.environment import Environment, capture, load_average, now
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities
+from lmgrid.records.address import Identities, text_key
 from lmgrid.records.record import Circumstances, Inputs, KernelRecord, Record
 from lmgrid.spec import Place
 
@@ -49,7 +49,7 @@ class Bench:
             kernel = self.registry.kernel(cell.kernel).make(self._device(cell))
             found = compare(kernel, self.registry.device(self._device(cell)), self._device(cell))
             return KernelRecord(**vars(found), inputs=inputs, circumstances=circumstances())
-        setup = self.setup(cell)
+        setup = self._setup(cell, inputs)
         result = run_model(setup, desk)
         if desk.weights and any(desk.weights.glob("*")):
             save_vocabulary(desk.weights, setup.text)
@@ -60,7 +60,8 @@ class Bench:
 
     def replay(self, cell: Cell, tokens: tuple[int, ...], *, whole: bool) -> Replay:
         """Run a recorded cell again, scored at these counts of training tokens."""
-        return replay_model(self.setup(cell), SILENT, tokens, whole=whole)
+        setup = self._setup(cell, self.inputs(cell))
+        return replay_model(setup, SILENT, tokens, whole=whole)
 
     def differ(self, cell: KernelCell) -> tuple[float, float]:
         """Return how far the twins of a kernel are apart, and how far they may be."""
@@ -73,12 +74,12 @@ class Bench:
     def inputs(self, cell: AnyCell) -> Inputs:
         return Identities(self.registry, self.place).of(cell)
 
-    def setup(self, cell: Cell) -> Setup:
+    def _setup(self, cell: Cell, inputs: Inputs) -> Setup:
         """Return what a cell is made of, with the threads of every library set."""
         registry = self.registry.counting_from(self.place.folder)
         self._set_threads(cell)
         return Setup(
-            text=load_text(registry.corpus(cell.corpus), self.place),
+            text=load_text(registry.corpus(cell.corpus), self.place, text_key(inputs)),
             model=registry.model(cell.model),
             optimizer=registry.optimizer(cell.optimizer) if cell.optimizer else None,
             regularizers=tuple(map(registry.regularizer, cell.regularizers)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -13,19 +13,19 @@ import numpy as np
 from filelock import FileLock
 
 from lmgrid.files import sha256
-from lmgrid.source.closure import sources
 from lmgrid.spec import CorpusPart, Place
 from lmgrid.text import SPLITS, Corpus, Split, Text, TextError, Vocabulary
 
 
-def load_text(corpus: CorpusPart, place: Place) -> Text:
+def load_text(corpus: CorpusPart, place: Place, key: str) -> Text:
     """Return a corpus as ids, from the cache where it is there; TextError where it cannot be kept.
 
-    A corpus that makes its text by other means than ``Corpus`` is made anew each time.
+    ``key`` stands for all that decides the ids. A corpus that makes its text by other means than
+    ``Corpus`` is made anew each time.
     """
     if not isinstance(corpus, Corpus):
         return corpus.make(place)
-    folder = place.cache / "text" / _key(corpus, place)
+    folder = place.cache / "text" / key
     try:
         return _load(folder) or _fill(folder, corpus, place)
     except OSError as error:
@@ -33,16 +33,6 @@ def load_text(corpus: CorpusPart, place: Place) -> Text:
             f"cannot keep the encoded corpus in {folder.parent}: {error}; "
             "make the folder writable, or name another one in LMGRID_CACHE"
         ) from error
-
-
-def _key(corpus: Corpus, place: Place) -> str:
-    """Return a hash of all that decides the ids; a file's name does not, its bytes do."""
-    options = {field.name: getattr(corpus, field.name) for field in fields(corpus)}
-    told = {name: value for name, value in options.items() if not isinstance(value, Path)}
-    kind = type(corpus)
-    code = sources([("corpus", kind)], Corpus.__module__)  # an edited reader reads anew
-    key = repr((corpus.digest(place), kind.__qualname__, told, code))
-    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def _fill(folder: Path, corpus: Corpus, place: Place) -> Text:

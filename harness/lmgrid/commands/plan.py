@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lmgrid.grid import Grid
     from lmgrid.records.store import Store
 
+TO_RUN, UNREADABLE = "to run", "recorded, but not to be read"
+
 
 @click.command()
 @grid_options
@@ -38,11 +40,18 @@ def plan(**options: Any) -> None:
         show_json(_as_json(grid, planned, seconds))
         return
     _show(grid, [(p, states[p.address], s) for p, s in zip(planned, seconds, strict=True)])
-    left = sum(not p.recorded for p in planned)
-    say(f"{len(planned)} cells: {len(planned) - left} recorded in {store.root}, {left} to run")
+    say(_counts(states, store))
     say(_estimate(planned, seconds))
     for where in unresolved(grid, registry):
         say(f"not in the addresses, since what it imports is known only when it runs: {where}")
+
+
+def _counts(states: dict[str, str], store: Store) -> str:
+    found = list(states.values())
+    left, lost = found.count(TO_RUN), found.count(UNREADABLE)
+    unread = f", {lost} not to be read" if lost else ""
+    recorded = len(found) - left - lost
+    return f"{len(found)} cells: {recorded} recorded in {store.root}{unread}, {left} to run"
 
 
 def _as_json(
@@ -68,13 +77,12 @@ def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
     }
     states = {}
     for cell in planned:
-        state = "recorded" if cell.recorded else "to run"
+        state = "recorded" if cell.recorded else TO_RUN
         if cell.address in found.passed_over:
-            state = "recorded, but not to be read"
+            state = UNREADABLE
         elif cell.recorded:
-            state = "; ".join(
-                (state, *unlike_libraries(environments[cell.address], cell.libraries))
-            )
+            unlike = unlike_libraries(environments[cell.address], cell.libraries)
+            state = "; ".join(unlike) or state
         states[cell.address] = state
     return states
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.options import (
-    JSON_OPTION,
-    RESULTS_ARGUMENT,
-    existing_store,
-    sound_outcomes,
-)
+from lmgrid.commands.options import JSON_OPTION, RESULTS_ARGUMENT, existing_store
 from lmgrid.commands.output import complain, say, show_json, show_tables
+from lmgrid.commands.run import INTERRUPTED
+from lmgrid.errors import Mistake
 
 if TYPE_CHECKING:
     from lmgrid.execution.replay import Verdict
@@ -53,61 +51,98 @@ def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
 
     Each has the whole budget that it had and is scored where its record has points. On the same
     processor and libraries the losses must have the same bits; elsewhere those of the first
-    training steps must be near. Ends with status 1 if any is unequal.
+    training steps must be near. Ends with status 1 if any is unequal, or none could be compared.
 
     Example: lmgrid replay results/runs/quickstart --points 1
     """
     store = existing_store(results)
-    verdicts = []
-    for verdict in _verdicts(store, **options):
-        verdicts.append(verdict)
-        complain(f"{verdict.status}: {verdict.record.inputs.what.label}")
-    changed = _renew(store, verdicts) if renew else 0
+    records, passed_over = _chosen(store, options.pop("only"))
+    job = _Replaying(store, renew, **options)
+    with suppress(KeyboardInterrupt):  # what is done stays done, and is shown
+        job.run(records)
     if as_json:
-        show_json([_as_json(verdict) for verdict in verdicts])
+        show_json([_as_json(verdict) for verdict in job.verdicts])
     else:
-        _show(verdicts)
-        _tell(store, verdicts, changed)
-    sys.exit(any(verdict.status == "unequal" for verdict in verdicts))
+        job.show()
+    if len(job.verdicts) + job.current < len(records):
+        sys.exit(INTERRUPTED)
+    sys.exit(job.is_in_doubt or passed_over)
 
 
-def _verdicts(
-    store: Store, points: int | None, only: tuple[str, ...], folder: Path | None
-) -> Iterator[Verdict]:
-    from lmgrid.execution.replay import replay_each
-    from lmgrid.machine.environment import cache_folder
-    from lmgrid.plugin.registry import Registry
-    from lmgrid.records.history import requests
-    from lmgrid.spec import Place
+class _Replaying:
+    """The replay of a folder's records, each renewed as soon as it is shown to be current."""
 
-    folders = [asked.folder for asked in requests(store.root) if asked.folder]
-    place = folder or store.root / (folders[-1] if folders else "")
-    records = _chosen(store, only)
-    yield from replay_each(
-        records, Registry.installed(), Place(place.resolve(), cache_folder()), points
-    )
+    def __init__(self, store: Store, renew: bool, points: int | None, folder: Path | None) -> None:
+        from lmgrid.machine.environment import cache_folder
+        from lmgrid.plugin.registry import Registry
+        from lmgrid.records.history import base_folders
+        from lmgrid.spec import Place
+
+        folders = (folder.resolve(),) if folder else base_folders(store.root)
+        self._places = [Place(one, cache_folder()) for one in folders or (store.root.resolve(),)]
+        self._registry = Registry.installed()
+        self._store, self._renew, self._points = store, renew, points
+        self.verdicts: list[Verdict] = []
+        self.current = 0  # records that need no renewal and are not run
+        self._renewed = 0
+
+    def run(self, records: Sequence[Record | KernelRecord]) -> None:
+        from lmgrid.execution.replay import renewed, replay_each
+
+        if self._renew:
+            self._store.begin()
+            left = [record for record in records if not self._is_current(record)]
+            self.current, records = len(records) - len(left), left
+        for verdict in replay_each(records, self._registry, self._places, self._points):
+            record = renewed(verdict) if self._renew else None
+            self._renewed += record is not None and self._store.renew(record)
+            self.verdicts.append(verdict)
+            complain(f"{verdict.status}: {verdict.record.inputs.what.label}")
+
+    def _is_current(self, record: Record | KernelRecord) -> bool:
+        from lmgrid.execution.replay import inputs_today
+
+        today = inputs_today(record, self._registry, self._places)
+        return today is not None and today.address == record.inputs.address
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a record is unequal, or nothing at all could be held against its record."""
+        found = {verdict.status for verdict in self.verdicts}
+        return "unequal" in found or not ("equal" in found or self.current)
+
+    def show(self) -> None:
+        if self.verdicts:
+            _show(self.verdicts)
+        counts = dict.fromkeys(("equal", "unequal", "not comparable"), 0)
+        for verdict in self.verdicts:
+            counts[verdict.status] += 1
+        say(", ".join(f"{count} {status}" for status, count in counts.items()))
+        if self.current:
+            say(f"{self.current} have today's address already and were not run")
+        if self._renewed:
+            say(f"{self._renewed} have today's address now")
+        old = sum(v.inputs is not None and not v.is_current for v in self.verdicts)
+        if old > self._renewed:
+            say(
+                f"{old - self._renewed} were made by other code than today's and keep their address"
+            )
 
 
-def _chosen(store: Store, only: tuple[str, ...]) -> list[Record | KernelRecord]:
+def _chosen(store: Store, only: tuple[str, ...]) -> tuple[list[Record | KernelRecord], bool]:
+    """Return the records to replay, and whether some cannot be trusted and were passed over."""
     from lmgrid.gridfile.reader import only_filter
     from lmgrid.records.record import Failure
 
-    found = [o for o in sound_outcomes(store) if not isinstance(o, Failure)]
+    read = store.sound()
+    for error in read.passed_over.values():
+        complain(f"passed over: {error}")
+    found = [o for o in read.outcomes if not isinstance(o, Failure)]
+    if not found:
+        raise Mistake(f"{store.root}: holds no record that can be replayed")
     chosen = only_filter(only)
     chosen.check([record.inputs.what for record in found])
-    return [record for record in found if chosen.matches(record.inputs.what)]
-
-
-def _renew(store: Store, verdicts: list[Verdict]) -> int:
-    """Give today's address to the records that are shown to be today's code's; count them."""
-    from lmgrid.execution.replay import renewed
-
-    made = [record for verdict in verdicts if (record := renewed(verdict))]
-    if made:
-        store.begin()
-    for record in made:
-        store.renew(record)
-    return len(made)
+    return [r for r in found if chosen.matches(r.inputs.what)], bool(read.passed_over)
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:
@@ -130,15 +165,3 @@ def _show(verdicts: list[Verdict]) -> None:
     )
     head = ("cell", "address", "result", "up to", "why")
     show_tables([Table("replay", "Replayed", head, rows, 0)])
-
-
-def _tell(store: Store, verdicts: list[Verdict], changed: int) -> None:
-    counts = dict.fromkeys(("equal", "unequal", "not comparable"), 0)
-    for verdict in verdicts:
-        counts[verdict.status] += 1
-    say(", ".join(f"{count} {status}" for status, count in counts.items()))
-    old = sum(v.inputs is not None and not v.is_current for v in verdicts) - changed
-    if changed:
-        say(f"{changed} records of {store.root} have today's address now")
-    if old:
-        say(f"{old} were made by other code than today's and keep their old address")

@@ -121,10 +121,13 @@ def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     registry, options = way.registry, way.options
     make = way.executor.make if options["jobs"] else executor_here(registry)
     planned = plan(grid, store, registry)
-    ready = Run(grid, store, planned, manner_of(options, way.executor), request=_request(way))
+    request = _request(way)
+    ready = Run(grid, store, planned, manner_of(options, way.executor), request=request)
     _check_records(store, planned)
     if not options["quiet"]:
         _introduce(ready)
+    if not ready.remaining and store.count():
+        store.keep_request(request)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
     stored = {outcome.inputs.address: outcome for outcome in store.sound().outcomes}
     known = stored | skipped

@@ -35,6 +35,7 @@ from lmgrid.spec import Place
 STEP_TOLERANCES = {1: 1e-5, 10: 1e-3}
 # The same for a counting model's validation and test loss, whose sums are rounded otherwise.
 COUNTING_TOLERANCE = 1e-9
+TOLD = ("events", "readings")  # what a point says beside its losses
 
 Recorded: TypeAlias = Record | KernelRecord
 Status: TypeAlias = Literal["equal", "unequal", "not comparable"]
@@ -66,11 +67,17 @@ class Replayed:
 
 
 def replay_each(
-    records: Sequence[Recorded], registry: Registry, place: Place, points: int | None = None
+    records: Sequence[Recorded],
+    registry: Registry,
+    places: Sequence[Place],
+    points: int | None = None,
 ) -> Iterator[Verdict]:
-    """Run each recorded cell again, up to its n-th point or to its end; yield what it showed."""
+    """Run each recorded cell again, up to its n-th point or to its end; yield what it showed.
+
+    Files that it names are looked for in each of the places, until their bytes are the record's.
+    """
     for record in records:
-        yield _replay(record, registry, place, points)
+        yield _replay(record, registry, places, points)
 
 
 def renewed(verdict: Verdict) -> Recorded | None:
@@ -87,14 +94,14 @@ def renewed(verdict: Verdict) -> Recorded | None:
 # ---------------------------------------------------------------- one record
 
 
-def _replay(record: Recorded, registry: Registry, place: Place, points: int | None) -> Verdict:
+def _replay(
+    record: Recorded, registry: Registry, places: Sequence[Place], points: int | None
+) -> Verdict:
     try:
         cell = cell_today(record.inputs.what, registry)
-        inputs = Identities(registry, place).of(cell)
+        place, inputs = _located(cell, record.inputs, registry, places)
     except Mistake as mistake:
         return Verdict(record, "not comparable", why=str(mistake))
-    if unlike := _unlike_data(record.inputs, inputs):
-        return Verdict(record, "not comparable", why=unlike)
     tokens = tuple(p.tokens for p in record.points[:points]) if isinstance(record, Record) else ()
     try:
         found = _in_process(_Task(cell, place, tokens, _is_whole(record, points)))
@@ -134,6 +141,35 @@ def cell_today(cell: AnyCell, registry: Registry) -> AnyCell:
     if registry.resolve_device(made.device) != made.device:
         raise GridError(f"device {made.device!r} is not on this machine")
     return made
+
+
+def inputs_today(record: Recorded, registry: Registry, places: Sequence[Place]) -> Inputs | None:
+    """Return what decides the numbers of a recorded cell today; None where it is not known here."""
+    try:
+        cell = cell_today(record.inputs.what, registry)
+        return _located(cell, record.inputs, registry, places)[1]
+    except Mistake:
+        return None
+
+
+def _located(
+    cell: AnyCell, recorded: Inputs, registry: Registry, places: Sequence[Place]
+) -> tuple[Place, Inputs]:
+    """Return the place where a cell's files have the recorded bytes, and what decides its numbers.
+
+    Raises the Mistake of the last place if it is in none.
+    """
+    problem = Mistake("no folder to look for files in")
+    for place in places:
+        try:
+            inputs = Identities(registry, place).of(cell)
+        except Mistake as mistake:
+            problem = mistake
+            continue
+        if not (unlike := _unlike_data(recorded, inputs)):
+            return place, inputs
+        problem = Mistake(f"{unlike} (in {place.folder}; --folder names another one)")
+    raise problem
 
 
 def _unlike_data(recorded: Inputs, today: Inputs) -> str:
@@ -209,7 +245,18 @@ def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
     unlike = same_bits(record.circumstances.environment, found.environment)
     if not unlike:
         return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
-    return _compare_roughly(record, replay, inputs, f"{difference}; {unlike}")
+    return _compare_roughly(record, replay, inputs, f"{_apart(record, replay)}; {unlike}")
+
+
+def _apart(record: Record, replay: Replay) -> str:
+    """Return how far the later losses are from the record's, for a reader to judge."""
+    pairs = [
+        ("points", (p.nats, q.nats)) for p, q in zip(record.points, replay.points, strict=False)
+    ]
+    if replay.valid is not None and replay.test is not None:
+        pairs.append(("test", (record.test.mean_nats, replay.test.mean_nats)))
+    gaps = {name: max(_gap(*pair) for n, pair in pairs if n == name) for name, _ in pairs}
+    return ", ".join(f"{name} differ by up to {gap:.2g} nats" for name, gap in gaps.items())
 
 
 def _reach(record: Record, replay: Replay) -> str:
@@ -223,7 +270,7 @@ def _reach(record: Record, replay: Replay) -> str:
 def _first_difference(record: Record, replay: Replay) -> str:
     """Return the first loss that has other bits than the record's, and both; or nothing."""
     for i, (old, new) in enumerate(zip(record.points, replay.points, strict=False)):
-        for name in ("tokens", "losses", "train_nats", "penalty", "valid_nats"):
+        for name in ("tokens", "losses", "train_nats", "penalty", "valid_nats", *TOLD):
             before, now = getattr(old, name), getattr(new, name)
             if before != now and not (name == "losses" and not before):  # older records have none
                 return f"point {i + 1}: {name} {before}, now {now}"
@@ -231,15 +278,18 @@ def _first_difference(record: Record, replay: Replay) -> str:
         ("valid", record.valid, replay.valid),
         ("test", record.test, replay.test),
     ):
-        if score is not None and _losses(was) != _losses(score):
-            return f"{name}: {was.mean_nats!r} nats a token, now {score.mean_nats!r}"
+        if score is not None and was != score:
+            return f"{name}: {_unlike_field(was, score)}"
     if len(replay.points) < len(record.points) and replay.valid is not None:
         return f"{len(record.points)} points, now {len(replay.points)}"
     return ""
 
 
-def _losses(score: Score) -> tuple[float | None, float | None, int, tuple[float | None, ...]]:
-    return score.nats, score.known_nats, score.tokens, score.blocks
+def _unlike_field(before: Score, now: Score) -> str:
+    """Return the first field in which two scores differ."""
+    names = (name for name, value in vars(before).items() if value != getattr(now, name))
+    name = next(names)
+    return f"{name} {getattr(before, name)}, now {getattr(now, name)}"
 
 
 def _compare_roughly(record: Record, replay: Replay, inputs: Inputs, why: str) -> Verdict:

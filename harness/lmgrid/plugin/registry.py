@@ -129,6 +129,10 @@ class Registry:
         """Return the provider of a resolved device name, a built-in one first."""
         return self._device_part(name).make()
 
+    def device_class(self, name: str) -> type[spec.DevicePart]:
+        """Return the class of the provider of a resolved device name."""
+        return type(self._device_part(name))
+
     def _device_part(self, name: str) -> spec.DevicePart:
         for provided in sorted(self.provided("device"), key=lambda p: p.distribution != CORE):
             if fnmatchcase(name, provided.name):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from lmgrid.errors import Mistake
 from lmgrid.grid import AnyCell, Cell, GridError, Part, named_parts
@@ -57,9 +60,12 @@ class Identities:
     def code(self, cell: AnyCell) -> Code:
         """Return what is known of the code of a cell's parts and of what runs them."""
         find = self._registry.find
-        named = tuple((kind, part.name) for kind, part in named_parts(cell))
-        classes = tuple((f"{kind} {name}", find(kind, name).part) for kind, name in named)
-        return _read_code(classes, MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER)
+        named = ((kind, part.name) for kind, part in named_parts(cell))
+        classes = [(f"{kind} {name}", find(kind, name).part) for kind, name in named]
+        if cell.device != "cpu":  # the processor needs nobody's code
+            classes.append((f"device {cell.device}", self._registry.device_class(cell.device)))
+        runner = MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER
+        return _read_code(tuple(classes), runner)
 
     def _read_digest(self, corpus: Part) -> str:
         try:
@@ -89,3 +95,13 @@ class Identities:
                 raise GridError(
                     f"{kind} {part.name}.{option}: cannot read {path}: {error.strerror}"
                 ) from None
+
+
+def text_key(inputs: Inputs) -> str:
+    """Return a hash of all that decides the ids of a cell's corpus; no file's name is in it."""
+    cell = inputs.cell
+    assert cell is not None
+    code = [source for source in inputs.sources if source.name == f"corpus {cell.corpus.name}"]
+    files = [found for found in inputs.files if found[0].startswith("corpus ")]
+    told = cell.corpus.name, cell.corpus.options, inputs.corpus, files, inputs.versions, code
+    return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).hexdigest()

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -39,13 +39,26 @@ class Kept:
 def keep_request(root: Path, request: Request) -> None:
     """Keep a command line and its grid file, unless the last run asked the same."""
     grid = _keep_grid(root, request.document) if request.document else ""
+    folder = os.path.relpath(request.folder.resolve(), root.resolve()) if request.folder else ""
+    kept = Kept(request.command, grid, folder, now())
     last = next(iter(reversed(requests(root))), None)
-    if last and (last.command, last.grid) == (request.command, grid):
+    if last and replace(last, started=kept.started) == kept:
         return
-    folder = os.path.relpath(request.folder, root) if request.folder else ""
-    line = msgspec.json.encode(Kept(request.command, grid, folder, now()))
     with (root / COMMANDS).open("ab") as file:
-        file.write(line + b"\n")
+        begins = b"\n" if _is_torn(root / COMMANDS) else b""
+        file.write(begins + msgspec.json.encode(kept) + b"\n")
+
+
+def _is_torn(path: Path) -> bool:
+    """Return whether a run was killed while it wrote the last line."""
+    lines = path.read_bytes()
+    return bool(lines) and not lines.endswith(b"\n")
+
+
+def base_folders(root: Path) -> tuple[Path, ...]:
+    """Return what relative paths of the recorded grids count from, the latest first."""
+    found = [(root / kept.folder).resolve() for kept in requests(root) if kept.folder]
+    return tuple(dict.fromkeys(reversed(found)))
 
 
 def _keep_grid(root: Path, document: bytes) -> str:

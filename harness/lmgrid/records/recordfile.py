@@ -63,6 +63,10 @@ def unseal(data: bytes, name: str) -> Outcome:
             raise RecordError("is altered: it does not have the sha256 that it states")
         if envelope.schema > SCHEMA:
             raise NewerRecordError(f"it has schema {envelope.schema}, this one reads {SCHEMA}")
+        if envelope.schema < 1:
+            raise RecordError(f"has schema {envelope.schema}, which no lmgrid wrote")
+        if envelope.kind not in KINDS:
+            raise NewerRecordError(f"it is of the kind {envelope.kind!r}")
         outcome = _read(envelope.kind, envelope.schema, body)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise RecordError(

@@ -86,8 +86,14 @@ class Store:
         )
 
     def matching(self, prefix: str) -> list[str]:
-        """Return the addresses of records that start so."""
-        return [p.stem for p in self._files("records") if p.stem.startswith(prefix)]
+        """Return the addresses of records that start so, or did before they were renewed."""
+        found = [p.stem for p in self._files("records") if p.stem.startswith(prefix)]
+        return found or [
+            outcome.inputs.address
+            for outcome in self.sound().outcomes
+            if not isinstance(outcome, Failure)
+            and any(earlier.startswith(prefix) for earlier in outcome.earlier)
+        ]
 
     def count(self) -> int:
         """Return how many records and failures there are."""
@@ -290,20 +296,28 @@ class Store:
             sync_folder(kept.parent)
             write_whole(place, seal(outcome))
 
-    def renew(self, outcome: Record | KernelRecord) -> None:
-        """Put a record under today's address; those that it had before go, with their names in it.
+    def renew(self, outcome: Record | KernelRecord) -> bool:
+        """Put a record under today's address, and take away its file of before.
 
-        At every moment one of the two is there, whole.
+        The new one is there, whole, before the old one goes; what was killed in between is finished
+        by the next call. False where another record or run has today's address: both stay.
         """
         address = outcome.inputs.address
-        with self._explained():
-            if not self.has(address):
-                for old in filter(self._kept, outcome.earlier):
-                    self.model_folder(old).rename(self.model_folder(address))
-                self._write("records", address, seal(outcome), replace=False)
-            for old in outcome.earlier:
-                self._file("records", old).unlink(missing_ok=True)
-            sync_folder(self.root / "records")
+        try:
+            with self.lock(address, wait=False), self._explained():
+                if not self.has(address):
+                    self._write("records", address, seal(outcome), replace=False)
+                found = self._read(self._file("records", address))
+                if isinstance(found, Failure) or not {*outcome.earlier} <= {*found.earlier}:
+                    return False
+                for old in outcome.earlier:
+                    if self._kept(old) and not self._kept(address):
+                        self.model_folder(old).rename(self.model_folder(address))
+                    self._file("records", old).unlink(missing_ok=True)
+                sync_folder(self.root / "records")
+                return True
+        except Timeout:
+            return False
 
     def _kept(self, address: str) -> bool:
         return self.model_folder(address).is_dir()
