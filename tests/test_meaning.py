@@ -16,7 +16,7 @@ from lmgrid.source import meaning
 from lmgrid.source.meaning import Meaning, Reference, read
 
 TRICKY = Path(__file__).parent / "data" / "tricky_syntax.txt"
-TRICKY_DIGEST = "5c9445dc16388ff7405a42cc34c5c8f1"
+TRICKY_DIGEST = "3e1d9f0e24e5398dc70f263ed3affaa7"
 CORE = Path(meaning.__file__).parents[1]
 LATE = "from __future__ import annotations\n"
 INTERPRETERS = [
@@ -75,6 +75,10 @@ IDLE = {
     ),
     "future": ("x = 1\n", "from __future__ import annotations\nx = 1\n"),
     "error": ("raise E('a', f'b {c}')\n", "raise E('other', 'text')\n"),
+    "error's keyword": (
+        "raise E(text='a', x=1) from F('b')\n",
+        "raise E(text='c', x=1) from F('')\n",
+    ),
     "error-formatted": ("raise E('a %s' % b)\n", "raise E('a {}'.format(b) + 'c')\n"),
     "assert": ("assert x\n", "assert x, f'not {x}'\n"),
     "warning": (
@@ -97,8 +101,24 @@ IDLE = {
     "order": ("import a\nimport b\na.f(b.g)\n", "import b, a\na.f(b.g)\n"),
     "plain f-string": ("x = 'ab'\n", "x = f'a' f'b'\n"),
     "alias in a branch": (
-        "try:\n    import a as m\nexcept E:\n    import b as m\nm.f()\n",
-        "try:\n    import a as n\nexcept E:\n    import b as n\nn.f()\n",
+        "def f():\n    try: import a as m\n    except E: import b as m\n    m.f()\n",
+        "def f():\n    try: import a as n\n    except E: import b as n\n    n.f()\n",
+    ),
+    "in the block that alone uses it": (
+        "def f():\n    if x:\n        import a\n        a.b()\n",
+        "def f():\n    import a\n    if x:\n        a.b()\n",
+    ),
+    "order of imports before a star": (
+        "import a\nimport b\nfrom c import *\na.x, b.x\n",
+        "import b\nimport a\nfrom c import *\na.x, b.x\n",
+    ),
+    "order of imports after a star": (
+        "from c import *\nimport a\nimport b\na.x, b.x\n",
+        "from c import *\nimport b as d\nimport a\na.x, d.x\n",
+    ),
+    "under a condition for type checkers": (
+        "from typing import TYPE_CHECKING as T\nif not T:\n    import a\na.x\n",
+        "import a\na.x\n",
     ),
     "alias in a global": (
         "def f():\n    global a\n    import a\ndef g():\n    a.x\n",
@@ -163,6 +183,88 @@ COUNTS = {
         "try:\n    import a as m\nexcept E:\n    import b as m\nm.f()\n",
         "try:\n    import b as m\nexcept E:\n    import a as m\nm.f()\n",
     ),
+    "condition of an import": (
+        "F = 0\nfrom a import x\nif F:\n    from b import x\nx()\n",
+        "F = 0\nif F:\n    from a import x\nfrom b import x\nx()\n",
+    ),
+    "branch of an import": (
+        "if F:\n    from a import x\nx()\n",
+        "if F:\n    pass\nelse:\n    from a import x\nx()\n",
+    ),
+    "branch of an import for its effect": (
+        "def f():\n    if F:\n        import a\n",
+        "def f():\n    import a\n",
+    ),
+    "branch of an import in a function": (
+        "def f():\n    for y in z:\n        import a\n    a.x()\n",
+        "def f():\n    import a\n    for y in z:\n        pass\n    a.x()\n",
+    ),
+    "case of an import": (
+        "match y:\n    case 1:\n        import a\n    case _:\n        pass\n",
+        "match y:\n    case 1:\n        pass\n    case _:\n        import a\n",
+    ),
+    "part of a try": (
+        "try:\n    f()\n    import a\nfinally:\n    g()\n",
+        "try:\n    f()\nfinally:\n    import a\n    g()\n",
+    ),
+    "order of imports of one name": (
+        "from a import x\nfrom b import x\nx()\n",
+        "from b import x\nfrom a import x\nx()\n",
+    ),
+    "use between imports of one name": (
+        "from a import x\nx()\nfrom b import x\n",
+        "from a import x\nfrom b import x\nx()\n",
+    ),
+    "definition of an imported name": (
+        "from a import x\ndef x(): pass\nx()\n",
+        "def x(): pass\nfrom a import x\nx()\n",
+    ),
+    "definitions of imported names": (
+        "try:\n    from a import x, y\nexcept E:\n    def x(): 1\n    def y(): 2\ny()\n",
+        "try:\n    from a import x as y, y as x\nexcept E:\n    def x(): 1\n    def y(): 2\nx()\n",
+    ),
+    "which of two names from branches": (
+        "def f():\n    if F: import a as m, a as n\n    if G: import b as m\n"
+        "    if H: import b as n\n    m.x(n.x)\n",
+        "def f():\n    if F: import a as m, a as n\n    if G: import b as m\n"
+        "    if H: import b as n\n    n.x(m.x)\n",
+    ),
+    "names handed on from a branch": (
+        "if F:\n    from a import x as m, y as n\nm, n\n",
+        "if F:\n    from a import x as n, y as m\nn, m\n",
+    ),
+    "submodule in a branch": (
+        "import a\nif F:\n    import a.b\na.x()\n",
+        "import a\nif F:\n    import a.c\na.x()\n",
+    ),
+    "order of stars": ("from a import *\nfrom b import *\n", "from b import *\nfrom a import *\n"),
+    "star after an import": (
+        "from a import x\nfrom b import *\nx()\n",
+        "from b import *\nfrom a import x\nx()\n",
+    ),
+    "name that a star may bind again": (
+        "from a import x as m\nfrom b import *\nm()\n",
+        "from a import x as n\nfrom b import *\nn()\n",
+    ),
+    "star after a definition": (
+        "def x(): pass\nfrom a import *\n",
+        "from a import *\ndef x(): pass\n",
+    ),
+    "branch of a star": ("if F:\n    from a import *\n", "if F:\n    pass\nfrom a import *\n"),
+    "choice in an error": ("raise E(x.best(mode='min'))\n", "raise E(x.best(mode='max'))\n"),
+    "argument of a call in an error": ("raise E(f('a'))\n", "raise E(f('b'))\n"),
+    "which error": ("raise ERRORS['a']\n", "raise ERRORS['b']\n"),
+    "which error with a text": ("raise ERRORS['a']('text')\n", "raise ERRORS['b']('text')\n"),
+    "which error of a cause": ("raise E from F['a']\n", "raise E from F['b']\n"),
+    "imported error": (
+        "from importlib import import_module as i\nraise i('a')\n",
+        "from importlib import import_module as i\nraise i('b')\n",
+    ),
+    "choice in a warning": (
+        "from warnings import warn\nwarn(f(mode='a'))\n",
+        "from warnings import warn\nwarn(f(mode='b'))\n",
+    ),
+    "code in a text": ("exec('x = 1')\n", "exec('x = 2')\n"),
     "shadowed": ("import a\ndef f(b): return a\n", "import a\ndef f(a): return a\n"),
     "shadowed in a comprehension": (
         "import a\nx = [a for b in c]\n",
@@ -242,6 +344,8 @@ def names(text: str, kind: str = "import") -> list[str]:
         ("import importlib as i\ni.import_module(f'{__package__}.a')\n", [".a"]),
         ("import importlib as i\ni.import_module(name=__name__ + '.a')\n", [".a"]),
         ("x = __import__('a.b')\n", ["a.b"]),
+        ("from pkgutil import resolve_name\nresolve_name('a.b:c.d')\n", ["a.b.c.d"]),
+        ("import pkgutil as p\np.resolve_name('a')\n", ["a"]),
     ],
 )
 def test_imports_are_listed_by_what_they_reach(text: str, expected: list[str]) -> None:
@@ -269,6 +373,12 @@ def test_a_module_says_what_it_hands_on() -> None:
     assert found.lazy == (("x", "p.q"),)
 
 
+@pytest.mark.parametrize("text", ["if F: from a import x", "from a import x\nfrom b import *"])
+def test_a_module_hands_on_no_name_that_may_be_another(text: str) -> None:
+    """Whoever imports it needs the whole module."""
+    assert means(text).exports == ()
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -277,13 +387,54 @@ def test_a_module_says_what_it_hands_on() -> None:
         "importlib.import_module('.a', package)",
         "importlib.import_module",
         "importlib.util.spec_from_file_location('a', path)",
+        "getattr(importlib, 'import_module')",
+        "getattr(importlib, name)",
+        "pkgutil.resolve_name(f'a:{name}')",
+        "pkgutil.resolve_name",
+        "exec(path.read_text())",
+        "exec(f'x = {name}')",
+        "exec('import a')",
+        "eval(name)",
+        "map(eval, names)",
+        "exec(compile('x', 'y', 'exec'))",
+        "builtins.exec(code)",
     ],
 )
 def test_a_computed_name_is_reported_with_its_line(call: str) -> None:
     """The text is shown, so that its author finds the place."""
-    (found,) = means(f"import importlib.util\n\nf({call})\n").unresolved
+    imports = "import builtins, importlib.util, pkgutil"
+    (found,) = means(f"{imports}\n\nf({call})\n").unresolved
     assert found.line == 3
     assert found.text in call
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exec('x = 1')",
+        "eval('1', {})",
+        "model.eval(x)",
+        "import torch\ntorch.compile(model)",
+        "import re\nre.compile(x)",
+        "def f(compile, getattr): compile(getattr(x, 'y'))",
+        "getattr(x, name)",
+        "import numpy\ngetattr(numpy, name)",
+        "import importlib\ngetattr(importlib, 'reload')",
+        "raise E(eval)\ndef eval(): pass",
+    ],
+)
+def test_what_can_be_told_from_the_file_is_not_reported(text: str) -> None:
+    """Nor what only bears a like name."""
+    assert means(text).unresolved == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["raise eval(x + 'a')", "raise getattr(importlib, 'import_module')"]
+)
+def test_what_is_raised_is_reported_too(text: str) -> None:
+    """A text that is run there is none of an error."""
+    (found,) = means(f"import importlib\n{text}\n").unresolved
+    assert found.text in text
 
 
 # ---------------------------------------------------------------- every Python alike

@@ -187,6 +187,34 @@ def test_a_name_that_is_handed_on_counts(ours: Write) -> None:
     assert digest("own.parts") != before
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "from .slow import x\nif F:\n    from .fast import x",
+            "if F:\n    from .slow import x\nfrom .fast import x",
+        ),
+        ("from .slow import *\nfrom .fast import *", "from .fast import *\nfrom .slow import *"),
+        ("from .slow import x\nfrom .fast import *", "from .fast import *\nfrom .slow import x"),
+    ],
+)
+@pytest.mark.parametrize("name", ["own/between.py", "own/deep/__init__.py"])
+def test_where_a_name_comes_from_counts(ours: Write, one: str, other: str, name: str) -> None:
+    """A condition of an import, the order of stars, a package that hands the name on."""
+    module = name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+    ours("own/parts.py", f"from {module} import x\nprint(x)\n" + PART)
+    for folder in ("own", "own/deep"):
+        ours(f"{folder}/slow.py", "x = 1\n")
+        ours(f"{folder}/fast.py", "x = 2\n")
+    ours(name, f"F = False\n{one}\n")
+    before = digest("own.parts")
+    ours(name, f"F = False\n{other}\n")
+    assert digest("own.parts") != before
+    changed = digest("own.parts")
+    ours(name.replace("between.py", "slow.py").replace("__init__.py", "slow.py"), "x = 3\n")
+    assert digest("own.parts") != changed
+
+
 def test_modules_may_import_in_a_circle(ours: Write) -> None:
     """Also names that they hand to each other."""
     ours("own/parts.py", "def late():\n    from own.one import x\n    return x\n" + PART)
@@ -256,6 +284,48 @@ def test_other_files_of_a_plugin_count_by_bytes_and_name(third: Write, tmp_path:
     with_other_bytes = digest("third")
     (tmp_path / "path/third/data.txt").rename(tmp_path / "path/third/other.txt")
     assert len({before, with_other_bytes, digest("third")}) == 3
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        ".git/HEAD",
+        ".ipynb_checkpoints/inner-checkpoint.py",
+        ".inner.py.swp",
+        "inner.py~",
+        "#inner.py#",
+        "__pycache__/inner.py",
+        "inner.pyc",
+        "inner.pyo",
+        "third.egg-info/PKG-INFO",
+    ],
+)
+def test_what_tools_leave_in_a_plugin_does_not_count(
+    third: Write, stray: str, tmp_path: Path
+) -> None:
+    """At any depth."""
+    before = digest("third")
+    third(f"third/{stray}", "x = 2\n")
+    third(f"third/deep/{stray}", "x = 2\n")
+    (tmp_path / "path/third/.#inner.py").symlink_to("user@host.1")
+    assert digest("third") == before
+
+
+def test_a_linked_folder_of_a_plugin_counts(third: Write, tmp_path: Path) -> None:
+    """With its modules and its other files; a link that leads nowhere by what it names."""
+    third("elsewhere/table.txt", "1")
+    third("elsewhere/code.py", "x = 1\n")
+    digests = {digest("third")}
+    (tmp_path / "path/third/linked").symlink_to(tmp_path / "path/elsewhere")
+    (tmp_path / "path/elsewhere/back").symlink_to(tmp_path / "path/third")
+    digests.add(digest("third"))
+    third("elsewhere/table.txt", "2")
+    digests.add(digest("third"))
+    third("elsewhere/code.py", "x = 2\n")
+    digests.add(digest("third"))
+    (tmp_path / "path/third/broken.py").symlink_to("absent.py")
+    digests.add(digest("third"))
+    assert len(digests) == 5
 
 
 def test_a_plugin_counts_with_another_that_it_imports(third: Write) -> None:
@@ -332,6 +402,13 @@ def test_a_computed_import_is_reported(ours: Write) -> None:
     before = digest("own.parts")
     ours("own/one.py", "x = 2\n")
     assert digest("own.parts") != before
+
+
+def test_code_that_is_no_text_is_reported(ours: Write) -> None:
+    """With those that run it."""
+    ours("own/parts.py", "def f(code, name):\n    exec(code)\n    return eval(name)\n" + PART)
+    places = ("own/parts.py line 2: exec(code)", "own/parts.py line 3: eval(name)")
+    assert computed("own.parts") == places
 
 
 def test_a_part_without_a_file_is_reported(write: Write) -> None:

@@ -1,13 +1,15 @@
 """The code that decides a number, as digests: an edit that changes no meaning changes no address.
 
-From the module of a part's class, or the runner's, imports are followed to all code that may take
-part. What is ours is followed module by module; a third party's plugin counts whole, with all files
-of its distribution; other libraries are named with their versions and do not count.
+It begins with the module of a part's class, or with the runner's, and goes on with what that
+imports, what this imports, and so on. What is ours is followed module by module; a third party's
+plugin counts whole, with all files of its distribution; other libraries are named with their
+versions and do not count.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -17,13 +19,13 @@ from functools import cache
 from pathlib import Path
 
 from lmgrid.source import installed
-from lmgrid.source.filehash import digest_of, files_in
+from lmgrid.source.filehash import content_of, files_in
 from lmgrid.source.installed import Bundle, find_top, is_ours, library, owner, plugin, version_of
 from lmgrid.source.meaning import Reference
 from lmgrid.source.modules import Module, Modules
 
 SIZE = 16  # bytes of a digest
-SKIPPED = (".pyc", ".pyo")
+STRAY = re.compile(r"\..*|.*~|#.*#|__pycache__|.*\.(pyc|pyo|egg-info)")  # left by tools
 NOT_INSTALLED = "not installed"
 
 
@@ -160,19 +162,19 @@ class _Closure:
     def __init__(self, found: Modules) -> None:
         self._found = found
         self._waiting: list[tuple[Module, bool]] = []
-        self._partial: dict[str, bool] = {}  # modules by name: without what functions import
+        self._deep: dict[str, bool] = {}  # by module: whether what its functions import counts
         self._whole: set[str] = set()  # packages all of whose files count
         self._roots: set[Path] = set()  # folders of plugins that no metadata describe
-        self._fulls: dict[str, bytes] = {}
-        self._files: list[bytes] = []
+        self._done: dict[str, bytes] = {}  # by module: its identity with all that it refers to
+        self._files: list[bytes] = []  # the identities of files that are no Python
         self._named: dict[str, Module] = {}  # that references lead to
         self._followed: dict[str, _Target] = {}
         self._outside: set[str] = set()
-        self._places: dict[str, list[str]] = {}
-        self._lost: list[str] = []
+        self._places: dict[str, list[str]] = {}  # by module: where imports cannot be followed
+        self._lost: list[str] = []  # what it should begin with, if no file holds that
 
     def begin(self, name: str) -> None:
-        """Take in the module that it starts from, and with it what always counts."""
+        """Take in the module of this name, and its whole package unless that is ours."""
         name = _own_name(name)
         top = name.split(".")[0]
         module = self._found.find(name)
@@ -187,28 +189,28 @@ class _Closure:
 
     def finish(self) -> None:
         while self._waiting:
-            module, partial = self._waiting.pop()
-            if self._partial.get(module.name) == partial:
-                self._fulls[module.name] = self._full(module, partial)
+            module, deep = self._waiting.pop()
+            if self._deep.get(module.name) == deep:
+                self._done[module.name] = self._full(module, deep)
 
     def closed(self, within: str, idents: list[bytes]) -> Closed:
-        fulls = [*self._fulls.values(), *self._files]
-        digest = _hash(b"closure", within.encode(), _hash(*sorted(fulls)), *sorted(idents))
-        places = [place for found in self._places.values() for place in found]
+        found = _hash(*sorted([*self._done.values(), *self._files]))
+        digest = _hash(b"closure", within.encode(), found, *sorted(idents))
+        places = [place for several in self._places.values() for place in several]
         return Closed(
             digest.hex(),
-            frozenset(self._fulls),
+            frozenset(self._done),
             frozenset(self._outside),
             tuple(sorted({*places, *self._lost})),
         )
 
     # ------------------------------------------------------------ what counts whole
 
-    def _take(self, module: Module, partial: bool = False) -> None:
-        known = self._partial.get(module.name)
-        if module.file is not None and (known is None or known > partial):
-            self._partial[module.name] = partial
-            self._waiting.append((module, partial))
+    def _take(self, module: Module, deep: bool = True) -> None:
+        known = self._deep.get(module.name)
+        if module.file is not None and (known is None or known < deep):
+            self._deep[module.name] = deep
+            self._waiting.append((module, deep))
 
     def _take_bundle(self, bundle: Bundle, top: str) -> None:
         """Take in all packages of a distribution; where it names none, the one at hand."""
@@ -231,8 +233,9 @@ class _Closure:
             self._take(module)
         else:
             for file in sorted(found.root.glob("*.py")):
-                self._whole.add(file.stem)
-                self._take(Module(file.stem, file))
+                if file.is_file() and not _is_stray(file.name):
+                    self._whole.add(file.stem)
+                    self._take(Module(file.stem, file))
 
     def _take_top(self, name: str) -> None:
         """Take in all files of a package, or a module that is in none."""
@@ -241,18 +244,16 @@ class _Closure:
             return
         self._whole.add(name)
         for folder in top.folders:
-            for file in files_in(folder):
+            for file in files_in(folder, _is_stray):
                 self._take_file(name, folder, file)
         if not top.folders and top.file:
             self._take(Module(name, top.file))
 
     def _take_file(self, top: str, folder: Path, file: Path) -> None:
         relative = file.relative_to(folder)
-        if "__pycache__" in relative.parts or file.suffix in SKIPPED:
-            return
-        if file.suffix != ".py":
+        if file.suffix != ".py" or not file.is_file():
             name = relative.as_posix().encode("utf-8", "surrogateescape")
-            self._files.append(_hash(b"file", name, digest_of(file).encode()))
+            self._files.append(_hash(b"file", name, content_of(file).encode()))
         elif file.name == "__init__.py":
             self._take(Module(".".join((top, *relative.parts[:-1])), file, (file.parent,)))
         else:
@@ -296,13 +297,17 @@ class _Closure:
 
     def _include(self, module: Module, top: str) -> None:
         if is_ours(top):
-            self._take(module, partial=bool(module.folders))
+            self._take(module, deep=not module.folders)
         elif top not in self._whole:
             bundle = plugin(top)
             self._take_bundle(bundle, top) if bundle else self._take_top(top)
 
     def _onward(self, module: Module, rest: tuple[str, ...]) -> str:
-        """Return the name by which a module imported what it hands on under another name."""
+        """Return where a module got a name from that it imported itself; empty if it did not.
+
+        rest: the name, with the attributes that are asked of it. A package may also say in a
+        dictionary from which of its modules a name is imported once it is asked for.
+        """
         if not rest:
             return ""
         if handed := self._found.exports(module).get(rest[0]):
@@ -313,14 +318,17 @@ class _Closure:
                 return ".".join((place, *rest))
         return ""
 
-    def _full(self, module: Module, partial: bool) -> bytes:
-        """Return the identity of a module with all that it refers to, and take this in."""
+    def _full(self, module: Module, deep: bool) -> bytes:
+        """Return the identity of a module with all that it refers to, and take this in.
+
+        deep: what its functions import counts too.
+        """
         found = self._found.meaning(module.file)
-        references = [one for one in found.references if not (partial and one.late)]
-        used = [self._target(module, one, partial) for one in references if one.kind != "module"]
+        references = [one for one in found.references if deep or not one.late]
+        used = [self._target(module, one, deep) for one in references if one.kind != "module"]
         reached = {name for target in used for name in target.modules}
         idle = self._only_imported(module, references, reached)
-        calls = [one for one in found.unresolved if not (partial and one.late)]
+        calls = [one for one in found.unresolved if deep or not one.late]
         self._places[module.name] = [f"{module.place} line {one.line}: {one.text}" for one in calls]
         return _hash(found.digest.encode(), *(target.ident for target in used), b"", *idle)
 
@@ -332,9 +340,9 @@ class _Closure:
         found = {name for target in map(self.follow, names) for name in target.modules}
         return sorted(self._digest(self._named[name]) for name in found - reached)
 
-    def _target(self, module: Module, reference: Reference, partial: bool) -> _Target:
+    def _target(self, module: Module, reference: Reference, deep: bool) -> _Target:
         name = module.absolute(reference)
-        if reference.kind == "string" and (partial or not self._is_module(name)):
+        if reference.kind == "string" and not (deep and self._is_module(name)):
             return _Target(_hash(b"text", name.encode()))
         target = self.follow(name)
         if reference.kind in ("import", "string"):
@@ -362,6 +370,11 @@ def _relative(text: str) -> Reference:
     """Return a module's name in a string as a reference."""
     name = text.lstrip(".")
     return Reference("import", name, len(text) - len(name))
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a file or folder is left by an editor, a notebook, a version control or Python."""
+    return STRAY.fullmatch(name) is not None
 
 
 def _is_library(folder: Path) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lmgrid.source.memo import keep, recall
@@ -25,11 +25,34 @@ def digest_of(path: Path) -> str:
     return _folder(path) if path.is_dir() else _file(path)
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """Yield the regular files of a folder and of the folders in it; no link to a folder counts."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(parent, name)).is_file())
+def content_of(path: Path) -> str:
+    """Return the hash of what ``files_in`` yields: a file's bytes, or the name a link leads to."""
+    if path.is_file():
+        return _file(path)
+    target = os.fsencode(Path(os.readlink(path)).name)
+    return hashlib.blake2b(b"link\x00" + target, digest_size=SIZE).hexdigest()
+
+
+def files_in(folder: Path, is_stray: Callable[[str], bool] = lambda name: False) -> Iterator[Path]:
+    """Yield the regular files of a folder and of the folders in it, also of those that are links.
+
+    Of links that lead nowhere, or back to a folder that they stand in, the links themselves.
+    What bears a name that ``is_stray`` is left out.
+    """
+    passed = {os.fspath(folder): frozenset({os.path.realpath(folder)})}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        above = passed.pop(parent)
+        real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders}
+        kept = [name for name in sorted(folders) if not is_stray(name)]
+        folders[:] = [name for name in kept if real[name] not in above]
+        passed |= {os.path.join(parent, name): above | {real[name]} for name in folders}
+        yield from (Path(parent, name) for name in kept if real[name] in above)
+        paths = (Path(parent, name) for name in sorted(names) if not is_stray(name))
+        yield from (path for path in paths if path.is_file() or _leads_nowhere(path))
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _folder(folder: Path) -> str:
@@ -37,7 +60,7 @@ def _folder(folder: Path) -> str:
     named = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
     for name in sorted(named):
         hashed.update(
-            name.encode("utf-8", "surrogateescape") + b"\x00" + _file(named[name]).encode()
+            name.encode("utf-8", "surrogateescape") + b"\x00" + content_of(named[name]).encode()
         )
     return hashed.hexdigest()
 

@@ -13,7 +13,10 @@ TYPING = ("typing", "typing_extensions")
 class Import:
     """One name bound by one import statement, or a module that ``import a.b`` adds to ``a``.
 
-    late: the statement is inside a function.
+    late: the statement is inside a function. block: the statements among which it stands, if a
+    condition, a loop or the like decides whether they run. placed: its place in the file counts,
+    since it decides what the name stands for. covered: a star import that follows may bind the name
+    again.
     """
 
     bound: str
@@ -22,6 +25,9 @@ class Import:
     late: bool = False
     whole: str = ""  # the module that ``import a.b`` names, where only ``a`` is bound
     used: bool = False
+    block: Sequence[ast.AST] = ()
+    placed: bool = False
+    covered: bool = False
 
     @property
     def module(self) -> str:
@@ -33,6 +39,7 @@ class Scope:
     """The names that a module, class, function or comprehension binds."""
 
     kind: str
+    node: ast.AST
     parent: Scope | None = None
     imports: dict[str, list[Import]] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
@@ -72,6 +79,7 @@ class Scope:
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 LEAVES = frozenset({"ctx", "op", "ops"})
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 CAPTURES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
@@ -84,16 +92,20 @@ class Scopes:
     """The scopes of a file; all are found at once, as a name may be bound after its use."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.root = Scope("module")
+        self.root = Scope("module", tree)
         self.imports: list[Import] = []
-        self.stars: list[Import] = []
+        self._of_statement: dict[int, list[Import]] = {}
+        self._covered: dict[int, list[Import]] = {}  # by the star import that follows
         self._typing = _TypingNames(tree)
         self._inner: dict[int, Scope] = {}
+        self._blocks = dict(self._find_blocks(tree))
         self._read(tree)
         for scope in self._inner.values():
             _hand_over(scope, scope.globals, scope.root)
             for name in scope.nonlocals:
                 _hand_over(scope, {name}, scope._enclosing_home(name) or scope.root)
+        for scope in (self.root, *self._inner.values()):
+            _place(scope)
 
     def inside(self, node: ast.AST) -> Scope:
         """Return the scope that a class, function or comprehension opens."""
@@ -102,6 +114,29 @@ class Scopes:
     def running(self, node: ast.If) -> list[ast.stmt] | None:
         """Return the branch that runs where the other is for type checkers; else None."""
         return self._typing.running(node)
+
+    def placed(self, node: ast.Import | ast.ImportFrom) -> list[Import]:
+        """Return what a statement imports whose place counts."""
+        return [one for one in self._of_statement.get(id(node), ()) if one.placed]
+
+    def covered(self, star: ast.ImportFrom) -> list[Import]:
+        """Return the imports before a star import, which may bind their names again."""
+        return self._covered[id(star)]
+
+    def _find_blocks(self, tree: ast.Module) -> Iterator[tuple[int, Sequence[ast.AST]]]:
+        """Yield the import statements that may not run, each with the statements around it."""
+        waiting: list[tuple[ast.AST, Sequence[ast.AST]]] = [(tree, ())]
+        while waiting:
+            node, block = waiting.pop()
+            if isinstance(node, IMPORTS) and block:
+                yield id(node), block
+            elif isinstance(node, ast.If) and (running := self.running(node)) is not None:
+                waiting += [(child, block) for child in running]
+            else:
+                for below in filter(None, (getattr(node, name, None) for name in BLOCKS)):
+                    if isinstance(below, list):
+                        inner = () if isinstance(node, (ast.Module, *DEFINITIONS)) else below
+                        waiting += [(child, inner) for child in below]
 
     def _read(self, tree: ast.Module) -> None:
         waiting: list[tuple[ast.AST, Scope]] = [(tree, self.root)]
@@ -137,16 +172,16 @@ class Scopes:
     def _open(self, node: ast.AST, scope: Scope) -> Scope:
         function, in_class = isinstance(node, FUNCTIONS), isinstance(node, ast.ClassDef)
         kind = "function" if function else "class" if in_class else "comprehension"
-        inner = self._inner[id(node)] = Scope(kind, scope)
+        inner = self._inner[id(node)] = Scope(kind, node, scope)
         if isinstance(node, FUNCTIONS):
             inner.others.update(_parameters(node.args))
         return inner
 
     def _bind(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, ast.Import):
-            self._add(scope, map(_plain_import, node.names))
+            self._add(node, scope, map(_plain_import, node.names))
         elif isinstance(node, ast.ImportFrom):
-            self._add(scope, _from_imports(node))
+            self._add(node, scope, _from_imports(node))
         elif isinstance(node, ast.Global):
             scope.globals.update(node.names)
         elif isinstance(node, ast.Nonlocal):
@@ -158,14 +193,23 @@ class Scopes:
         else:
             scope.others.update(_bound_names(node))
 
-    def _add(self, scope: Scope, found: Iterable[Import]) -> None:
+    def _add(self, node: ast.AST, scope: Scope, found: Iterable[Import]) -> None:
         for one in found:
             one.late = scope.late
+            one.block = self._blocks.get(id(node), ())
+            self._of_statement.setdefault(id(node), []).append(one)
             if one.bound == "*":
-                self.stars.append(one)
+                self._add_star(node, scope, one)
             else:
                 self.imports.append(one)
                 scope.imports.setdefault(one.bound, []).append(one)
+
+    def _add_star(self, node: ast.AST, scope: Scope, star: Import) -> None:
+        star.placed = True
+        before = [one for found in scope.imports.values() for one in found]
+        self._covered[id(node)] = before
+        for one in before:
+            one.covered = True
 
 
 def child_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -194,6 +238,33 @@ def _hand_over(scope: Scope, names: Iterable[str], to: Scope) -> None:
         if name in scope.others:
             scope.others.discard(name)
             to.others.add(name)
+
+
+def _place(scope: Scope) -> None:
+    """Mark the imports of names for which it counts where these imports stand.
+
+    It does where something else binds the name too, and where the import may not run.
+    """
+    for name, found in scope.imports.items():
+        several = name in scope.others or len({(one.name, one.level) for one in found}) > 1
+        if several or any(one.block and not _is_told_by_uses(one, scope) for one in found):
+            for one in found:
+                one.placed = True
+
+
+def _is_told_by_uses(one: Import, scope: Scope) -> bool:
+    """Whether a function uses a name only in the block where it is imported.
+
+    Then the uses, which count with their places, say as much as the place of the import.
+    """
+    if scope.kind != "function":
+        return False
+    inside = sum(_count_name(node, one.bound) for node in one.block)
+    return 0 < inside == _count_name(scope.node, one.bound)
+
+
+def _count_name(tree: ast.AST, name: str) -> int:
+    return sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 def _parameters(named: ast.arguments) -> Iterator[str]:
