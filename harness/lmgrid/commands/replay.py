@@ -142,7 +142,10 @@ def _chosen(store: Store, only: tuple[str, ...]) -> tuple[list[Record | KernelRe
         raise Mistake(f"{store.root}: holds no record that can be replayed")
     chosen = only_filter(only)
     chosen.check([record.inputs.what for record in found])
-    return [r for r in found if chosen.matches(r.inputs.what)], bool(read.passed_over)
+    kept = [record for record in found if chosen.matches(record.inputs.what)]
+    if not kept:
+        raise Mistake(f"{' '.join(f'--only {text}' for text in only)}: no record is left")
+    return kept, bool(read.passed_over)
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

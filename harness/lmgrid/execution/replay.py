@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from typing import Literal, TypeAlias
 
 from lmgrid.cell.bench import Bench
 from lmgrid.cell.runner import Replay
 from lmgrid.errors import Mistake
-from lmgrid.execution.supervise import CONTEXT
+from lmgrid.execution.supervise import CONTEXT, preload
 from lmgrid.execution.worker import installed, search_path, stand_alone
-from lmgrid.grid import AnyCell, GridError, KernelCell, Part
+from lmgrid.grid import AnyCell, GridError, KernelCell, Part, PartError, named_parts
 from lmgrid.machine.environment import Environment, same_bits
+from lmgrid.plugin.discovery import say
 from lmgrid.plugin.options import all_options
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.address import Identities
@@ -76,8 +77,16 @@ def replay_each(
 
     Files that it names are looked for in each of the places, until their bytes are the record's.
     """
+    preload(dict.fromkeys(name for record in records for name in _slow(record, registry)))
     for record in records:
         yield _replay(record, registry, places, points)
+
+
+def _slow(record: Recorded, registry: Registry) -> Iterator[str]:
+    """Yield the modules that a record's parts are slow to import, for all processes at once."""
+    for kind, part in named_parts(record.inputs.what):
+        with suppress(PartError):  # it is not here, which is told when it is its turn
+            yield from registry.find(kind, part.name).part.preload
 
 
 def renewed(verdict: Verdict) -> Recorded | None:
@@ -103,15 +112,9 @@ def _replay(
     except Mistake as mistake:
         return Verdict(record, "not comparable", why=str(mistake))
     tokens = tuple(p.tokens for p in record.points[:points]) if isinstance(record, Record) else ()
-    try:
-        found = _in_process(_Task(cell, place, tokens, _is_whole(record, points)))
-    except Mistake as mistake:
-        return Verdict(record, "not comparable", why=str(mistake))
-    except BrokenProcessPool:
-        return Verdict(record, "not comparable", why="its process was killed")
-    except Exception as error:
-        why = f"ended as {type(error).__name__}: {error}"
-        return Verdict(record, "unequal", why=why, inputs=inputs)
+    found = _in_process(_Task(cell, place, tokens, _is_whole(record, points)))
+    if isinstance(found, _Ended):
+        return Verdict(record, found.status, why=found.why, inputs=inputs)
     if isinstance(record, KernelRecord):
         assert isinstance(found, _Gap)
         return _compare_kernel(record, found, inputs)
@@ -204,14 +207,43 @@ class _Gap:
     tolerance: float
 
 
-def _in_process(task: _Task) -> Replayed | _Gap:
-    """Run a cell in a process of its own, as when it was recorded."""
-    with ProcessPoolExecutor(1, CONTEXT) as pool:
-        return pool.submit(_perform, task).result()
+@dataclass(frozen=True)
+class _Ended:
+    """What became of a cell that gave nothing to compare."""
+
+    status: Status
+    why: str
+
+
+def _in_process(task: _Task) -> Replayed | _Gap | _Ended:
+    """Run a cell in a process of its own, as when it was recorded; it ends when this call does."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_tell, args=(task, theirs))  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    try:
+        found: Replayed | _Gap | _Ended = ours.recv()
+        return found
+    except EOFError:
+        return _Ended("not comparable", "its process was killed")
+    finally:
+        process.kill()
+        process.join()
+
+
+def _tell(task: _Task, connection: Connection) -> None:
+    stand_alone()
+    try:
+        found = _perform(task)
+    except Mistake as mistake:
+        connection.send(_Ended("not comparable", str(mistake)))
+    except BaseException as error:  # of a third party
+        connection.send(_Ended("unequal", f"ended as {say(error)}"))
+    else:
+        connection.send(found)
 
 
 def _perform(task: _Task) -> Replayed | _Gap:
-    stand_alone()
     registry = installed(search_path())
     bench = Bench(registry, task.place, device=registry.confine(task.cell.device))
     if isinstance(task.cell, KernelCell):
