@@ -205,9 +205,10 @@ def test_unlike_libraries_are_told_each() -> None:
 
 
 def test_an_older_record_names_few_libraries() -> None:
-    """What it does not name is not known, and so no difference."""
-    older = replace(HERE, flags="", libraries=(("torch", "2.13.0"),))
+    """What it does not name is not known, nor whether it used what it names: only versions tell."""
+    older = replace(HERE, flags="", libraries=(("scipy", "1.0"), ("torch", "2.13.0")))
     assert unlike_libraries(older, (("numpy", "2.0"), ("torch", "2.13.0"))) == ()
+    assert unlike_libraries(older, (("torch", "2.14.0"),)) != ()
     assert unlike_libraries(HERE, (("numpy", "2.0"), ("torch", "2.13.0"))) == (
         "recorded without numpy, here 2.0",
     )

@@ -95,12 +95,13 @@ def _reasons(one: Environment, two: Environment) -> Iterator[str]:
 def unlike_libraries(recorded: Environment, here: Libraries) -> tuple[str, ...]:
     """Return what differs between the versions of libraries, a short reason for each.
 
-    An older record, which has no flags, names few of the libraries that its code imported. The
-    version of lmgrid says nothing, since an address covers its code.
+    An older record, which has no flags, names some libraries, whether its code imports them or not.
+    The version of lmgrid says nothing, since an address covers its code.
     """
     before, now = (dict(found) for found in (recorded.libraries, here))
     if not recorded.flags:
-        now = {name: version for name, version in now.items() if name in before}
+        alike = before.keys() & now.keys()
+        before, now = ({name: found[name] for name in alike} for found in (before, now))
     for found in (before, now):
         found.pop("lmgrid", None)
     return tuple(_unlike(tuple(before.items()), tuple(now.items())))
