@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from lmgrid.source.import_calls import RELATIVE, imported_by, is_plain_code, lazy_names, text_of
 from lmgrid.source.scope import TYPING, Import, Scope, Scopes
 
 VERSION = 1  # of what is written into the hash; another one makes other addresses
@@ -39,11 +40,9 @@ EVALUATORS = ("builtins.exec", "builtins.eval", "builtins.compile")
 GETATTR = "builtins.getattr"
 BUILTINS = ("__import__", "exec", "eval", "compile", "getattr")
 HIDING = (*IMPORTERS, *LOADERS, RESOLVER, *EVALUATORS)  # what they run, no import statement says
-OWN_PACKAGE = ("__package__", "__name__")
 UNWRITTEN = frozenset({"ctx", "kind", "type_comment", "type_ignores", "returns", "annotation"})
 BODIES = frozenset({"body", "orelse", "finalbody"})
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
-_RELATIVE = re.compile(r"\.*[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _WORD = re.compile(r"[^\W\d]\w*")
 _TEXT = b"text"  # stands for every text of an error
 
@@ -154,7 +153,7 @@ class _Writer:
             else:
                 waiting += reversed([*self._expand(*item)])
         references = (*self._used(), *self._unused())
-        exports, lazy = tuple(self._exports()), tuple(_lazy(tree))
+        exports, lazy = tuple(self._exports()), tuple(lazy_names(tree))
         return Meaning(self._hash.hexdigest(), references, tuple(self._computed), exports, lazy)
 
     # ------------------------------------------------------------ nodes
@@ -323,19 +322,19 @@ class _Writer:
     def _hides(self, node: ast.Call, called: set[str], where: Scope) -> bool:
         """Whether a call runs a text that is not at hand, or gets by name what would."""
         if called and called <= {*EVALUATORS}:
-            return not (node.args and _is_plain_code(node.args[0]))
+            return not (node.args and is_plain_code(node.args[0]))
         if called != {GETATTR} or len(node.args) < 2:
             return False
-        attribute = _text_of(node.args[1])
+        attribute = text_of(node.args[1])
         names = {f"{owner}.{attribute}" for owner in self._names(node.args[0], where)}
         return any(one in names if attribute else one.startswith(tuple(names)) for one in HIDING)
 
     def _resolving_call(self, node: ast.Call, where: Scope) -> _Items | None:
         """Return the mark of what ``pkgutil.resolve_name`` finds; None if its name is computed."""
         given = [*node.args, *(one.value for one in node.keywords)]
-        name = _text_of(given[0]).replace(":", ".").rstrip(".") if len(given) == 1 else ""
+        name = text_of(given[0]).replace(":", ".").rstrip(".") if len(given) == 1 else ""
         self._judged.add(id(node.func))
-        if not _RELATIVE.fullmatch(name) or name.startswith("."):
+        if not RELATIVE.fullmatch(name) or name.startswith("."):
             self._report(node, where)
             return None
         self._pass_over(node.func)
@@ -348,7 +347,7 @@ class _Writer:
         """Return the mark of a module that is imported by a call; None if its name is computed."""
         self._pass_over(node.func)
         late = where.late
-        found = _imported_by(node)
+        found = imported_by(node)
         if found is None:
             self._report(node, where)
             fields = {"args": node.args, "keywords": node.keywords}
@@ -460,7 +459,7 @@ class _Writer:
 
     def _pass_over_annotation(self, node: ast.expr) -> None:
         self._pass_over(node)
-        for text in filter(None, map(_text_of, ast.walk(node))):
+        for text in filter(None, map(text_of, ast.walk(node))):
             self._unwritten.update(_WORD.findall(text))
 
     def _used(self) -> Iterator[Reference]:
@@ -549,63 +548,3 @@ def _without_descriptions(node: ast.Call) -> ast.Call:
 def _shown(node: ast.expr) -> str:
     text = ast.unparse(node)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-
-
-# ---------------------------------------------------------------- imports by a call
-
-
-def _is_plain_code(node: ast.expr) -> bool:
-    """Whether code is written out as a text, and imports nothing."""
-    return bool(text := _text_of(node)) and "import" not in text
-
-
-def _imported_by(node: ast.Call) -> tuple[str, int] | None:
-    """Return the name and level of the module that a call imports; None if it is computed."""
-    keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-    name = node.args[0] if node.args else keywords.get("name")
-    if isinstance(name, (ast.JoinedStr, ast.BinOp)):
-        return _below_own_package(name)
-    text = name.value if isinstance(name, ast.Constant) else None
-    if not isinstance(text, str) or not _RELATIVE.fullmatch(text):
-        return None
-    level = len(text) - len(text.lstrip("."))
-    if not level:
-        return text, 0
-    package = node.args[1] if len(node.args) > 1 else keywords.get("package")
-    return _relative_to(package, text.lstrip("."), level)
-
-
-def _relative_to(package: ast.expr | None, name: str, level: int) -> tuple[str, int] | None:
-    if isinstance(package, ast.Name) and package.id in OWN_PACKAGE:
-        return name, level
-    if isinstance(package, ast.Constant) and isinstance(package.value, str):
-        above = package.value.split(".")[: 1 - level or None]
-        return ".".join([*above, name]), 0
-    return None
-
-
-def _below_own_package(name: ast.JoinedStr | ast.BinOp) -> tuple[str, int] | None:
-    """Return the module of ``f"{__package__}.name"`` or ``__package__ + ".name"``."""
-    values = name.values if isinstance(name, ast.JoinedStr) else [name.left, name.right]
-    if len(values) != 2:
-        return None
-    first, below = values[0], _text_of(values[1])
-    own = first.value if isinstance(first, ast.FormattedValue) else first
-    if not (isinstance(own, ast.Name) and own.id in OWN_PACKAGE and _RELATIVE.fullmatch(below)):
-        return None
-    return (below[1:], 1) if below[0] == "." != below[1] else None
-
-
-def _lazy(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of strings in the dictionaries that the module binds to names."""
-    for node in tree.body:
-        value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
-        if isinstance(value, ast.Dict):
-            for key, one in zip(value.keys, value.values, strict=True):
-                pair = [_text_of(key), _text_of(one)]
-                if pair[0] and pair[1] and _RELATIVE.fullmatch(pair[1]):
-                    yield pair[0], pair[1]
-
-
-def _text_of(node: ast.AST | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""

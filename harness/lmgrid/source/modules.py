@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.source import meaning, scope
+from lmgrid.source import import_calls, meaning, scope
 from lmgrid.source.filehash import digest_of
 from lmgrid.source.installed import find_top
 from lmgrid.source.meaning import Meaning, Reference
@@ -122,6 +122,6 @@ def _recall(key: bytes) -> Meaning | None:
 def _writer() -> bytes:
     """Return a key of the code that reads meanings, so that none outlives an edit of it."""
     hashed = hashlib.blake2b(str(meaning.VERSION).encode(), digest_size=16)
-    for module in (meaning, scope):
+    for module in (meaning, import_calls, scope):
         hashed.update(Path(str(module.__file__)).read_bytes())
     return hashed.digest()
