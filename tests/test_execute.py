@@ -15,6 +15,7 @@ from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.scheduler import Listener, Manner, Run, execute, run_here
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plugin.registry import Registry
+from lmgrid.records.address import Code
 from lmgrid.records.record import Failure, Outcome, Record
 from lmgrid.records.store import Store
 
@@ -162,7 +163,8 @@ def test_an_edited_source_is_refused(
     """A cell whose plugin changed after planning gets a failure, not the old address."""
     grid = make_grid('[[models]]\nname = "counts"')
     planned = plan(grid, store, registry)
-    monkeypatch.setattr("lmgrid.records.address.sources", lambda parts, runner: ())
+    edited = Code((), (), (), ())
+    monkeypatch.setattr("lmgrid.records.address._read_code", lambda classes, runner: edited)
     found = attempt(Run(grid, store, planned).job(planned[0]), registry)
     assert isinstance(found, Failure)
     assert "edited" in found.message
