@@ -61,7 +61,7 @@ def comparison(store: Store) -> Table:
 
 def _by_text(line: Line, records: list[Record]) -> dict[str, Record]:
     """Return the newest record of each text."""
-    ordered = sorted(records, key=lambda record: record.circumstances.started)
+    ordered = sorted(records, key=lambda record: record.provenance.started)
     return {record.cell.corpus.name: record for record in ordered if line.matches(record)}
 
 

@@ -39,7 +39,7 @@ def fading(outcomes: Iterable[Outcome]) -> Table:
 def _shown(outcomes: Iterable[Outcome]) -> Iterator[Record]:
     """Yield the newest record of each network, clipped before not clipped where they differ."""
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
-    ordered = sorted(records, key=lambda record: record.circumstances.started)
+    ordered = sorted(records, key=lambda record: record.provenance.started)
     plain = {record.cell.model: record for record in ordered if not record.cell.regularizers}
     clipped = {record.cell.model: record for record in ordered if record.cell.regularizers}
     for model in sorted(plain, key=_place):

@@ -46,18 +46,18 @@ KNESER_NEY = System("Interpolated Kneser-Ney 5-gram", 67.6, "ngram", {"order": 5
 MAXENT = System("RNN-1024 + MaxEnt 9-gram", 51.3, "rnn", {"cell": "elman", "direct_order": 4})
 BLACKOUT = System("RNN-2048 + BlackOut", 68.3, "rnn", {"cell": "elman", "output": "blackout"})
 UNADJUSTED = System("–", None, "snm", {"adjustment": "none"})
-SNM = System("Sparse non-negative matrix", 52.9, "snm", {"adjustment": "lexical"})
+SNMPart = System("Sparse non-negative matrix", 52.9, "snm", {"adjustment": "lexical"})
 SYSTEMS = (
     KNESER_NEY,
     MAXENT,
     BLACKOUT,
-    SNM,
+    SNMPart,
     System("LSTM-2048", 43.7, "rnn", LSTM),
     System("2-layer LSTM-8192", 30.0, "rnn", DEEP),
     System("LSTM-2048, adaptive softmax", 43.9, "rnn", {**LSTM, "output": "adaptive"}),
     System("2-layer LSTM-2048, adaptive softmax", 39.8, "rnn", {**DEEP, "output": "adaptive"}),
 )
-EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNM, UNADJUSTED), (SNM, KNESER_NEY))
+EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNMPart, UNADJUSTED), (SNMPart, KNESER_NEY))
 
 
 def chosen(store: Store, system: System) -> list[Record]:
@@ -66,7 +66,7 @@ def chosen(store: Store, system: System) -> list[Record]:
     if not found:
         raise SystemExit(f"{store.root}: has no record of {system.model} {dict(system.options)}")
     by_optimizer: dict[str, dict[int, Record]] = {}
-    for record in sorted(found, key=lambda record: record.circumstances.started):
+    for record in sorted(found, key=lambda record: record.provenance.started):
         optimizer = record.cell.optimizer
         label = optimizer.label if optimizer else ""
         by_optimizer.setdefault(label, {})[record.cell.seed or 0] = record

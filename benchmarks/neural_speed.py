@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
-from lmgrid.text import Vocabulary
-from lmgrid_rnn.parts import Rnn
+from lmgrid.vocabulary import Vocabulary
+from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.optimizers.parts import Adam, Sgd
-from lmgrid_torch.regularizers.parts import Clip
+from lmgrid_torch.optimizers.parts import AdamPart, SgdPart
+from lmgrid_torch.regularizers.parts import ClipPart
 from lmgrid_torch.training.trainer import as_tensor
 
 CLIP, VALID_NATS = 0.25, 9.0
@@ -79,7 +79,7 @@ def measure(setup: Setup) -> pd.DataFrame:
         **{
             f"lmgrid {output}, {name}": ours(setup, train, part, output)
             for output in ("full", "adaptive", "sampled", "nce", "blackout")
-            for name, part in (("SGD", Sgd(lr=0.1)), ("Adam", Adam(lr=0.001)))
+            for name, part in (("SGD", SgdPart(lr=0.1)), ("Adam", AdamPart(lr=0.001)))
         },
     }
     seconds = spent(ways, setup.rounds)
@@ -94,7 +94,7 @@ def measure(setup: Setup) -> pd.DataFrame:
 
 def loop_overhead(setup: Setup) -> float:
     """Return what lmgrid's loop adds to the bare steps, as a share of them."""
-    train, adam = drawn(setup), Adam(lr=0.001)
+    train, adam = drawn(setup), AdamPart(lr=0.001)
     ways = {"loop": ours(setup, train, adam, clip=False), "bare": bare(setup, train, adam)}
     seconds = spent(ways, 2 * setup.rounds)
     return float((seconds["loop"] / seconds["bare"]).median()) - 1
@@ -192,18 +192,23 @@ def model(setup: Setup, train: Tokens, output: str) -> NeuralModel:
     """Return the rnn model of these sizes."""
     sizes = {"cell": setup.cell, "layers": setup.layers, "output": output}
     sizes |= {"embedding": setup.hidden, "hidden": setup.hidden}
-    part = Rnn(**sizes, batch=setup.batch, steps=setup.steps)  # type: ignore[arg-type]
+    part = RnnPart(**sizes, batch=setup.batch, steps=setup.steps)  # type: ignore[arg-type]
     made = part.make(context(setup, train))
     assert isinstance(made, NeuralModel)
     return made
 
 
 def ours(
-    setup: Setup, train: Tokens, part: Adam | Sgd, output: str = "full", *, clip: bool = True
+    setup: Setup,
+    train: Tokens,
+    part: AdamPart | SgdPart,
+    output: str = "full",
+    *,
+    clip: bool = True,
 ) -> Iterator[None]:
     """Train by lmgrid's loop, with a point after each pass over the text."""
     made = context(setup, train)
-    regularizers: tuple[Regularizer, ...] = (Clip(norm=CLIP).make(made),) if clip else ()
+    regularizers: tuple[Regularizer, ...] = (ClipPart(norm=CLIP).make(made),) if clip else ()
     recipe = Recipe(part.make(made), regularizers, 0, None, setup.tokens)
     training = model(setup, train, output).fit(train, recipe)
     next(training)
@@ -213,7 +218,7 @@ def ours(
         yield
 
 
-def bare(setup: Setup, train: Tokens, part: Adam) -> Iterator[None]:
+def bare(setup: Setup, train: Tokens, part: AdamPart) -> Iterator[None]:
     """Train the same network by its forward, backward and step alone."""
     network = model(setup, train, "full").network.train()
     optimizer: Optimizer = part.make(context(setup, train))

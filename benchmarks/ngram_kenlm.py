@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.text_model import TextModel
 
 KENLM = {2: 263.960, 3: 226.051, 4: 221.344, 5: 220.139}  # lmplz -o N, no pruning
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def perplexity(train: bytes, test: bytes, order: int, quirk: bool) -> float:
-    model = TextModel.learn(train, NGram(order=order, kenlm_quirk=quirk))
+    model = TextModel.learn(train, NGramPart(order=order, kenlm_quirk=quirk))
     return float(np.exp(-model.score(test).mean()))
 
 

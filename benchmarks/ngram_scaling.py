@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from lmgrid_ngram.model import NGramModel, bytes_per_token, memory_budget
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 
 from .ngram_texts import zipf_ids
 
@@ -44,7 +44,7 @@ def measure(tokens: int, memory: int | None) -> str:
     """Return the row of one size."""
     ids = zipf_ids(tokens, seed=20)
     with tempfile.TemporaryDirectory() as folder:
-        model = NGramModel(NGram(order=ORDER, memory=memory), int(ids.max()) + 1, Path(folder))
+        model = NGramModel(NGramPart(order=ORDER, memory=memory), int(ids.max()) + 1, Path(folder))
         cpu, wall = process_time(), perf_counter()
         model.learn(ids)
         cpu, wall = process_time() - cpu, perf_counter() - wall

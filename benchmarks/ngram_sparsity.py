@@ -15,7 +15,7 @@ from lmgrid.spec import Tokens
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.counting.encoder import Encoder, by_frequency
 from lmgrid_ngram.model import NGramModel
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.scoring.backoff import BackoffModel
 from lmgrid_ngram.text_model import TextModel
 
@@ -34,12 +34,12 @@ def main() -> None:
     print("| order | test n-grams never seen | distinct n-grams | bytes | test perplexity |")
     print("|---:|---:|---:|---:|---:|")
     for order in range(1, 8):
-        model = NGramModel(NGram(order=order), len(words))
+        model = NGramModel(NGramPart(order=order), len(words))
         model.learn(tokens)
         share, nats = unseen(model.fitted, test, len(words)), -model.score(test).mean()
         distinct, size = len(model.fitted.layers[-1].nodes), model.sizes().bytes
         print(f"| {order} | {share:.1%} | {distinct:,} | {size:,} | {np.exp(nats):.1f} |")
-    _say(TextModel.learn(train_text, NGram(order=5)))
+    _say(TextModel.learn(train_text, NGramPart(order=5)))
 
 
 def unseen(model: BackoffModel, test: Tokens, vocabulary: int) -> float:

@@ -20,7 +20,7 @@ from time import process_time
 
 import numpy as np
 
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.text_model import TextModel
 
 from .ngram_texts import king_james, zipf_text
@@ -60,7 +60,7 @@ def _least(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def _estimate(train: bytes, folder: Path) -> None:
     def build() -> None:
-        TextModel.learn(train, NGram(order=ORDER)).save(folder)
+        TextModel.learn(train, NGramPart(order=ORDER)).save(folder)
 
     build()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -109,14 +109,14 @@ def _against_nltk(train: bytes, test: bytes) -> None:
     peer = KneserNeyInterpolated(3)
     peer.fit(*padded_everygram_pipeline(3, sentences))
     theirs = process_time() - start
-    ours = _least({"fit": lambda: TextModel.learn(train, NGram(order=3))})["fit"]
+    ours = _least({"fit": lambda: TextModel.learn(train, NGramPart(order=3))})["fit"]
     print(f"fit, order 3: nltk {theirs:.1f} s, lmgrid {ours:.3f} s: {theirs / ours:.0f} x faster")
     words = ["<s>", "<s>", *test.decode().split()[:20]]
     start = process_time()
     for i in range(2, len(words)):
         peer.score(words[i], words[i - 2 : i])
     theirs = (process_time() - start) / (len(words) - 2)
-    model = TextModel.learn(train, NGram(order=3))
+    model = TextModel.learn(train, NGramPart(order=3))
     count = len(model.score(test))
     ours = _least({"score": lambda: model.score(test)})["score"] / count
     print(f"Kneser-Ney scoring: nltk {1 / theirs:.0f} tokens/s, lmgrid {1 / ours:.0f}: ", end="")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid.spec import Place
-from lmgrid.text import pretokenize
-from lmgrid_text.kjv import KingJames
+from lmgrid.vocabulary import pretokenize
+from lmgrid_text.kjv import KingJamesPart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ BLOCK = 1_000_000
 def king_james() -> tuple[bytes, bytes]:
     """Return the training and the test text of the embedded corpus, words set apart."""
     with tempfile.TemporaryDirectory() as folder:
-        raw = KingJames().read(Place(Path(folder), Path(folder)))
+        raw = KingJamesPart().read(Place(Path(folder), Path(folder)))
     train, test = ("\n".join(map(pretokenize, t.split("\n"))) for t in (raw.train, raw.test))
     return train.encode(), test.encode()
 

@@ -20,7 +20,7 @@ from lmgrid.spec import (
 )
 
 if TYPE_CHECKING:
-    from lmgrid.text import Text
+    from lmgrid.vocabulary import Text
 
 SENTENCES = "a b c\nb c d\n" * 20
 

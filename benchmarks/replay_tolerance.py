@@ -25,21 +25,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.cpu import CpuPart
 from lmgrid.machine.environment import cache_folder, capture, usable_cores
 from lmgrid.report.layout import Table
 from lmgrid.report.render import markdown
 from lmgrid.spec import FIRST_STEPS, Context, ModelPart, OptimizerPart, Place, Recipe
-from lmgrid_rnn.parts import Rnn
-from lmgrid_text.kjv import KingJames
-from lmgrid_torch.devices.parts import Cuda
-from lmgrid_torch.optimizers.parts import Adam, Sgd
-from lmgrid_torch.regularizers.parts import Clip, Dropout
-from lmgrid_transformer.parts import Transformer
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_text.kjv import KingJamesPart
+from lmgrid_torch.devices.parts import CudaPart
+from lmgrid_torch.optimizers.parts import AdamPart, SgdPart
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart
+from lmgrid_transformer.parts import TransformerPart
+from lmgrid_window.parts import WindowPart
 
 if TYPE_CHECKING:
-    from lmgrid.text import Text
+    from lmgrid.vocabulary import Text
 
 PUBLISHED = Path("results/published/replay-tolerance")
 INTERVAL = 10_000  # training tokens between two yields
@@ -84,18 +84,18 @@ class Kernels:
 
 def trainings() -> dict[str, Training]:
     """Return each training by its name: all networks, outputs and optimizers, and three more."""
-    optimizers = {"adam": Adam(), "sgd": Sgd(lr=2.0)}
+    optimizers = {"adam": AdamPart(), "sgd": SgdPart(lr=2.0)}
     found = {
         f"{name}, {output}, {descent}": Training(model, optimizers[descent])
         for output in ("full", "adaptive")
         for name, model in networks(output).items()
         for descent in optimizers
     }
-    adam = Adam()
+    adam = AdamPart()
     return found | {
-        "lstm, full, adam, dropout": Training(Rnn(cell="lstm"), adam, dropout=True),
-        "gru, full, adam": Training(Rnn(cell="gru"), adam),
-        "elman, sampled, adam": Training(Rnn(output="sampled"), adam),
+        "lstm, full, adam, dropout": Training(RnnPart(cell="lstm"), adam, dropout=True),
+        "gru, full, adam": Training(RnnPart(cell="gru"), adam),
+        "elman, sampled, adam": Training(RnnPart(output="sampled"), adam),
     }
 
 
@@ -103,17 +103,17 @@ def networks(output: str) -> dict[str, ModelPart]:
     """Return the networks of an output layer; adaptive has one cluster of half the words."""
     options = {"output": output, "cutoffs": (1_000,)}
     return {
-        "window": Window(**options),  # type: ignore[arg-type]
-        "elman": Rnn(**options),  # type: ignore[arg-type]
-        "lstm": Rnn(cell="lstm", **options),  # type: ignore[arg-type]
-        "transformer": Transformer(**options),  # type: ignore[arg-type]
+        "window": WindowPart(**options),  # type: ignore[arg-type]
+        "elman": RnnPart(**options),  # type: ignore[arg-type]
+        "lstm": RnnPart(cell="lstm", **options),  # type: ignore[arg-type]
+        "transformer": TransformerPart(**options),  # type: ignore[arg-type]
     }
 
 
 def losses(text: Text, training: Training) -> dict[str, float]:
     """Return the losses of FIRST_STEPS of a training."""
     context = Context(text.vocabulary, text.counts, 0, "cpu", Path())
-    held = (Dropout(), Clip()) if training.dropout else (Clip(),)
+    held = (DropoutPart(), ClipPart()) if training.dropout else (ClipPart(),)
     regularizers = tuple(part.make(context) for part in held)
     recipe = Recipe(training.optimizer.make(context), regularizers, 0, None, INTERVAL)
     found: dict[str, float] = {}
@@ -127,9 +127,11 @@ def losses(text: Text, training: Training) -> dict[str, float]:
 def print_losses() -> None:
     """Print the losses of every training in this process, and what its libraries use."""
     with tempfile.TemporaryDirectory(prefix="lmgrid-replay-") as folder:
-        text = KingJames(part="kings", vocabulary=2_000).make(Place(Path(folder), cache_folder()))
+        text = KingJamesPart(part="kings", vocabulary=2_000).make(
+            Place(Path(folder), cache_folder())
+        )
     found = {name: losses(text, training) for name, training in trainings().items()}
-    used = {**Cpu().instruction_sets(), **Cuda().instruction_sets()}
+    used = {**CpuPart().instruction_sets(), **CudaPart().instruction_sets()}
     print(json.dumps({"losses": found, "used": used}))
 
 
@@ -156,7 +158,7 @@ def _dispatched() -> str:
     return " ".join(config["SIMD Extensions"].get("found", ()))
 
 
-def elsewhere(held: Kernels) -> Losses:
+def remote(held: Kernels) -> Losses:
     """Return the losses of a process that is held to these kernels."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(held.threads))
     command = [sys.executable, "-m", "lmgrid_benchmarks.replay_tolerance", "--losses"]
@@ -230,7 +232,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     each = tuple(kernels())
     with ThreadPoolExecutor(usable_cores()) as side_by_side:
-        found = dict(zip((k.name for k in each), side_by_side.map(elsewhere, each), strict=True))
+        found = dict(zip((k.name for k in each), side_by_side.map(remote, each), strict=True))
     found |= {path.stem: _read(path.stem, path.read_text("utf-8")) for path in asked.beside}
     text = report(found)
     print(text)

@@ -10,10 +10,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from ordeal import FAULTS, Ordeal
+from crash_harness import FAULTS, CrashHarness
 
 from lmgrid.grid import Grid
-from lmgrid.gridfile.reader import Asked, read_grid
+from lmgrid.gridfile.reader import Overrides, read_grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.spec import Place
 
@@ -58,8 +58,8 @@ def install(site: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.fixture
-def ordeal(tmp_path: Path) -> Ordeal:
-    return Ordeal(tmp_path)
+def crash_harness(tmp_path: Path) -> CrashHarness:
+    return CrashHarness(tmp_path)
 
 
 CheckSlopes = Callable[[Callable[[], Any], Sequence[Any]], None]
@@ -101,6 +101,6 @@ def make_grid(tmp_path: Path, registry: Registry) -> Callable[..., Grid]:
     def make(text: str, **asked: tuple[str, ...]) -> Grid:
         path = tmp_path / "grid.toml"
         path.write_text(f'[[corpora]]\nname = "tiny"\n{text}')
-        return read_grid(path, registry, Asked(**asked))  # type: ignore[arg-type]
+        return read_grid(path, registry, Overrides(**asked))  # type: ignore[arg-type]
 
     return make

@@ -36,7 +36,7 @@ DATA = ROOT.parent / "shared" / "data"  # corpora that are not shipped, where th
 LEFT = """
 import json, sys
 from pathlib import Path
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.execution.plan import plan
 from lmgrid.plugin.registry import Registry
@@ -50,7 +50,7 @@ for name in names:
         grid = read_grid(Path(root, "benchmarks", f"{name}.toml"), registry)
         planned = plan(grid, Store(Path(root, "results", "published", name)), registry)
         left[name] = str(sum(not cell.recorded for cell in planned))
-    except Mistake as mistake:
+    except UserError as mistake:
         left[name] = str(mistake)
 print(json.dumps(left))
 """

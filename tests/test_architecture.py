@@ -100,7 +100,7 @@ def package_of(path: Path) -> str:
 # What may decide a cell's numbers beside its parts: an edit of these moves addresses.
 RUNS_A_CELL = {
     "budget", "cell.kernel", "cell.paired_timing", "cell.runner", "cell.score", "cell.training",
-    "errors", "machine.clock", "result", "seeds", "spec", "text",
+    "errors", "machine.clock", "result", "seeds", "spec", "text", "vocabulary",
 }  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     """Of the core it sees the contract, the grid's nouns, the text, and what runs a cell."""
     names = {i.name.removeprefix("lmgrid.") for i in imports(path)}
     assert names & set(core()) <= {
-        "spec", "engine", "grid", "text", "testing", "errors", "records.store",
+        "spec", "engine", "grid", "text", "vocabulary", "testing", "errors", "records.store",
         "execution.attempt", "execution.worker", "execution.supervise", "execution.executors",
     }  # fmt: skip
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lmgrid.cell.bench import Bench
+from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.checkpoint import Checkpoints
-from lmgrid.cell.runner import Desk
-from lmgrid.cell.training import Stand
+from lmgrid.cell.runner import Workspace
+from lmgrid.cell.training import RunnerState
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Record
@@ -27,7 +27,7 @@ from lmgrid.spec import Place, State
 
 MakeGrid = Callable[..., Grid]
 POINT = Point(100, 1.5, 1.25, 2.0, 0.0, 3.0, (("clip", 2),))
-STAND = Stand((POINT,), POINT, 0.5, 1)
+STAND = RunnerState((POINT,), POINT, 0.5, 1)
 
 
 def weights(folder: Path, content: bytes = b"best") -> Path:
@@ -84,7 +84,7 @@ def test_only_the_last_one_is_kept(tmp_path: Path) -> None:
     """Older states go; the best weights stay as long as they are the best."""
     checkpoints = saved(tmp_path)
     later = replace(POINT, tokens=200)
-    stand = Stand((POINT, later), POINT, 0.5, 1)
+    stand = RunnerState((POINT, later), POINT, 0.5, 1)
     checkpoints.save(stand, State({"w": np.zeros(1)}, {}), tmp_path / "best")
     names = sorted(path.name for path in (tmp_path / "cell").iterdir())
     assert names == ["best-100", "checkpoint.msgpack", "state-200"]
@@ -133,13 +133,13 @@ def stopping_at(number: int) -> Iterator[Callable[[Point], None]]:
     """Give a listener that ends the run at the point of that number."""
     seen: list[Point] = []
 
-    def hear(point: Point) -> None:
+    def on_message(point: Point) -> None:
         seen.append(point)
         if len(seen) == number:
             raise Stop
 
     with pytest.raises(Stop):
-        yield hear
+        yield on_message
 
 
 @pytest.mark.parametrize("stops", [(1,), (3,), (4,), (2, 1)])
@@ -148,12 +148,12 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
 ) -> None:
     """Stopped at any point, twice too, it goes on from there to the same numbers, times apart."""
     grid = make_grid('[[models]]\nname = "counts"\nsteps = 4\nbest = 1\nresumes = true')
-    bench = Bench(registry, Place(tmp_path, tmp_path / "cache"))
+    bench = CellRunner(registry, Place(tmp_path, tmp_path / "cache"))
     whole = bench.run(grid.cells[0])
-    kept = Desk(checkpoints=Checkpoints(tmp_path / "cell"))
+    kept = Workspace(checkpoints=Checkpoints(tmp_path / "cell"))
     for number in stops:
-        with stopping_at(number) as hear:
-            bench.run(grid.cells[0], replace(kept, on_point=hear))
+        with stopping_at(number) as on_message:
+            bench.run(grid.cells[0], replace(kept, on_point=on_message))
     resumed = bench.run(grid.cells[0], kept)
     assert isinstance(whole, Record)
     assert isinstance(resumed, Record)

@@ -25,7 +25,7 @@ from lmgrid.spec import (
     Tokens,
 )
 from lmgrid.testing import SMALL, LanguageModelContract, fit_sample
-from lmgrid.text import EOS, UNK
+from lmgrid.vocabulary import EOS, UNK
 
 PRIOR = 20.0  # how many counts the unigram distribution is worth in each row
 

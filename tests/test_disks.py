@@ -10,7 +10,7 @@ from time import sleep
 
 import pytest
 from click.testing import CliRunner
-from ordeal import Ordeal, plan_addresses, small_cells, start_run
+from crash_harness import CrashHarness, plan_addresses, small_cells, start_run
 
 from lmgrid.cli import main
 from lmgrid.plugin.registry import Registry
@@ -19,30 +19,30 @@ from lmgrid.records.store import Store
 pytest.importorskip("safetensors", reason="checkpoints need the extra lmgrid[torch]")
 
 
-def test_a_full_disk_is_one_message(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_full_disk_is_one_message(crash_harness: CrashHarness, registry: Registry) -> None:
     """ENOSPC ends the run with what was finished intact; the next run goes on."""
-    addresses = plan_addresses(ordeal, registry, small_cells(4))
-    full = Ordeal(ordeal.folder, spoil="full")
+    addresses = plan_addresses(crash_harness, registry, small_cells(4))
+    full = CrashHarness(crash_harness.folder, spoil="full")
     ended = full.run()
     assert ended.returncode == 2
     assert "No space left on device; what was finished is intact" in full.said
     assert "Traceback" not in full.said
     assert len(list(full.store)) == 2
     assert list(full.store.damages()) == []
-    assert ordeal.run("", "-q").returncode == 0
-    assert {o.inputs.address for o in ordeal.store} == addresses
+    assert crash_harness.run("", "-q").returncode == 0
+    assert {o.inputs.address for o in crash_harness.store} == addresses
 
 
-def test_a_full_file_system_is_one_message(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_full_file_system_is_one_message(crash_harness: CrashHarness, registry: Registry) -> None:
     """The same on a file system that is really full, where one may be mounted."""
-    plan_addresses(ordeal, registry, small_cells(12))
-    with file_system(ordeal.folder / "results", "size=48k"):
-        ended = ordeal.run("", "-q", "--discard-models")
+    plan_addresses(crash_harness, registry, small_cells(12))
+    with file_system(crash_harness.folder / "results", "size=48k"):
+        ended = crash_harness.run("", "-q", "--discard-models")
         assert ended.returncode == 2
-        assert "No space left on device" in ordeal.said
-        assert "Traceback" not in ordeal.said
-        assert list(ordeal.store.damages()) == []
-        assert list(ordeal.store) != []
+        assert "No space left on device" in crash_harness.said
+        assert "Traceback" not in crash_harness.said
+        assert list(crash_harness.store.damages()) == []
+        assert list(crash_harness.store) != []
 
 
 @contextmanager
@@ -61,31 +61,35 @@ def file_system(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_read_only_folder_is_one_message(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_read_only_folder_is_one_message(crash_harness: CrashHarness, registry: Registry) -> None:
     """Nothing is begun where nothing can be written; what is recorded can still be shown."""
-    addresses = plan_addresses(ordeal, registry, small_cells(2))
-    results = ordeal.folder / "results"
+    addresses = plan_addresses(crash_harness, registry, small_cells(2))
+    results = crash_harness.folder / "results"
     with file_system(results, "size=4m"):
-        assert ordeal.run("", "-q", "--only", "counts.prior=1.0").returncode == 0
+        assert crash_harness.run("", "-q", "--only", "counts.prior=1.0").returncode == 0
         subprocess.run(["mount", "-o", "remount,ro", str(results)], check=True)
-        assert ordeal.run("", "-q").returncode == 2
-        assert "results: cannot keep results here: Read-only file system" in ordeal.said
-        assert "Traceback" not in ordeal.said
-        assert len([line for line in ordeal.log if line.startswith("begin")]) == 1
-        shown = CliRunner().invoke(main, ["tables", str(results), "--output", str(ordeal.folder)])
+        assert crash_harness.run("", "-q").returncode == 2
+        assert "results: cannot keep results here: Read-only file system" in crash_harness.said
+        assert "Traceback" not in crash_harness.said
+        assert len([line for line in crash_harness.log if line.startswith("begin")]) == 1
+        shown = CliRunner().invoke(
+            main, ["tables", str(results), "--output", str(crash_harness.folder)]
+        )
         assert shown.exit_code == 0, shown.output
         subprocess.run(["mount", "-o", "remount,rw", str(results)], check=True)
-        assert ordeal.run("", "-q").returncode == 0
-        assert {o.inputs.address for o in ordeal.store} == addresses
+        assert crash_harness.run("", "-q").returncode == 0
+        assert {o.inputs.address for o in crash_harness.store} == addresses
 
 
-def test_a_folder_that_vanishes_is_one_message(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_folder_that_vanishes_is_one_message(
+    crash_harness: CrashHarness, registry: Registry
+) -> None:
     """It is not made anew: what was finished is where it went, and put back the run goes on."""
-    addresses = plan_addresses(ordeal, registry, small_cells(20))
-    results, away = ordeal.folder / "results", ordeal.folder / "away"
-    (ordeal.folder / "crashes").mkdir()
-    process = start_run(ordeal.folder, "", "", "-q")
-    while not any(line.startswith("done") for line in ordeal.log):
+    addresses = plan_addresses(crash_harness, registry, small_cells(20))
+    results, away = crash_harness.folder / "results", crash_harness.folder / "away"
+    (crash_harness.folder / "crashes").mkdir()
+    process = start_run(crash_harness.folder, "", "", "-q")
+    while not any(line.startswith("done") for line in crash_harness.log):
         sleep(0.02)
     results.rename(away)
     said = process.communicate(timeout=60)[1]
@@ -95,34 +99,36 @@ def test_a_folder_that_vanishes_is_one_message(ordeal: Ordeal, registry: Registr
     assert not results.exists()
     assert list(Store(away)) != []
     away.rename(results)
-    assert ordeal.run("", "-q").returncode == 0
-    assert {o.inputs.address for o in ordeal.store} == addresses
-    assert list(ordeal.violations()) == []
+    assert crash_harness.run("", "-q").returncode == 0
+    assert {o.inputs.address for o in crash_harness.store} == addresses
+    assert list(crash_harness.violations()) == []
 
 
-def test_damage_is_reported_by_verify(ordeal: Ordeal, registry: Registry) -> None:
+def test_damage_is_reported_by_verify(crash_harness: CrashHarness, registry: Registry) -> None:
     """A record that is cut short and one with a flipped bit are both named."""
-    plan_addresses(ordeal, registry, small_cells(3))
-    ordeal.run("", "-q", "-j", "0")
-    cut, flipped, whole = sorted((ordeal.folder / "results" / "records").iterdir())
+    plan_addresses(crash_harness, registry, small_cells(3))
+    crash_harness.run("", "-q", "-j", "0")
+    cut, flipped, whole = sorted((crash_harness.folder / "results" / "records").iterdir())
     cut.write_bytes(cut.read_bytes()[:-9])
     data = bytearray(flipped.read_bytes())
     data[len(data) // 2] ^= 4
     flipped.write_bytes(data)
-    result = CliRunner().invoke(main, ["verify", str(ordeal.store.root)])
+    result = CliRunner().invoke(main, ["verify", str(crash_harness.store.root)])
     assert result.exit_code == 1
     assert [path.name in result.stdout for path in (cut, flipped, whole)] == [True, True, False]
 
 
-def test_damage_is_told_before_anything_is_run(ordeal: Ordeal, registry: Registry) -> None:
+def test_damage_is_told_before_anything_is_run(
+    crash_harness: CrashHarness, registry: Registry
+) -> None:
     """Not after the night; with the file gone, the run makes it again."""
-    addresses = plan_addresses(ordeal, registry, small_cells(3))
-    ordeal.run("", "-q", "--only", "counts.prior=1.0")
-    (torn,) = (ordeal.folder / "results" / "records").iterdir()
+    addresses = plan_addresses(crash_harness, registry, small_cells(3))
+    crash_harness.run("", "-q", "--only", "counts.prior=1.0")
+    (torn,) = (crash_harness.folder / "results" / "records").iterdir()
     torn.write_bytes(torn.read_bytes()[:-9])
-    assert ordeal.run("", "-q").returncode == 2
-    assert torn.name in ordeal.said
-    assert len([line for line in ordeal.log if line.startswith("begin")]) == 1
+    assert crash_harness.run("", "-q").returncode == 2
+    assert torn.name in crash_harness.said
+    assert len([line for line in crash_harness.log if line.startswith("begin")]) == 1
     torn.unlink()
-    assert ordeal.run("", "-q").returncode == 0
-    assert {o.inputs.address for o in ordeal.store} == addresses
+    assert crash_harness.run("", "-q").returncode == 0
+    assert {o.inputs.address for o in crash_harness.store} == addresses

@@ -17,11 +17,12 @@ import pytest
 
 from lmgrid.cell.encoded import load_text
 from lmgrid.spec import Place
-from lmgrid.text import SPLITS, Corpus, RawText, Text, TextError
+from lmgrid.text import RawText, TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS, Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made(Corpus):
+class Made(TextCorpusPart):
     """A corpus of made-up text that counts how often it is read."""
 
     train: str = "a b a\n"

@@ -14,10 +14,10 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from lmgrid.machine import cpu
-from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.cpu import CpuPart
 from lmgrid.machine.environment import LIBRARIES, Environment, capture, same_bits, unlike_libraries
 from lmgrid.spec import DevicePart
-from lmgrid_torch.devices.parts import Cuda, Mps
+from lmgrid_torch.devices.parts import CudaPart, MpsPart
 
 SETS = (("openblas", "Zen"), ("torch", "AVX2"))
 HERE = Environment(
@@ -32,9 +32,9 @@ HERE = Environment(
 TELL = """
 import json, sys
 import {module}
-from lmgrid.machine.cpu import Cpu
-from lmgrid_torch.devices.parts import Cuda
-print(json.dumps({{**Cpu().instruction_sets(), **Cuda().instruction_sets()}}))
+from lmgrid.machine.cpu import CpuPart
+from lmgrid_torch.devices.parts import CudaPart
+print(json.dumps({{**CpuPart().instruction_sets(), **CudaPart().instruction_sets()}}))
 """
 
 
@@ -103,7 +103,7 @@ def test_flags_are_the_first_core_s(
 def test_the_blas_is_what_threadpoolctl_says() -> None:
     """Each library that tells its architecture, by its name."""
     said = {(p["internal_api"], p["architecture"]) for p in threadpool_info() if p.get("version")}
-    found = Cpu().instruction_sets()
+    found = CpuPart().instruction_sets()
     assert all(architecture in found[name].split() for name, architecture in said)
 
 
@@ -123,7 +123,7 @@ def test_a_library_that_is_not_imported_is_not_there() -> None:
 
 def test_numpy_tells_what_it_dispatches_to() -> None:
     """A feature that is switched off is gone."""
-    features = Cpu().instruction_sets()["numpy"].split()
+    features = CpuPart().instruction_sets()["numpy"].split()
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     dispatched = list(simd.get("found", []))
     assert features == [*simd["baseline"], *dispatched]
@@ -135,9 +135,9 @@ def test_numpy_tells_what_it_dispatches_to() -> None:
 def test_torch_s_devices_tell_of_torch() -> None:
     """Both device parts, once torch is imported."""
     torch = pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
-    found = Cuda().instruction_sets()
+    found = CudaPart().instruction_sets()
     assert found["torch"] == torch.backends.cpu.get_cpu_capability()
-    assert Mps().instruction_sets() == found
+    assert MpsPart().instruction_sets() == found
 
 
 def test_another_capability_of_torch_shows() -> None:

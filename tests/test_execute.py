@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmgrid.cell.training import Live
-from lmgrid.engine import Halt
+from lmgrid.engine import StopSignal
 from lmgrid.execution.attempt import attempt
 from lmgrid.execution.executors import check_jobs
 from lmgrid.execution.plan import Planned, plan
@@ -125,23 +125,23 @@ def test_a_listener_hears_the_life_of_a_cell(
 class Asking(Listener):
     """Asks so many times to stop, as soon as a cell has started."""
 
-    def __init__(self, halt: Halt, times: int) -> None:
-        self._halt, self._times = halt, times
+    def __init__(self, stop: StopSignal, times: int) -> None:
+        self._halt, self._times = stop, times
 
     def started(self, planned: Planned) -> None:
         for _ in range(self._times):
-            self._halt.ask()
+            self._halt.request()
 
 
 def test_halting_soon_lets_the_running_cell_finish(
     make_grid: MakeGrid, registry: Registry, store: Store
 ) -> None:
     """Asked once, no new cell starts and the running one is recorded."""
-    halt = Halt()
+    stop = StopSignal()
 
     grid = make_grid('[[models]]\nname = "counts"\nprior = [1.0, 2.0, 3.0]')
-    run = Run(grid, store, plan(grid, store, registry), Manner(), halt)
-    assert len(list(execute(run, Asking(halt, times=1)))) == 1
+    run = Run(grid, store, plan(grid, store, registry), Manner(), stop)
+    assert len(list(execute(run, Asking(stop, times=1)))) == 1
     assert [p.recorded for p in plan(grid, store, registry)] == [True, False, False]
 
 
@@ -149,11 +149,11 @@ def test_halting_now_ends_the_running_cell(
     make_grid: MakeGrid, registry: Registry, store: Store
 ) -> None:
     """Asked twice, the running cell ends without an outcome, and is run the next time."""
-    halt = Halt()
+    stop = StopSignal()
 
     grid = make_grid('[[models]]\nname = "counts"\nfault = "sleep"')
-    run = Run(grid, store, plan(grid, store, registry), Manner(), halt)
-    assert list(execute(run, Asking(halt, times=2))) == []
+    run = Run(grid, store, plan(grid, store, registry), Manner(), stop)
+    assert list(execute(run, Asking(stop, times=2))) == []
     assert list(store) == []
 
 

@@ -14,17 +14,17 @@ from click.testing import CliRunner
 from lmgrid.cli import main
 from lmgrid.commands.options import parse_named
 from lmgrid.commands.run import parse_bytes
-from lmgrid.engine import Crew, Halt, Resources
-from lmgrid.errors import Mistake
+from lmgrid.engine import ExecutorContext, Resources, StopSignal
+from lmgrid.errors import UserError
 from lmgrid.execution.estimate import Estimator
-from lmgrid.execution.executors import Local
+from lmgrid.execution.executors import LocalExecutor
 from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.scheduler import Listener, Manner, Run, _Waiting, execute, executor_here
 from lmgrid.execution.worker import search_path
 from lmgrid.grid import Grid
-from lmgrid.machine.contention import Neighbourhood
+from lmgrid.machine.contention import LoadMonitor
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.record import Circumstances, Failure, KernelRecord, Outcome, Record
+from lmgrid.records.record import Failure, KernelRecord, Outcome, Provenance, Record
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 
@@ -77,15 +77,15 @@ def test_a_contended_record_is_made_again_and_kept_aside(
     grid = make_grid('[[kernels]]\nname = "sum"\nsize = [10, 20]')
     first, second = outcomes(Run(grid, store, plan(grid, store, registry)), registry)
     for outcome, others in ((first, 0.0), (second, 1.5)):
-        disturbed = replace(outcome.circumstances, others=others, started="earlier")
-        store.supersede(replace(outcome, circumstances=disturbed))
+        disturbed = replace(outcome.provenance, others=others, started="earlier")
+        store.supersede(replace(outcome, provenance=disturbed))
     planned = plan(grid, store, registry)
     assert outcomes(Run(grid, store, planned), registry) == []
     assert list(frame(store)["shared"]).count(True) == 1
     (again,) = outcomes(Run(grid, store, planned, Manner(retry="contended")), registry)
     assert isinstance(again, KernelRecord)
     assert again.inputs == second.inputs
-    assert again.circumstances.started != "earlier"
+    assert again.provenance.started != "earlier"
     assert store.find(second.inputs.address) == again
     assert len(list((store.root / "superseded").glob(f"{second.inputs.address}-*"))) == 2
     assert list(store.damages()) == []
@@ -115,7 +115,7 @@ def test_kernels_run_alone(make_grid: MakeGrid, registry: Registry, store: Store
     run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
     found = [outcome for _, outcome in execute(run, overlap)]
     assert all(len(seen) == 1 for seen in overlap.seen if any("kernel" in name for name in seen))
-    assert sorted((type(o).__name__, o.circumstances.jobs) for o in found) == [
+    assert sorted((type(o).__name__, o.provenance.jobs) for o in found) == [
         ("KernelRecord", 1),
         ("KernelRecord", 1),
         ("Record", 2),
@@ -133,16 +133,16 @@ def test_a_budget_of_time_runs_alone(
     run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
     found = [outcome for _, outcome in execute(run, overlap)]
     assert [len(seen) for seen in overlap.seen] == [1, 1]
-    assert [o.circumstances.jobs for o in found] == [1, 1]
+    assert [o.provenance.jobs for o in found] == [1, 1]
 
 
-@pytest.mark.parametrize(("elsewhere", "beside"), [(False, 16), (True, 1)])
+@pytest.mark.parametrize(("remote", "beside"), [(False, 16), (True, 1)])
 def test_cells_on_machines_of_their_own_share_none(
-    make_grid: MakeGrid, registry: Registry, store: Store, elsewhere: bool, beside: int
+    make_grid: MakeGrid, registry: Registry, store: Store, remote: bool, beside: int
 ) -> None:
     """-j 16 on a cluster is no company; there, what others take is measured alone."""
     grid = make_grid('[[models]]\nname = "counts"')
-    manner = Manner(jobs=16, elsewhere=elsewhere)
+    manner = Manner(jobs=16, remote=remote)
     run = Run(grid, store, plan(grid, store, registry), manner)
     assert run.job(run.planned[0]).jobs == beside
 
@@ -172,7 +172,7 @@ def test_the_first_cell_that_fits_begins(
 
 def test_an_accelerator_has_one_cell_at_a_time() -> None:
     """Two cells of one device wait for each other, two of two devices do not."""
-    local = Local(Crew(4, Halt(), lambda job, message: None))
+    local = LocalExecutor(ExecutorContext(4, StopSignal(), lambda job, message: None))
     one, two, cpu = (Resources(device=name) for name in ("cuda:0", "cuda:1", "cpu"))
     assert local.fits(two, [one])
     assert not local.fits(one, [one, two])
@@ -195,7 +195,7 @@ def test_what_others_take_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lmgrid.machine.contention.perf_counter", turn)
     monkeypatch.setattr("lmgrid.machine.contention._busy_seconds", lambda: turn.now[0])  # type: ignore[attr-defined]
     monkeypatch.setattr("lmgrid.machine.contention._own_seconds", lambda: turn.now[1])  # type: ignore[attr-defined]
-    assert Neighbourhood().company().others == pytest.approx(2.5)
+    assert LoadMonitor().sample().others == pytest.approx(2.5)
 
 
 def test_a_worker_looks_for_plugins_where_its_parent_did(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize("text", ["", "0", "4Q", "-1G", "G", "1e9"])
 def test_a_size_that_is_none_is_a_mistake(text: str) -> None:
     """It says what a size looks like."""
-    with pytest.raises(Mistake, match="800M or 4G"):
+    with pytest.raises(UserError, match="800M or 4G"):
         parse_bytes(text)
 
 
 def test_a_limit_that_kills_every_cell_is_a_mistake() -> None:
     """A worker that does nothing yet holds more than a forgotten unit says."""
-    with pytest.raises(Mistake, match="at least 50M"):
+    with pytest.raises(UserError, match="at least 50M"):
         parse_bytes("800")
 
 
@@ -300,6 +300,6 @@ def test_circumstances_of_an_older_record_are_read() -> None:
     names = ("python", "system", "processor")
     environment = dict.fromkeys(names, "") | {"cores": 2, "libraries": []}
     old = {"environment": environment, "started": "", "jobs": 1, "load": 0.5}
-    found = msgspec.convert(old, Circumstances)
+    found = msgspec.convert(old, Provenance)
     assert found.others is None
     assert not found.contended

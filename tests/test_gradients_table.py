@@ -43,8 +43,8 @@ def test_the_newest_record_counts() -> None:
     old, *_ = (record for record in published() if not record.cell.regularizers)
     readings = tuple(replace(reading, value=0.5) for reading in old.points[-1].readings)
     last = replace(old.points[-1], readings=readings)
-    late = replace(old.circumstances, started="9999-01-01T00:00:00+00:00")
-    new = replace(old, points=(last,), circumstances=late)
+    late = replace(old.provenance, started="9999-01-01T00:00:00+00:00")
+    new = replace(old, points=(last,), provenance=late)
     for records in ([old, new], [new, old]):
         assert gradients.fading(records).rows[0][1:] == ("0.50",) * 5
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lmgrid.budget import Budget
 from lmgrid.grid import Cell, Grid, GridError, KernelCell
-from lmgrid.gridfile.reader import Asked, read_grid
-from lmgrid.machine.cpu import Cpu, Processor
+from lmgrid.gridfile.reader import Overrides, read_grid
+from lmgrid.machine.cpu import CpuPart, Processor
 from lmgrid.plugin.provided import CORE, Plugin, Provided
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Inputs
@@ -103,7 +103,7 @@ class Choice(NotMade, ModelPart):
         return ("hidden",) if self.exact else ()
 
     @property
-    def unfelt(self) -> tuple[str, ...]:
+    def inactive_options(self) -> tuple[str, ...]:
         return ("samples",) if self.exact else ()
 
 
@@ -115,14 +115,14 @@ class Bare(NotMade, ModelPart):
 
 
 @dataclass(frozen=True)
-class Sgd(NotMade, OptimizerPart):
+class SgdPart(NotMade, OptimizerPart):
     """An optimizer."""
 
     lr: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
 
 @dataclass(frozen=True)
-class Adam(NotMade, OptimizerPart):
+class AdamPart(NotMade, OptimizerPart):
     """Another."""
 
     lr: float = 0.001
@@ -183,11 +183,11 @@ class Fast(DevicePart):
 PARTS: dict[str, dict[str, type[Any]]] = {
     "corpus": {"words": Words},
     "model": {"count": Count, "sample": Sample, "net": Net, "choice": Choice, "bare": Bare},
-    "optimizer": {"sgd": Sgd, "adam": Adam},
+    "optimizer": {"sgd": SgdPart, "adam": AdamPart},
     "regularizer": {"drop": Drop, "clip": Clip},
     "reporter": {"watch": Watch},
     "kernel": {"product": Product},
-    "device": {"cpu": Cpu, "fast*": Fast},
+    "device": {"cpu": CpuPart, "fast*": Fast},
 }
 REGISTRY = Registry(
     [
@@ -218,7 +218,7 @@ Read = Callable[..., Grid]
 def read_text(folder: Path, text: str, **asked: Any) -> Grid:
     path = folder / "mine.toml"
     path.write_text(text)
-    return read_grid(path, REGISTRY, Asked(**asked))
+    return read_grid(path, REGISTRY, Overrides(**asked))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import psutil
 import pytest
-from ordeal import Ordeal, plan_addresses, start_run
+from crash_harness import CrashHarness, plan_addresses, start_run
 
 from lmgrid.machine.environment import usable_cores
 from lmgrid.plugin.registry import Registry
@@ -32,9 +32,9 @@ def faulty(*faults: str) -> str:
     return f'[[models]]\nname = "counts"\nfault = {json.dumps(faults)}'
 
 
-def ends(ordeal: Ordeal) -> dict[str, Outcome]:
+def ends(crash_harness: CrashHarness) -> dict[str, Outcome]:
     """Return the outcomes by their fault."""
-    return {str(dict(o.inputs.cell.model.options)["fault"]): o for o in ordeal.store}  # type: ignore[union-attr]
+    return {str(dict(o.inputs.cell.model.options)["fault"]): o for o in crash_harness.store}  # type: ignore[union-attr]
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -60,14 +60,14 @@ def await_end(number: int) -> None:
 
 @pytest.mark.parametrize("jobs", ["0", "1"])
 def test_whatever_is_raised_is_an_error_with_its_words(
-    ordeal: Ordeal, registry: Registry, jobs: str
+    crash_harness: CrashHarness, registry: Registry, jobs: str
 ) -> None:
     """Also words that no file can hold, none at all, and what else would end a process."""
-    plan_addresses(ordeal, registry, faulty("bytes", "mute", "exit", "raise", "move", ""))
-    process = started(ordeal.folder, "-q", "-j", jobs)
+    plan_addresses(crash_harness, registry, faulty("bytes", "mute", "exit", "raise", "move", ""))
+    process = started(crash_harness.folder, "-q", "-j", jobs)
     said = process.communicate(timeout=100)[1]
     assert process.returncode == 1, said
-    found = ends(ordeal)
+    found = ends(crash_harness)
     assert {name: getattr(o, "status", "done") for name, o in found.items()} == {
         "bytes": "error", "mute": "error", "exit": "error", "raise": "error", "move": "done",
         "": "done",
@@ -80,20 +80,24 @@ def test_whatever_is_raised_is_an_error_with_its_words(
     assert "\x1b" not in said
 
 
-def test_a_cell_that_interrupts_itself_is_an_error(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_cell_that_interrupts_itself_is_an_error(
+    crash_harness: CrashHarness, registry: Registry
+) -> None:
     """In a worker nobody else can have meant it."""
-    plan_addresses(ordeal, registry, faulty("interrupt", ""))
-    assert ordeal.run("", "-q").returncode == 1
-    found = ends(ordeal)["interrupt"]
+    plan_addresses(crash_harness, registry, faulty("interrupt", ""))
+    assert crash_harness.run("", "-q").returncode == 1
+    found = ends(crash_harness)["interrupt"]
     assert isinstance(found, Failure)
     assert found.error == "KeyboardInterrupt"
 
 
 @pytest.mark.parametrize("jobs", ["0", "1"])
-def test_what_a_cell_prints_is_no_result(ordeal: Ordeal, registry: Registry, jobs: str) -> None:
+def test_what_a_cell_prints_is_no_result(
+    crash_harness: CrashHarness, registry: Registry, jobs: str
+) -> None:
     """Standard output has the answer alone."""
-    plan_addresses(ordeal, registry, faulty("print"))
-    process = started(ordeal.folder, "-q", "--json", "-j", jobs)
+    plan_addresses(crash_harness, registry, faulty("print"))
+    process = started(crash_harness.folder, "-q", "--json", "-j", jobs)
     out, err = process.communicate(timeout=100)
     assert "printed on purpose" in err
     if jobs == "1":  # in the process of the command nothing is between a cell and its files
@@ -101,15 +105,15 @@ def test_what_a_cell_prints_is_no_result(ordeal: Ordeal, registry: Registry, job
 
 
 def test_a_child_that_outlives_its_worker_holds_up_nothing(
-    ordeal: Ordeal, registry: Registry, note: Path
+    crash_harness: CrashHarness, registry: Registry, note: Path
 ) -> None:
     """The cell has ended when its worker has; what that left is killed."""
-    plan_addresses(ordeal, registry, faulty("leave-child", ""))
+    plan_addresses(crash_harness, registry, faulty("leave-child", ""))
     begun = monotonic()
-    process = started(ordeal.folder, "-q")
+    process = started(crash_harness.folder, "-q")
     process.communicate(timeout=50)
     assert monotonic() - begun < 40, "the child of sixty seconds was waited for"
-    found = ends(ordeal)
+    found = ends(crash_harness)
     assert isinstance(found["leave-child"], Failure)
     assert found["leave-child"].error == "worker ended with exit status 5"
     assert not isinstance(found[""], Failure)
@@ -117,23 +121,23 @@ def test_a_child_that_outlives_its_worker_holds_up_nothing(
 
 
 def test_a_limit_ends_what_a_worker_started_too(
-    ordeal: Ordeal, registry: Registry, note: Path
+    crash_harness: CrashHarness, registry: Registry, note: Path
 ) -> None:
     """A program that a cell has started does not outlive the cell."""
-    plan_addresses(ordeal, registry, faulty("keep-child"))
-    process = started(ordeal.folder, "-q", "--timeout", "2")
+    plan_addresses(crash_harness, registry, faulty("keep-child"))
+    process = started(crash_harness.folder, "-q", "--timeout", "2")
     process.communicate(timeout=50)
-    assert getattr(ends(ordeal)["keep-child"], "status", "") == "timeout"
+    assert getattr(ends(crash_harness)["keep-child"], "status", "") == "timeout"
     await_end(await_number(note))
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the system kills orphans on Linux alone")
 def test_a_worker_that_holds_its_interpreter_ends_with_the_run(
-    ordeal: Ordeal, registry: Registry, note: Path
+    crash_harness: CrashHarness, registry: Registry, note: Path
 ) -> None:
     """No thread of it can see that the run is gone; the system does."""
-    plan_addresses(ordeal, registry, faulty("hold"))
-    process = started(ordeal.folder, "-q")
+    plan_addresses(crash_harness, registry, faulty("hold"))
+    process = started(crash_harness.folder, "-q")
     number = await_number(note)
     process.kill()
     process.communicate(timeout=30)
@@ -148,26 +152,28 @@ SLOW = '[[models]]\nname = "counts"\npause = 1.5\nprior = [1.0, 2.0, 3.0, 4.0]'
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_group_lets_the_running_cell_finish(
-    ordeal: Ordeal, registry: Registry, number: signal.Signals
+    crash_harness: CrashHarness, registry: Registry, number: signal.Signals
 ) -> None:
     """As a terminal sends it, and a queue: to the run, its server and its workers."""
-    plan_addresses(ordeal, registry, SLOW)
-    process = started(ordeal.folder, "-q")
-    while not any(line.startswith("begin") for line in ordeal.log):
+    plan_addresses(crash_harness, registry, SLOW)
+    process = started(crash_harness.folder, "-q")
+    while not any(line.startswith("begin") for line in crash_harness.log):
         sleep(0.02)
     os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "the same command goes on from here" in said
-    assert [getattr(o, "status", "done") for o in ordeal.store] == ["done"]
+    assert [getattr(o, "status", "done") for o in crash_harness.store] == ["done"]
 
 
 @pytest.mark.parametrize("after", [0.1, 0.8])
-def test_an_early_signal_is_no_traceback(ordeal: Ordeal, registry: Registry, after: float) -> None:
+def test_an_early_signal_is_no_traceback(
+    crash_harness: CrashHarness, registry: Registry, after: float
+) -> None:
     """Also while the server of the workers imports what they need, the run ends as interrupted."""
-    plan_addresses(ordeal, registry, SLOW)
-    process = started(ordeal.folder, "-q")
-    while not (ordeal.folder / "results" / "locks").exists():
+    plan_addresses(crash_harness, registry, SLOW)
+    process = started(crash_harness.folder, "-q")
+    while not (crash_harness.folder / "results" / "locks").exists():
         sleep(0.01)
     sleep(after)
     os.killpg(process.pid, signal.SIGINT)
@@ -175,36 +181,40 @@ def test_an_early_signal_is_no_traceback(ordeal: Ordeal, registry: Registry, aft
     assert process.returncode == 130, said
     assert "the same command goes on from here" in said
     assert "Traceback" not in said
-    assert [getattr(o, "status", "done") for o in ordeal.store] in ([], ["done"])
+    assert [getattr(o, "status", "done") for o in crash_harness.store] in ([], ["done"])
 
 
 # ---------------------------------------------------------------- two runs on one folder
 
 
-def test_two_runs_share_the_cells_and_the_time(ordeal: Ordeal, registry: Registry) -> None:
+def test_two_runs_share_the_cells_and_the_time(
+    crash_harness: CrashHarness, registry: Registry
+) -> None:
     """A cell that the other run has is left to it, while there are others to do; each is done once.
 
     Both runs end well.
     """
-    addresses = plan_addresses(ordeal, registry, SLOW)
-    runs = [started(ordeal.folder, "-q") for _ in range(2)]
+    addresses = plan_addresses(crash_harness, registry, SLOW)
+    runs = [started(crash_harness.folder, "-q") for _ in range(2)]
     for run in runs:
         run.communicate(timeout=100)
     assert [run.returncode for run in runs] == [0, 0]
-    begun = [line.split()[2] for line in ordeal.log if line.startswith("begin")]
+    begun = [line.split()[2] for line in crash_harness.log if line.startswith("begin")]
     assert len(begun) == 4
     assert len(set(begun)) == 2, "one run waited for the other's cells"
-    assert {o.inputs.address for o in ordeal.store} == addresses
-    assert list(ordeal.violations()) == []
+    assert {o.inputs.address for o in crash_harness.store} == addresses
+    assert list(crash_harness.violations()) == []
 
 
-def test_a_run_that_only_waits_stops_at_once(ordeal: Ordeal, registry: Registry) -> None:
+def test_a_run_that_only_waits_stops_at_once(
+    crash_harness: CrashHarness, registry: Registry
+) -> None:
     """The cell is the other run's; asked to stop, nobody waits for it, and nobody begins it."""
-    plan_addresses(ordeal, registry, '[[models]]\nname = "counts"\npause = 40.0')
-    first = started(ordeal.folder, "-q")
-    while not any(line.startswith("begin") for line in ordeal.log):
+    plan_addresses(crash_harness, registry, '[[models]]\nname = "counts"\npause = 40.0')
+    first = started(crash_harness.folder, "-q")
+    while not any(line.startswith("begin") for line in crash_harness.log):
         sleep(0.02)
-    second = started(ordeal.folder, "-q")
+    second = started(crash_harness.folder, "-q")
     while len(psutil.Process(second.pid).children(recursive=True)) < 3:
         sleep(0.02)  # until it has a tracker of resources, a server, and a worker
     sleep(1)
@@ -213,20 +223,20 @@ def test_a_run_that_only_waits_stops_at_once(ordeal: Ordeal, registry: Registry)
     assert second.returncode == 130, said
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate(timeout=30)
-    assert len([line for line in ordeal.log if line.startswith("begin")]) == 1
+    assert len([line for line in crash_harness.log if line.startswith("begin")]) == 1
 
 
 def test_a_store_that_is_lost_ends_the_other_cells_at_once(
-    ordeal: Ordeal, registry: Registry
+    crash_harness: CrashHarness, registry: Registry
 ) -> None:
     """Nothing of what still runs could be kept, so nobody waits for it."""
     if usable_cores() < 2:
         pytest.skip("two cells side by side need two cores")
-    plan_addresses(ordeal, registry, '[[models]]\nname = "counts"\npause = [0.5, 30.0]')
-    process = started(ordeal.folder, "-q", "-j", "2")
-    while len([line for line in ordeal.log if line.startswith("begin")]) < 2:
+    plan_addresses(crash_harness, registry, '[[models]]\nname = "counts"\npause = [0.5, 30.0]')
+    process = started(crash_harness.folder, "-q", "-j", "2")
+    while len([line for line in crash_harness.log if line.startswith("begin")]) < 2:
         sleep(0.02)
-    (ordeal.folder / "results").rename(ordeal.folder / "away")
+    (crash_harness.folder / "results").rename(crash_harness.folder / "away")
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 2
     assert "the results folder was taken away" in said

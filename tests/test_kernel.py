@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.cell.kernel import compare, difference, distance
-from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.cpu import CpuPart
 from lmgrid.result import KernelResult
 from lmgrid.spec import Kernel, KernelPart
 
@@ -52,7 +52,7 @@ class Pair(KernelPart):
 
 
 def record(vector: str) -> KernelResult:
-    return compare(Pair(vector).make("cpu"), Cpu().make(), "cpu")
+    return compare(Pair(vector).make("cpu"), CpuPart().make(), "cpu")
 
 
 @pytest.mark.parametrize("vector", ["equal", "near"])

@@ -12,7 +12,7 @@ from lmgrid_ngram.arpa import lines as arpa_lines
 from lmgrid_ngram.arpa.reader import read_arpa
 from lmgrid_ngram.arpa.writer import ArpaError, log10, number_chunks, write_arpa
 from lmgrid_ngram.model import NGramModel
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 
 DATA = Path(__file__).parent / "data" / "kenlm"
 Entries = dict[str, tuple[float, ...]]
@@ -30,7 +30,7 @@ def encode(name: str, ids: dict[str, int] | None = None) -> tuple[np.ndarray, di
 
 def learn(order: int) -> tuple[NGramModel, dict[str, int]]:
     tokens, ids = encode("train.txt")
-    model = NGramModel(NGram(order=order), len(ids))
+    model = NGramModel(NGramPart(order=order), len(ids))
     model.learn(tokens)
     return model, ids
 
@@ -180,7 +180,7 @@ def test_zero_is_written_as_minus_99() -> None:
 def test_long_words_survive(tmp_path: Path) -> None:
     """Words of any length and script are written whole."""
     words = ("<unk>", "<eos>", "x" * 8, "y" * 7, "z" * 100, "ы" * 9)
-    model = NGramModel(NGram(order=3), 6)
+    model = NGramModel(NGramPart(order=3), 6)
     model.learn(np.array([2, 3, 4, 5, 1, 5, 4, 3, 2, 1], np.int32))
     write_arpa(model.fitted, words, tmp_path / "m.arpa")
     arpa = read_arpa(tmp_path / "m.arpa")
@@ -276,7 +276,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 def test_unnormalised_models_have_no_arpa_form(tmp_path: Path) -> None:
     """Stupid backoff weighs unseen contexts, which the format cannot say."""
-    model = NGramModel(NGram(order=2, smoothing="stupid-backoff"), 4)
+    model = NGramModel(NGramPart(order=2, smoothing="stupid-backoff"), 4)
     model.learn(np.array([2, 3, 1]))
     with pytest.raises(ArpaError, match="choose another smoothing"):
         write_arpa(model.fitted, ("<unk>", "<eos>", "a", "b"), tmp_path / "m.arpa")

@@ -12,37 +12,37 @@ import pytest
 
 from lmgrid.plugin.options import describe_part, make_part
 from lmgrid.spec import Context, Progress, Recipe
-from lmgrid.text import Vocabulary
+from lmgrid.vocabulary import Vocabulary
 from lmgrid_ngram.arpa.model import ArpaModel
 from lmgrid_ngram.arpa.writer import ArpaError, write_arpa
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramModel
-from lmgrid_ngram.parts import Arpa, NGram
+from lmgrid_ngram.parts import ArpaPart, NGramPart
 
 WORDS = ("<unk>", "<eos>", "a", "b", "c", "d")
 TRAIN = zipfian(300, len(WORDS), seed=1)
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> Arpa:
+def part(tmp_path: Path) -> ArpaPart:
     """A trigram model of ``TRAIN`` in an ARPA file."""
     path = tmp_path / "m.arpa"
     write_arpa(counted().fitted, WORDS, path)
-    return Arpa(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return ArpaPart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def counted() -> NGramModel:
-    model = NGramModel(NGram(order=3), len(WORDS))
+    model = NGramModel(NGramPart(order=3), len(WORDS))
     model.learn(TRAIN)
     return model
 
 
-def make(part: Arpa, words: Sequence[str]) -> ArpaModel:
+def make(part: ArpaPart, words: Sequence[str]) -> ArpaModel:
     counts = np.ones(len(words), np.int64)
     return part.make(Context(Vocabulary(tuple(words)), counts, 0, "cpu", Path()))
 
 
-def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: Arpa) -> None:
+def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: ArpaPart) -> None:
     """Words are matched by name; scores and predictions are those of who wrote the file."""
     order = [0, 1, 5, 3, 2, 4]  # the corpus numbers the words in another way
     model = make(part, [WORDS[i] for i in order])
@@ -56,7 +56,7 @@ def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: Arpa) -> None
     assert np.exp(model.next_log_probs(text[:50])).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_it_is_kept_and_loaded_without_the_file(part: Arpa, tmp_path: Path) -> None:
+def test_it_is_kept_and_loaded_without_the_file(part: ArpaPart, tmp_path: Path) -> None:
     """What was saved scores the same to the last bit, under the ids of the corpus."""
     model = make(part, WORDS)
     model.learn(TRAIN)
@@ -77,30 +77,30 @@ def test_it_is_kept_and_loaded_without_the_file(part: Arpa, tmp_path: Path) -> N
     ],
 )
 def test_other_words_than_the_corpus_has_are_refused(
-    part: Arpa, words: tuple[str, ...], why: str
+    part: ArpaPart, words: tuple[str, ...], why: str
 ) -> None:
     """A word without a probability, or mass on words that never come: no sum of one."""
     with pytest.raises(ArpaError, match=why):
         make(part, words).learn(TRAIN)
 
 
-def test_another_file_than_was_meant_is_refused(part: Arpa) -> None:
+def test_another_file_than_was_meant_is_refused(part: ArpaPart) -> None:
     """The hash in the grid decides; the message holds the one that was found."""
     found = part.sha256
     with pytest.raises(ArpaError, match=f"has the sha256 {found}, not 0000"):
         make(replace(part, sha256="0" * 64), WORDS).learn(TRAIN)
 
 
-def test_a_file_that_is_not_there_is_named(part: Arpa) -> None:
+def test_a_file_that_is_not_there_is_named(part: ArpaPart) -> None:
     """One error with the name and what the system said."""
     part.path.unlink()
     with pytest.raises(ArpaError, match=r"cannot read .*m\.arpa: No such file or directory"):
         make(part, WORDS).learn(TRAIN)
 
 
-def test_the_hash_is_the_identity_and_the_name_is_not(part: Arpa) -> None:
+def test_the_hash_is_the_identity_and_the_name_is_not(part: ArpaPart) -> None:
     """A file that was moved is the same model; the same name with other bytes is another."""
-    one = describe_part("arpa", make_part(Arpa, {"path": "a.arpa", "sha256": part.sha256}))
-    two = describe_part("arpa", make_part(Arpa, {"path": "b.arpa", "sha256": part.sha256}))
+    one = describe_part("arpa", make_part(ArpaPart, {"path": "a.arpa", "sha256": part.sha256}))
+    two = describe_part("arpa", make_part(ArpaPart, {"path": "b.arpa", "sha256": part.sha256}))
     assert one.options == two.options == (("sha256", part.sha256),)
     assert one.files != two.files

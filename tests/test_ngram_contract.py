@@ -6,51 +6,51 @@ import numpy as np
 import pytest
 
 from lmgrid.testing import EACH_VOCABULARY, LanguageModelContract, sample_tokens
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 
 
 class TestModifiedKneserNey(LanguageModelContract):
-    part = NGram(order=5)
+    part = NGramPart(order=5)
 
 
 class TestUnigram(LanguageModelContract):
-    part = NGram(order=1)
+    part = NGramPart(order=1)
 
 
 class TestAbsolute(LanguageModelContract):
-    part = NGram(order=3, smoothing="absolute")
+    part = NGramPart(order=3, smoothing="absolute")
 
 
 class TestKatz(LanguageModelContract):
-    part = NGram(order=3, smoothing="katz")
+    part = NGramPart(order=3, smoothing="katz")
 
 
 class TestWittenBell(LanguageModelContract):
-    part = NGram(order=4, smoothing="witten-bell")
+    part = NGramPart(order=4, smoothing="witten-bell")
 
 
 class TestKneserNey(LanguageModelContract):
-    part = NGram(order=3, smoothing="kneser-ney")
+    part = NGramPart(order=3, smoothing="kneser-ney")
 
 
 class TestJelinekMercer(LanguageModelContract):
-    part = NGram(order=3, smoothing="jelinek-mercer")
+    part = NGramPart(order=3, smoothing="jelinek-mercer")
 
 
 class TestCutOffAndPruned(LanguageModelContract):
-    part = NGram(order=4, min_counts=(1, 2), prune=1e-6)
+    part = NGramPart(order=4, min_counts=(1, 2), prune=1e-6)
 
 
 class TestAddDelta(LanguageModelContract):
-    part = NGram(order=2, smoothing="add-delta", delta=0.1)
+    part = NGramPart(order=2, smoothing="add-delta", delta=0.1)
 
 
 class TestStupidBackoff(LanguageModelContract):
-    part = NGram(order=3, smoothing="stupid-backoff")
+    part = NGramPart(order=3, smoothing="stupid-backoff")
 
 
 class TestMle(LanguageModelContract):
-    part = NGram(order=3, smoothing="mle")
+    part = NGramPart(order=3, smoothing="mle")
 
     @EACH_VOCABULARY
     @pytest.mark.parametrize("length", [0, 1, 3, 40])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmgrid_ngram.counting import count as counting
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.kernels import count_by_loop, count_by_sort
-from lmgrid_ngram.parts import NGramCount
+from lmgrid_ngram.parts import NGramCountPart
 
 A, B = 2, 3  # two words; 1 is <eos>
 STREAMS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
@@ -38,7 +38,7 @@ def test_loop_and_sort_count_the_same(stream: list[int], order: int) -> None:
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_the_blocks_do_not_show(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Working in many small blocks gives the trie that one block gives."""
-    sample = NGramCount(tokens=500, order=4, vocabulary=30).make("cpu").sample(0)
+    sample = NGramCountPart(tokens=500, order=4, vocabulary=30).make("cpu").sample(0)
     whole = count_by_sort(*sample)
     monkeypatch.setattr(counting, "BLOCK", block)
     for one, two in zip(whole, count_by_sort(*sample), strict=True):
@@ -47,14 +47,14 @@ def test_the_blocks_do_not_show(block: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_ngram_reaches_across_a_sentence_end() -> None:
     """Only the first id of an n-gram of two or more words may be an ``<eos>`` that begins it."""
-    tokens = NGramCount(tokens=2_000, order=5, vocabulary=30).make("cpu").sample(1)[0]
+    tokens = NGramCountPart(tokens=2_000, order=5, vocabulary=30).make("cpu").sample(1)[0]
     for table in count_by_sort(tokens, 5, 30)[2:]:
         assert not (table[:, 1:-2] == 1).any()
 
 
 def test_suffixes_point_to_the_ngram_without_its_first_word() -> None:
     """A suffix has the same last word, and its context is the suffix of the context."""
-    levels = count(NGramCount(tokens=3_000).make("cpu").sample(2)[0], 4, 2_000).levels
+    levels = count(NGramCountPart(tokens=3_000).make("cpu").sample(2)[0], 4, 2_000).levels
     for lower, level in pairwise(levels):
         contexts = np.repeat(np.arange(len(lower)), np.diff(level.nodes.starts))
         assert np.array_equal(lower.nodes.words[level.suffixes], level.nodes.words)

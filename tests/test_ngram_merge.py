@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from lmgrid_ngram import model
 from lmgrid_ngram.counting import merge
-from lmgrid_ngram.counting.arrays import Disk, Memory
+from lmgrid_ngram.counting.arrays import DiskStore, MemoryStore
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.counting.merge import Runs, count_in_runs
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(1, 6), st.integers(2, 40))
@@ -26,7 +26,7 @@ def test_merged_runs_are_the_whole(stream: list[int], order: int, size: int) -> 
     """However the text is cut, the merged trie is that of the text counted at once."""
     tokens = np.array(stream, np.int32)
     whole = count(tokens, order, 5).levels
-    merged = count_in_runs(tokens, order, 5, Runs(size, Memory())).levels
+    merged = count_in_runs(tokens, order, 5, Runs(size, MemoryStore())).levels
     for one, two in zip(whole, merged, strict=True):
         assert np.array_equal(one.nodes.words, two.nodes.words)
         assert np.array_equal(one.nodes.starts, two.nodes.starts)
@@ -40,7 +40,7 @@ def test_the_blocks_of_a_merge_do_not_show(block: int, monkeypatch: pytest.Monke
     tokens = zipfian(3_000, 50, seed=0)
     whole = count(tokens, 4, 50).levels[-1]
     monkeypatch.setattr(merge, "BLOCK", block)
-    merged = count_in_runs(tokens, 4, 50, Runs(500, Memory())).levels[-1]
+    merged = count_in_runs(tokens, 4, 50, Runs(500, MemoryStore())).levels[-1]
     assert np.array_equal(whole.nodes.words, merged.nodes.words)
     assert np.array_equal(whole.counts, merged.counts)
 
@@ -50,7 +50,7 @@ def test_a_small_budget_changes_no_score(
     smoothing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model made on disk scores to the last bit what one made in memory does."""
-    options = NGram(order=4, smoothing=smoothing)  # type: ignore[arg-type]
+    options = NGramPart(order=4, smoothing=smoothing)  # type: ignore[arg-type]
     tokens, text = zipfian(4_000, 60, seed=1), zipfian(500, 60, seed=2)
     roomy, tight = (NGramModel(options, 60, tmp_path) for _ in range(2))
     roomy.learn(tokens)
@@ -63,7 +63,7 @@ def test_a_small_budget_changes_no_score(
 def test_the_files_go_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing stays in the folder when the model is gone."""
     monkeypatch.setattr(model, "memory_budget", lambda _: 50_000)
-    tight = NGramModel(NGram(order=3), 60, tmp_path)
+    tight = NGramModel(NGramPart(order=3), 60, tmp_path)
     tight.learn(zipfian(4_000, 60, seed=1))
     tight.close()
     assert not any(tmp_path.iterdir())
@@ -78,7 +78,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "posix_fallocate", full)
     monkeypatch.setattr(model, "memory_budget", lambda _: 50_000)
     with pytest.raises(NGramError, match=r"No space left on device; it needs about \d+ MB there"):
-        NGramModel(NGram(order=3), 60, tmp_path).learn(zipfian(4_000, 60, seed=1))
+        NGramModel(NGramPart(order=3), 60, tmp_path).learn(zipfian(4_000, 60, seed=1))
     assert not any(tmp_path.iterdir())
 
 
@@ -89,12 +89,12 @@ def test_an_unwritable_folder_is_one_clear_error(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(model, "memory_budget", lambda _: 50_000)
     with pytest.raises(NGramError, match=r"counting in .*file failed"):
-        NGramModel(NGram(order=3), 60, tmp_path / "file").learn(zipfian(4_000, 60, seed=1))
+        NGramModel(NGramPart(order=3), 60, tmp_path / "file").learn(zipfian(4_000, 60, seed=1))
 
 
 def test_an_array_on_disk_is_zero_and_writable(tmp_path: Path) -> None:
     """It behaves as one in memory."""
-    room = Disk(tmp_path)
+    room = DiskStore(tmp_path)
     array = room.zeros(10, np.float32)
     array[3] = 2
     assert array.sum() == 2

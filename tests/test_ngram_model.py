@@ -14,7 +14,7 @@ import pytest
 from lmgrid.spec import Progress, Recipe
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 
 
 def test_the_plugin_imports_nothing_heavy() -> None:
@@ -30,13 +30,13 @@ def test_the_plugin_imports_nothing_heavy() -> None:
 def test_too_short_a_text_is_an_error(tokens: list[int]) -> None:
     """A text without even one sentence of a word says so."""
     with pytest.raises(NGramError, match=f"has {len(tokens)} tokens, too few"):
-        NGramModel(NGram(), 5).learn(np.array(tokens, np.int32))
+        NGramModel(NGramPart(), 5).learn(np.array(tokens, np.int32))
 
 
 @pytest.mark.parametrize("bad", [-1, 5])
 def test_an_id_outside_the_vocabulary_is_an_error(bad: int) -> None:
     """The message names the place, the id and the size of the vocabulary."""
-    model = NGramModel(NGram(), 5)
+    model = NGramModel(NGramPart(), 5)
     with pytest.raises(NGramError, match=f"token 2 has id {bad}, outside the vocabulary of 5"):
         model.learn(np.array([2, 3, bad], np.int32))
 
@@ -44,18 +44,18 @@ def test_an_id_outside_the_vocabulary_is_an_error(bad: int) -> None:
 def test_scoring_before_learning_is_an_error() -> None:
     """There is nothing to score with, and the message says what to call."""
     with pytest.raises(NGramError, match="call fit or load first"):
-        NGramModel(NGram(), 5).score(np.array([2]))
+        NGramModel(NGramPart(), 5).score(np.array([2]))
 
 
 def test_only_stupid_backoff_is_not_normalised() -> None:
     """Its scores do not sum to one, and the part says so."""
-    assert NGram(smoothing="mle").normalised
-    assert not NGram(smoothing="stupid-backoff").normalised
+    assert NGramPart(smoothing="mle").normalised
+    assert not NGramPart(smoothing="stupid-backoff").normalised
 
 
 def test_sizes_count_what_is_kept() -> None:
     """A unigram model of five ids is five numbers of four bytes."""
-    model = NGramModel(NGram(order=1), 5)
+    model = NGramModel(NGramPart(order=1), 5)
     model.learn(np.array([2, 3, 1]))
     assert (model.sizes().parameters, model.sizes().bytes) == (5, 20)
 
@@ -64,7 +64,7 @@ def test_sizes_count_what_is_kept() -> None:
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_the_tables_for_much_text_change_no_score(smoothing: str, order: int) -> None:
     """Found by a hash table or by a search, every n-gram gives the same bits."""
-    model = NGramModel(NGram(order=order, smoothing=smoothing), 300)  # type: ignore[arg-type]
+    model = NGramModel(NGramPart(order=order, smoothing=smoothing), 300)  # type: ignore[arg-type]
     model.learn(zipfian(5_000, 300, seed=1))
     text = zipfian(3_000, 300, seed=2)
     searched = model.score(text)
@@ -74,7 +74,7 @@ def test_the_tables_for_much_text_change_no_score(smoothing: str, order: int) ->
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is one clear error, and no array of half a model stays."""
-    model = NGramModel(NGram(order=2), 5)
+    model = NGramModel(NGramPart(order=2), 5)
     model.learn(np.array([2, 3, 1]))
     written: list[str] = []
 
@@ -92,19 +92,19 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_relative_frequencies_predict_nothing_after_an_unseen_context() -> None:
     """They say what comes next all the same, and the part says that a sum may be 0."""
-    part = NGram(order=2, smoothing="mle")
+    part = NGramPart(order=2, smoothing="mle")
     model = NGramModel(part, 4)
     model.learn(np.array([2, 3, 1], np.int32))
     assert np.exp(model.next_log_probs(np.array([2], np.int32))).tolist() == [0, 0, 0, 1]
     assert np.exp(model.next_log_probs(np.array([0], np.int32))).sum() == 0
     assert part.normalised
     assert not part.sums_to_one
-    assert NGram(smoothing="absolute").sums_to_one
+    assert NGramPart(smoothing="absolute").sums_to_one
 
 
 def test_the_loss_on_train_is_not_scored_inside_the_clock() -> None:
     """One yield after all tokens, without a loss: counting does not make one."""
-    model = NGramModel(NGram(order=2), 4)
+    model = NGramModel(NGramPart(order=2), 4)
     recipe = Recipe(None, (), seed=0, budget=None, point_interval=1)
     assert list(model.fit(np.array([2, 3, 1], np.int32), recipe)) == [Progress(3, None)]
 
@@ -113,7 +113,7 @@ def test_the_loss_on_train_is_not_scored_inside_the_clock() -> None:
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_many_contexts_at_once_are_each_on_its_own(smoothing: str, order: int) -> None:
     """Of any length, with sentence ends in them or none: p is what scoring says, for every word."""
-    model = NGramModel(NGram(order=order, smoothing=smoothing), 30)  # type: ignore[arg-type]
+    model = NGramModel(NGramPart(order=order, smoothing=smoothing), 30)  # type: ignore[arg-type]
     model.learn(zipfian(500, 30, seed=1))
     text = zipfian(40, 30, seed=2)
     contexts = [text[low:high] for low in (0, 3, 20) for high in (low, low + 1, low + 2, 38)]
@@ -124,7 +124,7 @@ def test_many_contexts_at_once_are_each_on_its_own(smoothing: str, order: int) -
 
 def test_an_order_without_ngrams_predicts_as_the_one_below() -> None:
     """Cut-offs can leave out every n-gram of an order, and the contexts with them."""
-    model = NGramModel(NGram(order=3, min_counts=(9,)), 5)
+    model = NGramModel(NGramPart(order=3, min_counts=(9,)), 5)
     model.learn(np.array([2, 3, 4, 1, 2, 4, 3, 1], np.int32))
     p = model.fitted.next_probabilities([np.array([2, 3], np.int32)])
     np.testing.assert_array_equal(p[0], model.fitted.layers[0].probabilities)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramModel
-from lmgrid_ngram.parts import NGram, Smoothing
+from lmgrid_ngram.parts import NGramPart, Smoothing
 
 PROPER: tuple[Smoothing, ...] = (
     "add-delta",
@@ -23,7 +23,7 @@ PROPER: tuple[Smoothing, ...] = (
 A, B, C = 2, 3, 4  # words; 0 is <unk>, 1 is <eos>
 
 
-def learn(tokens: list[int], part: NGram, vocabulary: int = 5) -> NGramModel:
+def learn(tokens: list[int], part: NGramPart, vocabulary: int = 5) -> NGramModel:
     model = NGramModel(part, vocabulary)
     model.learn(np.array(tokens, np.int32))
     return model
@@ -42,35 +42,35 @@ def test_students_opened_their_books() -> None:
         for last in [books] * 4 + [exams] + [minds] * 5
         for id in (students, opened, their, last, 1)
     ]
-    p = after(learn(tokens, NGram(order=4, smoothing="mle"), 8), students, opened, their)
+    p = after(learn(tokens, NGramPart(order=4, smoothing="mle"), 8), students, opened, their)
     assert p[[books, exams, minds]] == pytest.approx([0.4, 0.1, 0.5])
     assert p.sum() == pytest.approx(1)
 
 
 def test_mle_has_nothing_for_the_unseen() -> None:
     """A word never seen after a seen context has p 0; so has every word after an unseen one."""
-    model = learn([A, B, 1, A, C, 1], NGram(order=3, smoothing="mle"))
+    model = learn([A, B, 1, A, C, 1], NGramPart(order=3, smoothing="mle"))
     assert after(model, A) == pytest.approx([0, 0, 0, 0.5, 0.5])
     assert after(model, C, A) == pytest.approx([0, 0, 0, 0, 0])
 
 
 def test_add_delta_by_hand() -> None:
     """After ``<s> a``, seen twice, p is (c + 1) / (2 + 5); after an unseen context it is 1/5."""
-    model = learn([A, B, 1, A, C, 1], NGram(order=3, smoothing="add-delta"))
+    model = learn([A, B, 1, A, C, 1], NGramPart(order=3, smoothing="add-delta"))
     assert after(model, A) == pytest.approx(np.array([1, 1, 1, 2, 2]) / 7)
     assert after(model, C, A) == pytest.approx(np.full(5, 0.2))
 
 
 def test_stupid_backoff_by_hand() -> None:
     """An unseen n-gram has 0.4 times the score of the next shorter one; words have c / N."""
-    model = learn([A, B, 1, A, C, 1], NGram(order=3, smoothing="stupid-backoff"))
+    model = learn([A, B, 1, A, C, 1], NGramPart(order=3, smoothing="stupid-backoff"))
     assert after(model, A) == pytest.approx([0, 0.16 * 2 / 6, 0.16 * 2 / 6, 0.5, 0.5])
     assert after(model, C, A) == pytest.approx([0, 0.16 * 2 / 6, 0.16 * 2 / 6, 0.2, 0.2])
 
 
 def test_absolute_discounting_by_hand() -> None:
     """``a b . a b . a c . c .``: the discount is n1 / (n1 + 2 n2), the rest goes by unigrams."""
-    model = learn([A, B, 1, A, B, 1, A, C, 1, C, 1], NGram(order=2, smoothing="absolute"))
+    model = learn([A, B, 1, A, B, 1, A, C, 1, C, 1], NGramPart(order=2, smoothing="absolute"))
     # bigrams: <s>a 3, <s>c 1, ab 2, ac 1, b. 2, c. 2; n1 = 2, n2 = 3, so d = 2 / 8
     # unigrams: . 4, a 3, b 2, c 2 of 11; n1 = 0, so d = 1/2: 2/11 for <unk> alone
     unigram = np.array([2, 3.5, 2.5, 1.5, 1.5]) / 11
@@ -81,7 +81,7 @@ def test_absolute_discounting_by_hand() -> None:
 
 def test_modified_kneser_ney_by_hand() -> None:
     """The bigram is interpolated with how many different words each word follows."""
-    model = learn([A, B, 1, A, C, 1], NGram(order=2))
+    model = learn([A, B, 1, A, C, 1], NGramPart(order=2))
     # too few counts of counts: D = 0.5, 1, 1.5. Bigrams: <s>a 2, ab 1, ac 1, b. 1, c. 1.
     # continuations: . 2, a 1, b 1, c 1 of 5; freed 2.5/5, spread over 5 ids
     unigram = np.array([0, 1, 0.5, 0.5, 0.5]) / 5 + 0.5 / 5
@@ -99,14 +99,14 @@ def test_probabilities_sum_to_one(
     text: list[int], context: list[int], order: int, smoothing: Smoothing
 ) -> None:
     """After any context, seen or not, with a vocabulary larger than the text."""
-    model = learn(text, NGram(order=order, smoothing=smoothing), 9)
+    model = learn(text, NGramPart(order=order, smoothing=smoothing), 9)
     assert after(model, *context).sum() == pytest.approx(1, abs=1e-6)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.integers(1, 5))
 def test_scores_are_the_predictions(text: list[int], order: int) -> None:
     """The score of each token is what the prediction after the tokens before it says."""
-    model = learn(text, NGram(order=order), 6)
+    model = learn(text, NGramPart(order=order), 6)
     scores = model.score(np.array(text))
     for i, token in enumerate(text):
         assert after(model, *text[:i])[token] == pytest.approx(np.exp(scores[i]))
@@ -114,16 +114,16 @@ def test_scores_are_the_predictions(text: list[int], order: int) -> None:
 
 def test_jelinek_mercer_learns_what_to_trust() -> None:
     """Where the next word is certain, the weight of the highest order comes near one."""
-    model = learn([A, B, C, 1] * 200, NGram(order=3, smoothing="jelinek-mercer"))
+    model = learn([A, B, C, 1] * 200, NGramPart(order=3, smoothing="jelinek-mercer"))
     assert after(model, A, B)[C] > 0.99
 
 
 def test_min_counts_leave_rare_ngrams_out() -> None:
     """Bigrams seen once go; what they had is given to the words by the unigrams."""
     tokens = [A, B, 1, A, B, 1, A, C, 1]
-    model = learn(tokens, NGram(order=2, smoothing="witten-bell", min_counts=(2,)))
+    model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", min_counts=(2,)))
     # kept: <s> a 3, a b 2, b <eos> 2; after a: (2 + 2 p(b)) / 5 for b, 3/5 of p for the others
-    unigram = after(learn(tokens, NGram(order=1, smoothing="witten-bell")))
+    unigram = after(learn(tokens, NGramPart(order=1, smoothing="witten-bell")))
     assert len(model.fitted.layers[1].nodes) == 3
     assert after(model, A)[C] == pytest.approx(0.6 * unigram[C])
     assert after(model, A).sum() == pytest.approx(1)
@@ -134,7 +134,7 @@ def test_pruning_takes_the_least_useful_first() -> None:
     tokens = zipfian(3_000, 40, seed=3)
     sizes, nats = [], []
     for threshold in (0.0, 1e-5, 1e-4):
-        model = learn(tokens.tolist(), NGram(order=3, prune=threshold), 40)
+        model = learn(tokens.tolist(), NGramPart(order=3, prune=threshold), 40)
         sizes.append(sum(len(layer.nodes) for layer in model.fitted.layers))
         nats.append(-model.score(tokens).mean())
         assert after(model, A, B).sum() == pytest.approx(1, abs=1e-6)
@@ -146,7 +146,7 @@ def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
     """Independent words: bigrams tell nothing new, and hardly one survives."""
     random = np.random.default_rng(0)
     tokens = [int(t) for t in random.choice([1, A, B, C], size=20_000, p=[0.1, 0.5, 0.3, 0.1])]
-    model = learn(tokens, NGram(order=2, smoothing="witten-bell", prune=1e-3))
+    model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", prune=1e-3))
     assert len(model.fitted.layers[1].nodes) <= 2
 
 
@@ -172,4 +172,4 @@ def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     """Order 0, a negative delta, cut-offs without a lower order, cut-offs that fall."""
     with pytest.raises(ValueError, match=r"order is 0|delta is -1|nowhere to put|min_counts are"):
-        NGram(**options)  # type: ignore[arg-type]
+        NGramPart(**options)  # type: ignore[arg-type]

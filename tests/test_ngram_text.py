@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmgrid.text import RawText, TextOptions, encode
 from lmgrid_ngram.counting import encoder as encoding
 from lmgrid_ngram.counting.encoder import Encoder, EncodingError, by_frequency
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.text_model import TextModel
 
 LETTERS = st.text(alphabet="ab\x00\x1f\té \n", min_size=1, max_size=80)
@@ -76,7 +76,7 @@ def test_a_large_vocabulary_grows() -> None:
 @pytest.mark.parametrize("form", ["folder", "arpa"])
 def test_a_text_model_is_kept(form: str, tmp_path: Path) -> None:
     """From text to a model, to disk and back, to the scores of a text."""
-    model = TextModel.learn(TEXT.encode(), NGram(order=3))
+    model = TextModel.learn(TEXT.encode(), NGramPart(order=3))
     if form == "folder":
         model.save(tmp_path)
         again = TextModel.load(tmp_path)
@@ -90,13 +90,13 @@ def test_a_text_model_is_kept(form: str, tmp_path: Path) -> None:
 
 def test_the_next_words_after_a_context() -> None:
     """``books`` and ``minds`` follow equally often, and nothing else does."""
-    model = TextModel.learn(TEXT.encode(), NGram(order=4, smoothing="mle"))
+    model = TextModel.learn(TEXT.encode(), NGramPart(order=4, smoothing="mle"))
     assert model.predict("the students opened their", top=2) == [("books", 0.5), ("minds", 0.5)]
 
 
 def test_sampled_text_repeats_with_its_seed() -> None:
     """A sample is a text of the model's words, the same for the same seed."""
-    model = TextModel.learn(TEXT.encode(), NGram(order=4, smoothing="mle"))
+    model = TextModel.learn(TEXT.encode(), NGramPart(order=4, smoothing="mle"))
     text = model.sample(12, seed=1)
     assert text == model.sample(12, seed=1)
     sentences = {"the students opened their books", "the students opened their minds"}

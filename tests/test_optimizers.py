@@ -11,7 +11,15 @@ import pytest
 
 from lmgrid.spec import Context, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.optimizers.parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizers.parts import (
+    AdagradPart,
+    AdamPart,
+    AdamWPart,
+    AsgdPart,
+    NAdamWPart,
+    RmsPropPart,
+    SgdPart,
+)
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -49,7 +57,7 @@ def follow(update: Callable[[float, float, int], float]) -> Steps:
 
 def test_sgd() -> None:
     """θ ← θ - η g."""
-    assert steps(Sgd(lr=0.1)) == pytest.approx(follow(lambda w, g, t: w - 0.1 * g))
+    assert steps(SgdPart(lr=0.1)) == pytest.approx(follow(lambda w, g, t: w - 0.1 * g))
 
 
 def test_sgd_with_momentum() -> None:
@@ -61,7 +69,7 @@ def test_sgd_with_momentum() -> None:
         v = 0.9 * v + g
         return w - 0.1 * v
 
-    assert steps(Sgd(lr=0.1, momentum=0.9)) == pytest.approx(follow(update))
+    assert steps(SgdPart(lr=0.1, momentum=0.9)) == pytest.approx(follow(update))
 
 
 def test_sgd_with_nesterov_momentum() -> None:
@@ -73,7 +81,7 @@ def test_sgd_with_nesterov_momentum() -> None:
         v = 0.9 * v + g
         return w - 0.1 * (g + 0.9 * v)
 
-    assert steps(Sgd(lr=0.1, momentum=0.9, nesterov=True)) == pytest.approx(follow(update))
+    assert steps(SgdPart(lr=0.1, momentum=0.9, nesterov=True)) == pytest.approx(follow(update))
 
 
 def test_adagrad() -> None:
@@ -85,7 +93,7 @@ def test_adagrad() -> None:
         s += g * g
         return w - 0.1 * g / (math.sqrt(s) + 1e-3)
 
-    assert steps(Adagrad(lr=0.1, eps=1e-3)) == pytest.approx(follow(update))
+    assert steps(AdagradPart(lr=0.1, eps=1e-3)) == pytest.approx(follow(update))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
@@ -99,7 +107,7 @@ def test_rmsprop(momentum: float) -> None:
         v = momentum * v + g / (math.sqrt(s) + 1e-3)
         return w - 0.1 * v
 
-    part = RmsProp(lr=0.1, alpha=0.9, eps=1e-3, momentum=momentum)
+    part = RmsPropPart(lr=0.1, alpha=0.9, eps=1e-3, momentum=momentum)
     assert steps(part) == pytest.approx(follow(update))
 
 
@@ -119,12 +127,12 @@ def adam_by_hand(decay: float) -> Steps:
 
 def test_adam() -> None:
     """Kingma and Ba 2015, Algorithm 1."""
-    assert steps(Adam(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3)) == pytest.approx(adam_by_hand(0))
+    assert steps(AdamPart(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3)) == pytest.approx(adam_by_hand(0))
 
 
 def test_adamw() -> None:
     """Loshchilov and Hutter 2019, Algorithm 2: the decay does not pass through the means."""
-    part = AdamW(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3)
+    part = AdamWPart(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3)
     assert steps(part) == pytest.approx(adam_by_hand(0.3))
 
 
@@ -148,14 +156,14 @@ def test_nadamw() -> None:
         nesterov = ahead + (1 - mu(t)) * g / (1 - product)
         return w * (1 - 0.1 * 0.3) - 0.1 * nesterov / (math.sqrt(s / (1 - 0.9**t)) + 1e-3)
 
-    part = NAdamW(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3, momentum_decay=0.1)
+    part = NAdamWPart(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.3, momentum_decay=0.1)
     assert steps(part) == pytest.approx(follow(update))
 
 
 def averaged() -> tuple[torch.nn.Parameter, AveragedSgd]:
     """Return a weight after three steps of rate 0.1, averaged from the second on."""
     weight = torch.nn.Parameter(torch.tensor([START], dtype=torch.float64))
-    optimizer = Asgd(lr=0.1).make(CONTEXT)([weight])
+    optimizer = AsgdPart(lr=0.1).make(CONTEXT)([weight])
     assert isinstance(optimizer, AveragedSgd)
     for t, gradient in enumerate(GRADIENTS):
         optimizer.param_groups[0]["averaging"] = int(t >= 1)
@@ -188,7 +196,10 @@ def test_scoring_twice_is_scoring_once() -> None:
     assert mean != raw
 
 
-@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), NAdamW(), Adagrad(), RmsProp(), Asgd()])
+@pytest.mark.parametrize(
+    "part",
+    [SgdPart(), AdamPart(), AdamWPart(), NAdamWPart(), AdagradPart(), RmsPropPart(), AsgdPart()],
+)
 def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
     """A parameter that is not trained is left alone."""
     weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2), False)]
@@ -199,7 +210,7 @@ def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
     assert (weights[1] == 1).all()
 
 
-@pytest.mark.parametrize("part", [Sgd(), Adam(), AdamW(), Adagrad()])
+@pytest.mark.parametrize("part", [SgdPart(), AdamPart(), AdamWPart(), AdagradPart()])
 def test_the_fused_form_is_taken_where_torch_has_one(part: OptimizerPart) -> None:
     """On a CPU, one pass over all parameters."""
     optimizer = part.make(CONTEXT)([torch.nn.Parameter(torch.ones(2))])

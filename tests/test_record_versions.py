@@ -22,7 +22,8 @@ from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 from lmgrid.report.tables import overview
 
-OLDER = Path(__file__).parent / "data" / "records-1"  # as the first version wrote them
+DATA = Path(__file__).parent / "data"
+OLDER = tuple(sorted(DATA.glob("records-*/records/*.json")))  # records-N: as schema N was written
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -75,15 +76,17 @@ def test_a_rewritten_record_is_the_same_one() -> None:
     assert unseal(seal(record), record.inputs.address) == record
 
 
-@pytest.mark.parametrize("path", sorted(OLDER.glob("records/*.json")), ids=lambda p: p.stem[:8])
+@pytest.mark.parametrize("path", OLDER, ids=lambda p: f"{p.parts[-3]}-{p.stem[:8]}")
 def test_an_older_record_is_converted(path: Path) -> None:
     """It keeps its address, its numbers and its machine; what it does not say stays unsaid."""
     outcome = unseal(path.read_bytes(), path.stem)
     body = json.loads(path.read_bytes())["body"]
+    environment = body["circumstances"]["environment"]
     assert outcome.inputs.address == path.stem
-    assert outcome.inputs.rule == 1
-    assert outcome.circumstances.environment.processor == "Intel(R) Xeon(R) Processor"
-    assert outcome.circumstances.environment.flags == ""
+    assert outcome.inputs.rule == body["inputs"].get("rule", 1)
+    assert outcome.provenance.started == body["circumstances"]["started"]
+    assert outcome.provenance.environment.processor == environment["processor"]
+    assert outcome.provenance.environment.flags == environment.get("flags", "")
     if isinstance(outcome, Record):
         assert outcome.test.nats == body["test"]["nats"]
         assert [p.valid_nats for p in outcome.points] == [p["valid_nats"] for p in body["points"]]
@@ -91,7 +94,7 @@ def test_an_older_record_is_converted(path: Path) -> None:
 
 def test_an_older_record_is_held_against_its_hash_and_address() -> None:
     """Converting comes after trusting."""
-    path = next(OLDER.glob("records/*.json"))
+    path = OLDER[0]
     data = path.read_bytes()
     with pytest.raises(RecordError, match="altered"):
         unseal(data.replace(b'"jobs":1', b'"jobs":2'), path.stem)
@@ -102,6 +105,7 @@ def test_an_older_record_is_held_against_its_hash_and_address() -> None:
 def test_every_older_schema_has_a_step() -> None:
     """A converter stays for as long as there are records."""
     assert sorted(STEPS) == list(range(1, SCHEMA))
+    assert {json.loads(path.read_bytes())["schema"] for path in OLDER} == set(STEPS)
 
 
 def test_an_unknown_field_is_found_at_any_depth() -> None:
@@ -159,7 +163,7 @@ def test_every_command_says_so_and_shows_no_number(
 
 def test_older_and_newer_records_are_never_one_line(tmp_path: Path) -> None:
     """A cell of the first version and of this one have two lines."""
-    store = Store(OLDER)
+    store = Store(DATA / "records-1")
     older = [outcome for outcome in store if isinstance(outcome, Record)]
     rows = frame(store)
     assert len(rows) == 4
@@ -209,17 +213,17 @@ def test_what_other_libraries_made_is_run_again_on_request(lmgrid: Callable[...,
 def test_unlike_libraries_are_never_averaged() -> None:
     """Two seeds of one line with two versions of a library are two lines that name them."""
     one = record_of(3.0)
-    environment = one.circumstances.environment
+    environment = one.provenance.environment
     other = replace(
         one,
         inputs=replace(one.inputs, cell=replace(one.cell, seed=1)),
-        circumstances=replace(
-            one.circumstances, environment=replace(environment, libraries=(("numpy", "1.0"),))
+        provenance=replace(
+            one.provenance, environment=replace(environment, libraries=(("numpy", "1.0"),))
         ),
     )
     table = overview(frame([one, other]))
     column = table.head.index("libraries")
     assert sorted(row[column] for row in table.rows) == ["numpy 1.0", "numpy 2.0"]
-    alike = overview(frame([one, replace(other, circumstances=one.circumstances)]))
+    alike = overview(frame([one, replace(other, provenance=one.provenance)]))
     assert len(alike.rows) == 1
     assert "libraries" not in alike.head

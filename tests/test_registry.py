@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     ),
     "not_a_class": (part("    Other = 3\n"), "partly broken", "is not a subclass of lmgrid.spec."),
     "wrong_kind": (
-        part("    from lmgrid.machine.cpu import Cpu as Other\n"),
+        part("    from lmgrid.machine.cpu import CpuPart as Other\n"),
         "partly broken",
         "model 'other': PluginError: is not a subclass of lmgrid.spec.ModelPart",
     ),

@@ -14,23 +14,23 @@ import pytest
 from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, Progress, Recipe, Regularizer, RegularizerPart
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adam, AdamW, Sgd
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart, AdamWPart, SgdPart
 from lmgrid_torch.parts import NeuralPart
 from lmgrid_torch.regularizers.parts import (
-    L1,
-    L2,
-    Activation,
-    Clip,
-    Dropout,
-    EmbeddingDropout,
-    LabelSmoothing,
-    TemporalActivation,
-    VariationalDropout,
-    WeightDecay,
-    WeightDrop,
+    ActivationPart,
+    ClipPart,
+    DropoutPart,
+    EmbeddingDropoutPart,
+    L1Part,
+    L2Part,
+    LabelSmoothingPart,
+    TemporalActivationPart,
+    VariationalDropoutPart,
+    WeightDecayPart,
+    WeightDropPart,
 )
-from lmgrid_window.parts import Window
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -55,7 +55,7 @@ def network() -> torch.nn.Sequential:
 def dropped(rate: float, seed: int = 0) -> torch.Tensor:
     """Return what dropout at the hidden site makes of ones."""
     module = network()
-    Dropout(rate=rate, input_rate=0).make(context(seed)).layers(module)
+    DropoutPart(rate=rate, input_rate=0).make(context(seed)).layers(module)
     return at_hidden(module, torch.ones(400, 500))
 
 
@@ -81,7 +81,7 @@ def test_dropout_has_its_own_rate_at_the_input() -> None:
     """Each site has the rate of its name, and a site of another name has none."""
     places = [Site("input"), Site("hidden"), Site("logits")]
     module = torch.nn.Sequential(*places, torch.nn.Linear(1, 1))
-    Dropout(rate=0.5, input_rate=0.15).make(context()).layers(module)
+    DropoutPart(rate=0.5, input_rate=0.15).make(context()).layers(module)
     zeros = [float((site(torch.ones(100_000)) == 0).float().mean()) for site in sites(module)]
     assert zeros == pytest.approx([0.15, 0.5, 0], abs=0.01)
 
@@ -89,7 +89,7 @@ def test_dropout_has_its_own_rate_at_the_input() -> None:
 def test_dropout_is_off_outside_training() -> None:
     """In evaluation a site is the identity."""
     module = network()
-    Dropout(rate=0.5).make(context()).layers(module)
+    DropoutPart(rate=0.5).make(context()).layers(module)
     values = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(at_hidden(module.eval(), values), values)
     assert not torch.equal(at_hidden(module.train(), values), values)
@@ -106,7 +106,7 @@ def test_dropout_draws_from_the_seed_alone() -> None:
 def test_dropout_passes_gradients_where_it_kept() -> None:
     """The derivative of a kept unit is 1 / (1 - rate), of a dropped one 0."""
     module = network()
-    Dropout(rate=0.5).make(context()).layers(module)
+    DropoutPart(rate=0.5).make(context()).layers(module)
     values = torch.ones(100, requires_grad=True)
     out = at_hidden(module, values)
     (slopes,) = torch.autograd.grad(out.sum(), values)
@@ -129,7 +129,7 @@ def at(name: str, part: RegularizerPart, values: torch.Tensor, steps: int = 1) -
 
 def test_variational_dropout_has_one_mask_for_all_steps() -> None:
     """(T, B, H): a unit of a sequence is dropped at every step or at none."""
-    out = at("hidden", VariationalDropout(rate=0.5), torch.ones(7, 40, 50))
+    out = at("hidden", VariationalDropoutPart(rate=0.5), torch.ones(7, 40, 50))
     assert torch.equal(out, out[:1].expand_as(out))
     assert sorted(set(out.flatten().tolist())) == [0, 2]
     assert float(out.mean()) == pytest.approx(1, abs=5 / 2000**0.5)
@@ -137,7 +137,9 @@ def test_variational_dropout_has_one_mask_for_all_steps() -> None:
 
 def test_variational_dropout_has_a_mask_for_each_sequence_unit_and_step_of_training() -> None:
     """Two sequences, two units and two batches differ."""
-    once, again = (at("between", VariationalDropout(), torch.ones(2, 40, 50), n) for n in (1, 2))
+    once, again = (
+        at("between", VariationalDropoutPart(), torch.ones(2, 40, 50), n) for n in (1, 2)
+    )
     assert not torch.equal(once[0, 0], once[0, 1])
     assert not torch.equal(once[0, :, 0], once[0, :, 1])
     assert not torch.equal(once, again)
@@ -146,13 +148,13 @@ def test_variational_dropout_has_a_mask_for_each_sequence_unit_and_step_of_train
 def test_variational_dropout_refuses_what_has_no_time() -> None:
     """The message says what to take instead."""
     with pytest.raises(ValueError, match=r"not \(4, 3\); take dropout"):
-        at("hidden", VariationalDropout(), torch.ones(4, 3))
+        at("hidden", VariationalDropoutPart(), torch.ones(4, 3))
 
 
 def test_embedding_dropout_drops_whole_words() -> None:
     """A row of the table is zero, or divided by what is kept: the mean is kept."""
     table = torch.rand(4000, 5, generator=torch.Generator().manual_seed(0)) + 1
-    out = at("embedding", EmbeddingDropout(rate=0.2), table)
+    out = at("embedding", EmbeddingDropoutPart(rate=0.2), table)
     gone = (out == 0).all(1)
     torch.testing.assert_close(out[~gone], table[~gone] / 0.8)
     assert float(gone.float().mean()) == pytest.approx(0.2, abs=5 * (0.16 / 4000) ** 0.5)
@@ -160,7 +162,7 @@ def test_embedding_dropout_drops_whole_words() -> None:
 
 def test_weight_drop_drops_single_weights() -> None:
     """Each recurrent weight has a draw of its own, and the mean is kept."""
-    out = at("recurrent_weight", WeightDrop(rate=0.4), torch.ones(200, 200))
+    out = at("recurrent_weight", WeightDropPart(rate=0.4), torch.ones(200, 200))
     assert sorted(set(out.flatten().tolist())) == pytest.approx([0, 1 / 0.6])
     zeros = (out == 0).float()
     assert float(zeros.mean()) == pytest.approx(0.4, abs=5 * (0.24 / 40_000) ** 0.5)
@@ -170,9 +172,9 @@ def test_weight_drop_drops_single_weights() -> None:
 def test_kinds_of_dropout_draw_apart() -> None:
     """One seed gives each kind masks of its own, and a generator that a checkpoint can find."""
     ones = torch.ones(1, 30, 40)
-    plain, locked = at("hidden", Dropout(), ones), at("hidden", VariationalDropout(), ones)
+    plain, locked = at("hidden", DropoutPart(), ones), at("hidden", VariationalDropoutPart(), ones)
     assert not torch.equal(plain, locked)
-    regularizer = WeightDrop().make(context())
+    regularizer = WeightDropPart().make(context())
     regularizer.layers(network())
     assert isinstance(getattr(regularizer, "draw", None), torch.Generator)
 
@@ -180,8 +182,8 @@ def test_kinds_of_dropout_draw_apart() -> None:
 def test_regularizers_act_in_the_order_of_their_list() -> None:
     """What stands first acts first: a penalty sees what was dropped before it, and only that."""
     for parts, seen in (
-        ((Dropout(rate=0.5), Activation(weight=1)), 2.0),  # half of 2² and half of 0
-        ((Activation(weight=1), Dropout(rate=0.5)), 1.0),
+        ((DropoutPart(rate=0.5), ActivationPart(weight=1)), 2.0),  # half of 2² and half of 0
+        ((ActivationPart(weight=1), DropoutPart(rate=0.5)), 1.0),
     ):
         module = network()
         made = [part.make(context()) for part in parts]
@@ -207,7 +209,7 @@ def penalty(part: RegularizerPart, *values: torch.Tensor) -> torch.Tensor:
 def test_activation_is_alpha_times_the_mean_square() -> None:
     """α (1 + 4 + 9 + 16) / 4, and its slope 2 α h / 4."""
     h = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]], requires_grad=True)
-    found = penalty(Activation(weight=0.5), h)
+    found = penalty(ActivationPart(weight=0.5), h)
     assert found.item() == pytest.approx(0.5 * 30 / 4)
     found.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(h.grad, 0.25 * h.detach())
@@ -216,18 +218,18 @@ def test_activation_is_alpha_times_the_mean_square() -> None:
 def test_temporal_activation_is_beta_times_the_mean_square_change() -> None:
     """Two streams over three steps: (1, 2) and (0, -3) are the changes."""
     h = torch.tensor([[[1.0], [5.0]], [[2.0], [5.0]], [[4.0], [2.0]]])  # (3, 2, 1)
-    found = penalty(TemporalActivation(weight=0.5), h)
+    found = penalty(TemporalActivationPart(weight=0.5), h)
     assert found.item() == pytest.approx(0.5 * (1 + 0 + 4 + 9) / 4)
 
 
 def test_temporal_activation_of_one_step_is_zero() -> None:
     """Where nothing comes after, nothing changes."""
-    assert penalty(TemporalActivation(), torch.ones(1, 3, 2)).item() == 0
+    assert penalty(TemporalActivationPart(), torch.ones(1, 3, 2)).item() == 0
 
 
 def test_a_penalty_is_of_its_own_step() -> None:
     """What one step kept is gone in the next; in evaluation nothing is kept."""
-    module, made = network(), Activation(weight=1).make(context())
+    module, made = network(), ActivationPart(weight=1).make(context())
     made.layers(module)
     for size in (1.0, 3.0):
         at_hidden(module, torch.full((2, 2, 2), size))
@@ -257,7 +259,7 @@ def test_label_smoothing_adds_what_torch_s_own_loss_has() -> None:
         torch.nn.init.normal_(weight, generator=draw)
     features = torch.randn(5, 4, generator=draw, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([3, 0, MASKED, 6, 3])
-    module, made = torch.nn.Module(), LabelSmoothing(weight=0.3).make(context())
+    module, made = torch.nn.Module(), LabelSmoothingPart(weight=0.3).make(context())
     module.output = output
     made.layers(module)
     plain = output.loss(features, targets)
@@ -277,37 +279,50 @@ def test_label_smoothing_refuses_other_output_layers(
     """They do not compute all words in training; the message says what to set."""
     part = replace(WINDOW, output=output)
     with pytest.raises(ValueError, match="set output = 'full'"):
-        trained(part, LabelSmoothing())
+        trained(part, LabelSmoothingPart())
 
 
 # ---------------------------------------------------------------- in training
 
 
-WINDOW = Window(embedding=4, hidden=6, batch=32, cutoffs=(5,))
+WINDOW = WindowPart(embedding=4, hidden=6, batch=32, cutoffs=(5,))
 V = 30
 
 
-def recipe(*parts: RegularizerPart, optimizer: Adam | Sgd) -> Recipe:
+def recipe(*parts: RegularizerPart, optimizer: AdamPart | SgdPart) -> Recipe:
     made: tuple[Regularizer, ...] = tuple(part.make(context()) for part in parts)
     return Recipe(optimizer.make(context()), made, 0, None, 10**9)
 
 
 def trained(
-    model: NeuralPart, *parts: RegularizerPart, optimizer: Adam | Sgd | None = None
+    model: NeuralPart, *parts: RegularizerPart, optimizer: AdamPart | SgdPart | None = None
 ) -> tuple[Network, Progress]:
     """Return a network after two epochs, and what it said of the second."""
     train = sample_tokens(V, seed=1, count=320)
     counts = np.bincount(train, minlength=V)
     made = model.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
     assert isinstance(made, NeuralModel)
-    how = recipe(*parts, optimizer=optimizer or Adam(lr=0.01))
+    how = recipe(*parts, optimizer=optimizer or AdamPart(lr=0.01))
     _, progress = islice(made.fit(train, how), 2)
     return made.network, progress
 
 
-ANYWHERE = (LabelSmoothing(), L1(), L2(), Activation(), Dropout(), WeightDecay(), Clip())
-OVER_TIME = (TemporalActivation(), VariationalDropout(), EmbeddingDropout(), WeightDrop())
-RNN = Rnn(embedding=4, hidden=6, layers=2, batch=5, steps=7)
+ANYWHERE = (
+    LabelSmoothingPart(),
+    L1Part(),
+    L2Part(),
+    ActivationPart(),
+    DropoutPart(),
+    WeightDecayPart(),
+    ClipPart(),
+)
+OVER_TIME = (
+    TemporalActivationPart(),
+    VariationalDropoutPart(),
+    EmbeddingDropoutPart(),
+    WeightDropPart(),
+)
+RNN = RnnPart(embedding=4, hidden=6, layers=2, batch=5, steps=7)
 
 
 @pytest.mark.parametrize(
@@ -367,9 +382,9 @@ regularizers = [["{}"]]
 
 def test_the_data_loss_stays_apart_from_smoothing() -> None:
     """At rate ≈ 0 smoothing changes the penalty alone."""
-    still = Sgd(lr=1e-30)
+    still = SgdPart(lr=1e-30)
     _, plain = trained(WINDOW, optimizer=still)
-    _, held = trained(WINDOW, LabelSmoothing(weight=0.5), optimizer=still)
+    _, held = trained(WINDOW, LabelSmoothingPart(weight=0.5), optimizer=still)
     assert held.train_nats == plain.train_nats
     assert held.penalty > plain.penalty == 0
 
@@ -379,8 +394,8 @@ def test_the_data_loss_stays_apart_from_smoothing() -> None:
 
 def test_decay_beside_adam_is_adamw() -> None:
     """The door's θ ← (1 - rate λ) θ before Adam's step is what torch calls AdamW."""
-    one, _ = trained(WINDOW, WeightDecay(weight=0.2))
-    two, _ = trained(WINDOW, optimizer=AdamW(lr=0.01, weight_decay=0.2))
+    one, _ = trained(WINDOW, WeightDecayPart(weight=0.2))
+    two, _ = trained(WINDOW, optimizer=AdamWPart(lr=0.01, weight_decay=0.2))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -391,7 +406,7 @@ def test_decay_leaves_alone_what_has_no_gradient() -> None:
     for parameter in module.parameters():
         torch.nn.init.constant_(parameter, 2.0)
     module.weight.grad = torch.zeros(1, 2)
-    assert WeightDecay(weight=0.5).make(context()).update(module, rate=0.1) == 0
+    assert WeightDecayPart(weight=0.5).make(context()).update(module, rate=0.1) == 0
     assert module.weight.tolist() == [[pytest.approx(1.9)] * 2]
     assert module.bias.tolist() == [2]
 
@@ -402,7 +417,7 @@ def test_decay_leaves_alone_what_has_no_gradient() -> None:
 def test_l1_is_lambda_times_the_sum_of_absolute_values() -> None:
     """Its value is λ Σ |θ| and its gradient λ sign(θ), over all parameters."""
     module = torch.nn.Linear(3, 2)
-    found = torch.as_tensor(L1(weight=0.25).make(context()).loss(module))
+    found = torch.as_tensor(L1Part(weight=0.25).make(context()).loss(module))
     sizes = sum(float(p.detach().abs().sum()) for p in module.parameters())
     assert found.item() == pytest.approx(0.25 * sizes)
     found.backward()  # type: ignore[no-untyped-call]
@@ -416,7 +431,7 @@ def test_l1_is_lambda_times_the_sum_of_absolute_values() -> None:
 def test_l2_is_lambda_times_the_sum_of_squares() -> None:
     """Its value is λ Σ θ² and its gradient 2 λ θ, over all parameters."""
     module = torch.nn.Linear(3, 2)
-    penalty = torch.as_tensor(L2(weight=0.25).make(context()).loss(module))
+    penalty = torch.as_tensor(L2Part(weight=0.25).make(context()).loss(module))
     squares = sum(float((p.detach() ** 2).sum()) for p in module.parameters())
     assert penalty.item() == pytest.approx(0.25 * squares)
     penalty.backward()  # type: ignore[no-untyped-call]
@@ -440,7 +455,7 @@ def test_clip_scales_a_long_gradient_to_the_norm() -> None:
     """If ‖g‖ ≥ threshold, g ← threshold / ‖g‖ · g, with one norm over all parameters."""
     module = linear()
     gradients(module, [3.0, 4.0], [12.0])  # its length is 13
-    assert Clip(norm=6.5).make(context()).update(module, rate=0.1) == 1
+    assert ClipPart(norm=6.5).make(context()).update(module, rate=0.1) == 1
     torch.testing.assert_close(module.weight.grad, torch.tensor([[1.5, 2.0]]))
     torch.testing.assert_close(module.bias.grad, torch.tensor([6.0]))
 
@@ -449,7 +464,7 @@ def test_clip_leaves_a_short_gradient_alone() -> None:
     """Below the threshold nothing changes and nothing is counted."""
     module = linear()
     gradients(module, [3.0, 4.0], [12.0])
-    assert Clip(norm=13.1).make(context()).update(module, rate=0.1) == 0
+    assert ClipPart(norm=13.1).make(context()).update(module, rate=0.1) == 0
     torch.testing.assert_close(module.weight.grad, torch.tensor([[3.0, 4.0]]))
 
 
@@ -457,7 +472,7 @@ def test_clip_acts_at_the_threshold_itself() -> None:
     """Algorithm 1 says ≥."""
     module = linear()
     gradients(module, [3.0, 4.0], [0.0])
-    assert Clip(norm=5.0).make(context()).update(module, rate=0.1) == 1
+    assert ClipPart(norm=5.0).make(context()).update(module, rate=0.1) == 1
     torch.testing.assert_close(module.weight.grad, torch.tensor([[3.0, 4.0]]))
 
 
@@ -465,6 +480,6 @@ def test_clip_passes_over_parameters_without_gradient() -> None:
     """One that is not trained has none."""
     module = linear()
     module.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert Clip(norm=1.0).make(context()).update(module, rate=0.1) == 1
+    assert ClipPart(norm=1.0).make(context()).update(module, rate=0.1) == 1
     torch.testing.assert_close(module.weight.grad, torch.tensor([[0.6, 0.8]]))
     assert module.bias.grad is None

@@ -16,7 +16,7 @@ from lmgrid.cell.runner import Replay
 from lmgrid.execution.replay import COUNTING_TOLERANCE, STEP_TOLERANCES, Replayed, compare, renewed
 from lmgrid.grid import Cell, Part
 from lmgrid.machine.environment import Environment
-from lmgrid.records.record import Circumstances, Inputs, Record, RecordError
+from lmgrid.records.record import Inputs, Provenance, Record, RecordError
 from lmgrid.records.recordfile import seal
 from lmgrid.records.store import Store
 from lmgrid.result import CorpusSize, Point, Score, Training
@@ -254,11 +254,11 @@ def test_nothing_that_can_be_held_is_no_success(folder: Folder) -> None:
 
 def test_the_files_of_two_grids_are_found(folder: Folder) -> None:
     """Each record is replayed where the bytes of its files are, behind a link too."""
-    elsewhere = folder.root / "elsewhere"
-    elsewhere.mkdir()
+    remote = folder.root / "elsewhere"
+    remote.mkdir()
     (folder.root / "real").mkdir()
     folder.results.symlink_to("real")
-    for place, text in ((folder.root, "a b\nb a\n"), (elsewhere, "a b\nb c\n")):
+    for place, text in ((folder.root, "a b\nb a\n"), (remote, "a b\nb c\n")):
         (place / "a.txt").write_text(text * 20)
         (place / "my.toml").write_text(GRID.replace('"tiny"', '"file"\npath = "a.txt"'))
         done = folder.type("run", str(place / "my.toml"), "--results", "results", "-q")
@@ -302,7 +302,7 @@ def record_of(
         total_seconds=3.0,
         parameters=7,
         bytes=56,
-        circumstances=Circumstances(HERE, "2025-01-01T00:00:00+00:00", 1, 0.0),
+        provenance=Provenance(HERE, "2025-01-01T00:00:00+00:00", 1, 0.0),
     )
 
 

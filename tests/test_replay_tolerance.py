@@ -9,9 +9,9 @@ import pytest
 
 from lmgrid.spec import FIRST_STEPS
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid.text import Split, Text
-from lmgrid_torch.optimizers.parts import Adam
-from lmgrid_window.parts import Window
+from lmgrid.vocabulary import Split, Text
+from lmgrid_torch.optimizers.parts import AdamPart
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 tolerance = importlib.import_module("lmgrid_benchmarks.replay_tolerance")
@@ -44,7 +44,9 @@ def test_the_losses_of_a_training_are_those_of_the_first_steps() -> None:
     """By step, as JSON names them; a second training has the same."""
     train = Split(sample_tokens(30, seed=1, count=500), 1, 1)
     text = Text(sample_vocabulary(30), np.bincount(train.tokens, minlength=30), *[train] * 3)
-    training = tolerance.Training(Window(embedding=4, hidden=6, batch=32), Adam(), dropout=True)
+    training = tolerance.Training(
+        WindowPart(embedding=4, hidden=6, batch=32), AdamPart(), dropout=True
+    )
     found = tolerance.losses(text, training)
     assert list(found) == [str(step) for step in FIRST_STEPS]
     assert tolerance.losses(text, training) == found

@@ -13,11 +13,11 @@ import pytest
 
 from lmgrid.spec import Context, Reading, Recipe, Reporter
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_rnn.reporter_parts import Gradients
-from lmgrid_torch.optimizers.parts import Adam
-from lmgrid_torch.regularizers.parts import Clip, Dropout, WeightDrop
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_rnn.reporter_parts import GradientsPart
+from lmgrid_torch.optimizers.parts import AdamPart
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart, WeightDropPart
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -40,7 +40,9 @@ def context() -> Context:
 
 
 def model(cell: Cell = "elman", layers: int = 1) -> NeuralModel:
-    made = Rnn(cell=cell, embedding=3, hidden=4, layers=layers, batch=5, steps=7).make(context())
+    made = RnnPart(cell=cell, embedding=3, hidden=4, layers=layers, batch=5, steps=7).make(
+        context()
+    )
     assert isinstance(made, NeuralModel)
     return made
 
@@ -180,7 +182,7 @@ def test_pieces_lie_in_the_whole_text() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_loss_is_the_one_that_scoring_has(order: int, layers: int) -> None:
     """Features step by step are those of one pass, with n-gram features beside them too."""
-    part = Rnn(embedding=3, hidden=4, layers=layers, direct_order=order, direct_size=64)
+    part = RnnPart(embedding=3, hidden=4, layers=layers, direct_order=order, direct_size=64)
     made = network_of(part.make(context()))
     inputs, _ = pieces(torch.from_numpy(TOKENS).long(), 9)
     features, _ = unroll(made, inputs)
@@ -200,8 +202,8 @@ def named(readings: list[Reading]) -> dict[str, float | None]:
 
 def test_lengths_are_mean_and_maximum_since_the_last_point() -> None:
     """Two steps of 5 and 13, clipped to 6.5; a third is alone after the point."""
-    made, reporter = model(), Gradients(lags=0).make(context())
-    module, clip = torch.nn.Linear(3, 1, bias=False), Clip(norm=6.5).make(context())
+    made, reporter = model(), GradientsPart(lags=0).make(context())
+    module, clip = torch.nn.Linear(3, 1, bias=False), ClipPart(norm=6.5).make(context())
 
     def step(*gradient: float) -> None:
         module.weight.grad = torch.tensor([gradient])
@@ -223,7 +225,7 @@ def test_lengths_are_mean_and_maximum_since_the_last_point() -> None:
 
 def test_a_step_that_is_taken_back_leaves_the_others_lengths() -> None:
     """A gradient that is not finite has no length to count; where there is no other, none is."""
-    made, reporter = model(), Gradients(lags=0).make(context())
+    made, reporter = model(), GradientsPart(lags=0).make(context())
     module = torch.nn.Linear(2, 1, bias=False)
     for gradient in ([3.0, 4.0], [math.nan, 1.0], [math.inf, 1.0]):
         module.weight.grad = torch.tensor([gradient])
@@ -237,7 +239,7 @@ def test_a_step_that_is_taken_back_leaves_the_others_lengths() -> None:
 
 def test_what_is_not_finite_is_none() -> None:
     """A reading says so, and raises nothing."""
-    made, reporter = model(), Gradients(lags=1).make(context())
+    made, reporter = model(), GradientsPart(lags=1).make(context())
     with torch.no_grad():
         network_of(made).layers[0].recurrent_weight.fill_(float("nan"))
     assert {r.value for r in reporter.readings(made, TOKENS)} == {None}
@@ -251,11 +253,11 @@ def network_of(made: object) -> RecurrentNetwork:
 
 def test_a_model_without_recurrence_is_refused() -> None:
     """By its sites in a grid; and here by a message that says what to do."""
-    assert not set(Gradients.sites) <= set(Window().sites)
-    assert set(Gradients.sites) <= set(Rnn().sites)
-    made = Window(embedding=3, hidden=4).make(context())
+    assert not set(GradientsPart.sites) <= set(WindowPart().sites)
+    assert set(GradientsPart.sites) <= set(RnnPart().sites)
+    made = WindowPart(embedding=3, hidden=4).make(context())
     with pytest.raises(ValueError, match="reads the model rnn"):
-        list(Gradients().make(context()).readings(made, TOKENS))
+        list(GradientsPart().make(context()).readings(made, TOKENS))
 
 
 # ---------------------------------------------------------------- no trace
@@ -264,9 +266,9 @@ def test_a_model_without_recurrence_is_refused() -> None:
 def trained(cell: Cell, *reporters: Reporter) -> NeuralModel:
     """Train for three points as the runner does, and ask reporters at each."""
     made = model(cell)
-    parts = (Dropout(rate=0.5), WeightDrop(), Clip())
+    parts = (DropoutPart(rate=0.5), WeightDropPart(), ClipPart())
     regularizers = tuple(part.make(context()) for part in parts)
-    optimizer = Adam(lr=0.01).make(context())
+    optimizer = AdamPart(lr=0.01).make(context())
     how = Recipe(optimizer, regularizers, 0, None, 200, reporters)
     with closing(made.fit(sample_tokens(V, seed=1, count=450), how)) as fitting:
         for _ in islice(fitting, 5):
@@ -279,7 +281,7 @@ def trained(cell: Cell, *reporters: Reporter) -> NeuralModel:
 def test_training_is_bitwise_the_same_with_and_without(cell: Cell) -> None:
     """Weights, and all that training goes on from, random states too."""
     before = torch.get_rng_state()
-    plain, watched = trained(cell), trained(cell, Gradients(lags=4).make(context()))
+    plain, watched = trained(cell), trained(cell, GradientsPart(lags=4).make(context()))
     assert torch.equal(torch.get_rng_state(), before)
     one, two = plain.state(), watched.state()
     assert one.values == two.values
@@ -292,7 +294,7 @@ def test_the_mode_and_the_gradients_of_a_network_stay() -> None:
     """Also where it is asked in the midst of training; and no hook is left behind."""
     made = model()
     made.network.train()
-    list(Gradients(lags=2).make(context()).readings(made, TOKENS))
+    list(GradientsPart(lags=2).make(context()).readings(made, TOKENS))
     assert made.network.training
     assert all(p.grad is None for p in made.network.parameters())
     assert not network_of(made).layers[0].norm._forward_pre_hooks

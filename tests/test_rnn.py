@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lmgrid.cell.kernel import difference
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Cell, RecurrentStep, Rnn
-from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_rnn.parts import Cell, RecurrentStepPart, RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -31,7 +31,7 @@ from lmgrid_torch.model import NeuralModel
 Vector = NDArray[np.float64]
 V = 11
 EACH_CELL = pytest.mark.parametrize("cell", ["elman", "relu", "lstm", "gru"])
-SMALL = Rnn(embedding=3, hidden=4, initialisation="uniform", uniform_range=0.8)
+SMALL = RnnPart(embedding=3, hidden=4, initialisation="uniform", uniform_range=0.8)
 
 
 def context(counts: np.ndarray | None = None) -> Context:
@@ -40,13 +40,13 @@ def context(counts: np.ndarray | None = None) -> Context:
     return Context(sample_vocabulary(len(counts)), counts, 0, "cpu", Path())
 
 
-def model(part: Rnn = SMALL, counts: np.ndarray | None = None) -> NeuralModel:
+def model(part: RnnPart = SMALL, counts: np.ndarray | None = None) -> NeuralModel:
     made = part.make(context(counts))
     assert isinstance(made, NeuralModel)
     return made
 
 
-def network(part: Rnn = SMALL) -> RecurrentNetwork:
+def network(part: RnnPart = SMALL) -> RecurrentNetwork:
     """Return a small network in double precision, its vectors drawn too."""
     made = model(part).network.double()
     assert isinstance(made, RecurrentNetwork)
@@ -142,7 +142,7 @@ DEEP = replace(
 @pytest.mark.parametrize("part", [SMALL, DEEP], ids=["plain", "deep"])
 @EACH_CELL
 def test_gradients_are_finite_differences(
-    part: Rnn, cell: Cell, check_slopes: Callable[..., None]
+    part: RnnPart, cell: Cell, check_slopes: Callable[..., None]
 ) -> None:
     """Every partial derivative through time, for every parameter, in double precision."""
     made, inputs, targets = network(replace(part, cell=cell)), words(4, 6, 3), words(5, 18)
@@ -208,7 +208,7 @@ def test_tied_vectors_are_one_parameter() -> None:
 def test_tied_vectors_of_an_adaptive_softmax_are_those_of_its_clusters() -> None:
     """One after the other in the order of ids; a model of them trains, and sums to one."""
     made = model(replace(DEEP, output="adaptive", cutoffs=(3, 6), div_value=1.0))
-    how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
     before = torch.cat(made.network.word_vectors()).detach().clone()
     next(made.fit(sample_tokens(V, seed=1, count=200), how))
     after = torch.cat(made.network.word_vectors()).detach()
@@ -230,13 +230,13 @@ def test_options_that_have_nothing_to_act_on_are_refused(
 ) -> None:
     """The message says what to set."""
     with pytest.raises(ValueError, match=message):
-        Rnn(**options)
+        RnnPart(**options)
 
 
 def test_orthogonal_recurrent_weights_keep_lengths() -> None:
     """W_h of each gate times its transpose is the identity, and other weights are as ever."""
     one, two = (
-        model(Rnn(cell="lstm", hidden=8, recurrent_initialisation=how)).network
+        model(RnnPart(cell="lstm", hidden=8, recurrent_initialisation=how)).network
         for how in ("same", "orthogonal")
     )
     assert isinstance(two, RecurrentNetwork)
@@ -248,7 +248,7 @@ def test_orthogonal_recurrent_weights_keep_lengths() -> None:
 def test_hidden_biases_start_at_zero_but_for_the_forget_gate_s() -> None:
     """forget_bias is where the forget gate's bias starts, 0 unless told."""
     for forget in (0.0, 1.0):
-        made = model(Rnn(cell="lstm", hidden=2, forget_bias=forget)).network
+        made = model(RnnPart(cell="lstm", hidden=2, forget_bias=forget)).network
         assert made.get_parameter("layers.0.bias").tolist() == [0, 0, forget, forget, 0, 0, 0, 0]
 
 
@@ -304,9 +304,9 @@ def test_the_state_forgets_where_it_came_from(cell: Cell) -> None:
 
 def test_the_start_is_learned_or_zero() -> None:
     """h(0) begins at zero and moves only if it is learned."""
-    how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
     for learned in (True, False):
-        made = model(Rnn(embedding=3, hidden=4, learned_start=learned))
+        made = model(RnnPart(embedding=3, hidden=4, learned_start=learned))
         start = made.network.get_parameter("layers.0.start")
         assert not start.any()
         list(islice(made.fit(sample_tokens(V, seed=1, count=200), how), 2))
@@ -315,8 +315,8 @@ def test_the_start_is_learned_or_zero() -> None:
 
 def test_a_text_shorter_than_the_streams_trains() -> None:
     """Streams without a word of their own are masked; nothing is counted for them."""
-    how = Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)
-    progress = next(model(Rnn(batch=20)).fit(sample_tokens(V, seed=1, count=3), how))
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
+    progress = next(model(RnnPart(batch=20)).fit(sample_tokens(V, seed=1, count=3), how))
     assert progress.tokens == 3
     assert progress.train_nats is not None
     assert math.isfinite(progress.train_nats)
@@ -328,7 +328,7 @@ def test_a_text_shorter_than_the_streams_trains() -> None:
 @EACH_CELL
 def test_step_by_step_and_one_operation_agree(cell: Cell) -> None:
     """The kernel's two forms give the same states and gradients."""
-    kernel = RecurrentStep(cell=cell, steps=9, batch=3, hidden=8).make("cpu")
+    kernel = RecurrentStepPart(cell=cell, steps=9, batch=3, hidden=8).make("cpu")
     states, inputs, recurrent, *_ = kernel.vector(*kernel.sample(0))
     gates = {"lstm": 4, "gru": 3}.get(cell, 1)
     assert (states.shape, inputs.shape, recurrent.shape) == (

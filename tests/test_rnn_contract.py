@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from lmgrid.testing import LanguageModelContract
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adam
-from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart, L2Part
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 
 class TestElman(LanguageModelContract):
-    part = Rnn(embedding=8, hidden=16, batch=7, steps=10)
-    optimizer = Adam(lr=0.01)
+    part = RnnPart(embedding=8, hidden=16, batch=7, steps=10)
+    optimizer = AdamPart(lr=0.01)
 
 
 class TestLstm(LanguageModelContract):
-    part = Rnn(cell="lstm", embedding=8, hidden=16, batch=7, steps=10, forget_bias=1.0)
-    optimizer = Adam(lr=0.01)
+    part = RnnPart(cell="lstm", embedding=8, hidden=16, batch=7, steps=10, forget_bias=1.0)
+    optimizer = AdamPart(lr=0.01)
 
 
 class TestDeep(LanguageModelContract):
     """A GRU with everything that stands around the recurrence, at once."""
 
-    part = Rnn(
+    part = RnnPart(
         cell="gru",
         embedding=8,
         hidden=16,
@@ -38,10 +38,10 @@ class TestDeep(LanguageModelContract):
         batch=7,
         steps=10,
     )
-    optimizer = Adam(lr=0.01)
+    optimizer = AdamPart(lr=0.01)
 
 
 class TestRegularized(LanguageModelContract):
-    part = Rnn(cell="relu", embedding=8, hidden=16, batch=7, steps=10, learned_start=False)
-    optimizer = Adam(lr=0.01)
-    regularizers = (Dropout(), L2(), Clip())
+    part = RnnPart(cell="relu", embedding=8, hidden=16, batch=7, steps=10, learned_start=False)
+    optimizer = AdamPart(lr=0.01)
+    regularizers = (DropoutPart(), L2Part(), ClipPart())

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmgrid.cell.bench import Bench
-from lmgrid.cell.runner import Desk
-from lmgrid.cell.score import BrokenLaw
+from lmgrid.cell.cell_runner import CellRunner
+from lmgrid.cell.runner import Workspace
+from lmgrid.cell.score import ProtocolViolation
 from lmgrid.grid import Cell, Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import KernelRecord, Record
@@ -26,7 +26,7 @@ def run_model(make_grid: MakeGrid, registry: Registry, place: Place) -> Callable
 
     def run_it(options: str = "", **desk: object) -> Record:
         grid = make_grid(f'[[models]]\nname = "counts"\n{options}')
-        record = Bench(registry, place).run(grid.cells[0], Desk(**desk))  # type: ignore[arg-type]
+        record = CellRunner(registry, place).run(grid.cells[0], Workspace(**desk))  # type: ignore[arg-type]
         assert isinstance(record, Record)
         return record
 
@@ -105,7 +105,7 @@ def test_a_loss_that_is_no_number_ends_as_diverged(run_model: Callable[..., Reco
 
 def test_a_missing_score_is_a_broken_law(run_model: Callable[..., Record]) -> None:
     """A model that drops a token gets an error, not a number."""
-    with pytest.raises(BrokenLaw, match="239"):
+    with pytest.raises(ProtocolViolation, match="239"):
         run_model('fault = "shape"')
 
 
@@ -113,7 +113,7 @@ def test_probabilities_that_do_not_sum_to_one_are_a_broken_law(
     run_model: Callable[..., Record],
 ) -> None:
     """A model that calls itself normalised is held to it on real text, unless it says it is not."""
-    with pytest.raises(BrokenLaw, match=r"sum to 1\.6"):
+    with pytest.raises(ProtocolViolation, match=r"sum to 1\.6"):
         run_model('fault = "sum"')
     assert not run_model('fault = "sum"\nunnormalised = true').normalised
 
@@ -123,7 +123,7 @@ def test_a_kernel_that_agrees_is_timed(
 ) -> None:
     """Equal twins get times, unequal ones none."""
     grid = make_grid('[[kernels]]\nname = "sum"\nsize = 10\nwrong = [false, true]')
-    right, wrong = map(Bench(registry, place).run, grid.cells)
+    right, wrong = map(CellRunner(registry, place).run, grid.cells)
     assert isinstance(right, KernelRecord)
     assert isinstance(wrong, KernelRecord)
     assert right.equal
@@ -137,5 +137,5 @@ def test_a_record_names_what_made_it(run_model: Callable[..., Record]) -> None:
     assert dict(record.cell.model.options)["prior"] == 2.0
     names = {source.name for source in record.inputs.sources}
     assert names == {"corpus tiny", "model counts", "runner"}
-    assert record.circumstances.environment.cores >= 1
+    assert record.provenance.environment.cores >= 1
     assert isinstance(record.cell, Cell)

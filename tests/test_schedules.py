@@ -12,14 +12,22 @@ from hypothesis import strategies as st
 
 from lmgrid.spec import Context, Moment, OptimizerPart
 from lmgrid.testing import sample_vocabulary
-from lmgrid_torch.optimizers.parts import Adagrad, Adam, AdamW, Asgd, NAdamW, RmsProp, Sgd
+from lmgrid_torch.optimizers.parts import (
+    AdagradPart,
+    AdamPart,
+    AdamWPart,
+    AsgdPart,
+    NAdamWPart,
+    RmsPropPart,
+    SgdPart,
+)
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 from lmgrid_torch.optimizers.schedules import non_monotonic, stalls
 
 CONTEXT = Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), 0, "cpu", Path())
-PARTS = (Sgd, Asgd, Adagrad, RmsProp, Adam, AdamW, NAdamW)
+PARTS = (SgdPart, AsgdPart, AdagradPart, RmsPropPart, AdamPart, AdamWPart, NAdamWPart)
 LOSSES = st.lists(st.floats(0, 10), max_size=20)
 
 
@@ -30,18 +38,18 @@ def rate(part: OptimizerPart, moment: Moment) -> float:
 def test_halving() -> None:
     """The rate halves after every k epochs."""
     epochs = (0, 0.5, 1.99, 2, 3.99, 4, 6)
-    rates = [rate(Sgd(lr=0.8, halve_every=2), Moment(0, e, None)) for e in epochs]
+    rates = [rate(SgdPart(lr=0.8, halve_every=2), Moment(0, e, None)) for e in epochs]
     assert rates == [0.8, 0.8, 0.8, 0.4, 0.4, 0.2, 0.1]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_rate_is_constant_unless_told_otherwise(part: type[Sgd]) -> None:
+def test_a_rate_is_constant_unless_told_otherwise(part: type[SgdPart]) -> None:
     """Each optimizer's rate is its lr at any moment."""
     assert rate(part(lr=0.3), Moment(10**9, 100.0, 0.9, (1.0, 2.0, 3.0))) == 0.3
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_optimizer_has_each_schedule(part: type[Sgd]) -> None:
+def test_each_optimizer_has_each_schedule(part: type[SgdPart]) -> None:
     """Warm-up, halving and cosine multiply: ½ · ¼ · ½."""
     made = part(lr=0.8, schedule="cosine", warmup_tokens=1000, halve_every=2)
     assert rate(made, Moment(500, 4.0, 0.5)) == pytest.approx(0.8 / 16)
@@ -49,32 +57,32 @@ def test_each_optimizer_has_each_schedule(part: type[Sgd]) -> None:
 
 def test_warm_up_is_linear() -> None:
     """From 0 to the whole rate, and no further."""
-    made = Adam(lr=0.4, warmup_tokens=100)
+    made = AdamPart(lr=0.4, warmup_tokens=100)
     rates = [rate(made, Moment(tokens, 0, None)) for tokens in (0, 25, 50, 100, 1000)]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.4, 0.4])
 
 
 def test_cosine() -> None:
     """½ (1 + cos π s): 1, ½ + √2/4, ½, 0, and 0 past the end."""
-    made = Adam(lr=1.0, schedule="cosine")
+    made = AdamPart(lr=1.0, schedule="cosine")
     rates = [rate(made, Moment(0, 0, share)) for share in (0, 0.25, 0.5, 1, 1.2)]
     assert rates == pytest.approx([1, 0.5 + math.sqrt(2) / 4, 0.5, 0, 0])
 
 
 def test_cosine_needs_the_length() -> None:
     """It says so beforehand, and refuses to guess."""
-    assert Adam(schedule="cosine").needs_length
-    assert not Adam(schedule="plateau").needs_length
+    assert AdamPart(schedule="cosine").needs_length
+    assert not AdamPart(schedule="plateau").needs_length
     with pytest.raises(ValueError, match="budget of epochs or tokens"):
-        rate(Adam(schedule="cosine"), Moment(0, 0, None))
+        rate(AdamPart(schedule="cosine"), Moment(0, 0, None))
 
 
 def test_plateau() -> None:
     """By hand: with patience 2, points 3 and 4 stall, and so do 5 and 6; 7 is better."""
     valid = (3.0, 2.0, 2.0, 2.5, 2.1, 2.0, 1.0, 1.5)
     assert [stalls(valid[:n], 2) for n in range(9)] == [0, 0, 0, 0, 1, 1, 2, 2, 2]
-    assert rate(Sgd(lr=0.8, schedule="plateau", patience=2), Moment(0, 0, None, valid)) == 0.2
-    assert rate(Sgd(lr=0.8, schedule="plateau", patience=3), Moment(0, 0, None, valid)) == 0.4
+    assert rate(SgdPart(lr=0.8, schedule="plateau", patience=2), Moment(0, 0, None, valid)) == 0.2
+    assert rate(SgdPart(lr=0.8, schedule="plateau", patience=3), Moment(0, 0, None, valid)) == 0.4
 
 
 @given(valid=LOSSES, patience=st.integers(1, 4))
@@ -98,7 +106,7 @@ def test_the_trigger_is_that_of_the_authors_program(valid: list[float], points: 
 
 def test_averaging_begins_by_trigger_or_epoch() -> None:
     """Whichever comes first, and it does not end."""
-    made = Asgd(trigger=1, start_epoch=3).make(CONTEXT)
+    made = AsgdPart(trigger=1, start_epoch=3).make(CONTEXT)
     assert made.settings(Moment(0, 2.9, None, (2.0, 1.0, 1.5)))["averaging"] == 0
     assert made.settings(Moment(0, 2.9, None, (2.0, 1.0, 2.5, 0.1)))["averaging"] == 1
     assert made.settings(Moment(0, 3.0, None))["averaging"] == 1
@@ -107,4 +115,4 @@ def test_averaging_begins_by_trigger_or_epoch() -> None:
 def test_averaging_that_never_begins_is_refused() -> None:
     """The message says what to set."""
     with pytest.raises(ValueError, match="start_epoch = 1"):
-        Asgd(trigger=0)
+        AsgdPart(trigger=0)

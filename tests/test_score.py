@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.budget import Budget
-from lmgrid.cell.score import BLOCKS, BrokenLaw, check_distribution, measure
-from lmgrid.cell.training import Best, Meter, Spending, Spent
+from lmgrid.cell.score import BLOCKS, ProtocolViolation, check_distribution, measure
+from lmgrid.cell.training import BestWeights, BudgetTracker, TrainingMeter, Usage
 from lmgrid.machine.clock import Stopwatch
 from lmgrid.machine.cpu import Processor
 from lmgrid.result import Point, Score
 from lmgrid.spec import Diverged, LogProbs, Progress, Tokens
-from lmgrid.text import Split
+from lmgrid.vocabulary import Split
 
 
 def split(tokens: Any, characters: int = 100, size: int = 120) -> Split:
@@ -123,7 +123,7 @@ def test_a_score_that_is_no_logarithm_has_diverged(bad: float) -> None:
 @pytest.mark.parametrize("shape", [(2,), (4,), (3, 1), ()])
 def test_a_score_of_another_shape_is_a_broken_law(shape: tuple[int, ...]) -> None:
     """One number a token, no less and no more."""
-    with pytest.raises(BrokenLaw, match=r"score returned shape .* for 3 tokens"):
+    with pytest.raises(ProtocolViolation, match=r"score returned shape .* for 3 tokens"):
         measure(Fixed(np.full(shape, -1.0)), split([1, 1, 1]))
 
 
@@ -165,7 +165,7 @@ def test_an_honest_distribution_is_let_through() -> None:
 )
 def test_another_distribution_is_a_broken_law(logs: list[float]) -> None:
     """It must sum to one and be what the tokens are scored by."""
-    with pytest.raises(BrokenLaw, match="the probabilities sum to"):
+    with pytest.raises(ProtocolViolation, match="the probabilities sum to"):
         check_distribution(Said(logs), split([0, 1, 0, 1]))
 
 
@@ -193,20 +193,20 @@ def test_a_budget_ends_at_whichever_comes_first(
     budget: Budget, tokens: int, seconds: float, spent: bool
 ) -> None:
     """Epochs of a hundred tokens, tokens, or seconds of training."""
-    assert Spending(budget, 100).over(Spent(tokens, seconds, seconds)) == spent
+    assert BudgetTracker(budget, 100).over(Usage(tokens, seconds, seconds)) == spent
 
 
 def test_validation_is_due_at_each_epoch() -> None:
     """Once an epoch, and at the end of the budget."""
-    spending = Spending(Budget(epochs=2), 100)
-    due = [tokens for tokens in range(10, 201, 10) if spending.due(Spent(tokens, 0.0, 0.0))]
+    spending = BudgetTracker(Budget(epochs=2), 100)
+    due = [tokens for tokens in range(10, 201, 10) if spending.due(Usage(tokens, 0.0, 0.0))]
     assert due == [100, 200]
 
 
 def test_validation_is_due_at_each_tenth_of_a_budget() -> None:
     """Where epochs may be longer than the budget."""
-    spending = Spending(Budget(tokens=1_000), 10**6)
-    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(Spent(tokens, 0.0, 0.0))]
+    spending = BudgetTracker(Budget(tokens=1_000), 10**6)
+    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(Usage(tokens, 0.0, 0.0))]
     assert due == list(range(100, 1_001, 100))
 
 
@@ -245,20 +245,20 @@ def test_the_weights_of_the_best_point_are_kept(
 ) -> None:
     """The first of equals; a probability of zero is worse than any loss."""
     model, points = Kept(2), [point(10 * i, nats) for i, nats in enumerate(losses)]
-    best = Best(model, tmp_path)
+    best = BestWeights(model, tmp_path)
     for i, found in enumerate(points):
         model.weight = i
-        best.offer(found)
-    assert best.keep(points[-1]) == ("best validation point", 10 * kept)
+        best.consider(found)
+    assert best.restore(points[-1]) == ("best validation point", 10 * kept)
     assert model.weight == kept
     assert [file.name for file in tmp_path.iterdir()] == [str(kept)]
 
 
 def test_a_model_that_cannot_be_stored_keeps_its_last_weights(tmp_path: Path) -> None:
     """And the record says so."""
-    best = Best(Uniform(2), tmp_path)
-    best.offer(point(10, 1.0))
-    assert best.keep(point(20, 2.0)) == ("last point", 20)
+    best = BestWeights(Uniform(2), tmp_path)
+    best.consider(point(10, 1.0))
+    assert best.restore(point(20, 2.0)) == ("last point", 20)
 
 
 def scored(nats: float) -> Score:
@@ -273,7 +273,7 @@ def test_a_rollback_goes_to_the_last_good_point(middle: float, mean: float) -> N
     """A point whose validation loss is infinite is none to go back to: what followed the one
     before it is learnt anew, and the mean loss counts those tokens.
     """
-    meter = Meter(Stopwatch(Processor(), "cpu"))
+    meter = TrainingMeter(Stopwatch(Processor(), "cpu"))
     meter.add(Progress(10, 9.0))
     meter.point(scored(1.0))
     meter.add(Progress(20, 8.0))

@@ -20,13 +20,13 @@ from lmgrid_snm.adjustment import UNIFORM, Adjustment
 from lmgrid_snm.index import Stream, Template, count, templates
 from lmgrid_snm.metafeatures import Links, Metafeatures, bucket
 from lmgrid_snm.model import SNMError, SNMModel
-from lmgrid_snm.parts import SNM
+from lmgrid_snm.parts import SNMPart
 
 A, B, C = 2, 3, 4
 V = 5
 FLOOR = math.exp(UNIFORM)
-BIGRAMS = SNM(order=2, remote=0, skip=0, slots=64)
-SKIPPING = SNM(order=4, remote=2, skip=2, adjacent=1, slots=2**12)
+BIGRAMS = SNMPart(order=2, remote=0, skip=0, slots=64)
+SKIPPING = SNMPart(order=4, remote=2, skip=2, adjacent=1, slots=2**12)
 WHOLE = slice(None)
 
 
@@ -38,13 +38,13 @@ def recipe(interval: int = 10_000) -> Recipe:
     return Recipe(None, (), 0, None, interval)
 
 
-def fitted(options: SNM, train: Tokens, vocabulary: int = V, yields: int = 1) -> SNMModel:
+def fitted(options: SNMPart, train: Tokens, vocabulary: int = V, yields: int = 1) -> SNMModel:
     model = SNMModel(options, vocabulary)
     list(islice(model.fit(train, recipe()), yields))
     return model
 
 
-def adjustment(options: SNM, train: Tokens, vocabulary: int = V) -> Adjustment:
+def adjustment(options: SNMPart, train: Tokens, vocabulary: int = V) -> Adjustment:
     return Adjustment(count(train, templates(options), vocabulary), options)
 
 
@@ -53,7 +53,7 @@ def adjustment(options: SNM, train: Tokens, vocabulary: int = V) -> Adjustment:
 
 def test_templates_are_ngrams_and_skipgrams() -> None:
     """Order 3 with one remote word, one skipped, one adjacent: 2 contexts and 2 skip-grams."""
-    found = templates(SNM(order=3, remote=1, skip=1, adjacent=1))
+    found = templates(SNMPart(order=3, remote=1, skip=1, adjacent=1))
     assert found == (
         Template(0, 0),  # no word
         Template(0, 1),  # w1
@@ -63,7 +63,7 @@ def test_templates_are_ngrams_and_skipgrams() -> None:
     )
 
 
-def words_back(options: SNM, place: int) -> tuple[int, ...]:
+def words_back(options: SNMPart, place: int) -> tuple[int, ...]:
     """Return how far back each word of a template stands."""
     template = templates(options)[place]
     if not template.reach:
@@ -71,7 +71,7 @@ def words_back(options: SNM, place: int) -> tuple[int, ...]:
     return (*words_back(options, template.parent), template.reach)
 
 
-def brute_features(tokens: Tokens, options: SNM, n: int) -> list[tuple[int, tuple[int, ...]]]:
+def brute_features(tokens: Tokens, options: SNMPart, n: int) -> list[tuple[int, tuple[int, ...]]]:
     """Return the features (template, words) before token n, as one would first write it."""
     stream = [1, *tokens.tolist()]
     found = []
@@ -119,7 +119,7 @@ def test_the_unadjusted_model_on_a_case_by_hand() -> None:
     In ``a b a c``: C(a) = 2, C(b) = C(c) = 1, after a one b and one c, after b one a, after
     ``<eos>`` one a.
     """
-    model = fitted(SNM(order=2, remote=0, skip=0, adjustment="none"), ids(A, B, A, C))
+    model = fitted(SNMPart(order=2, remote=0, skip=0, adjustment="none"), ids(A, B, A, C))
     scores = model.score(ids(A, B, C, B))
     below = 2 + FLOOR
     expected = [
@@ -165,7 +165,7 @@ def test_the_loss_leaves_each_token_out_on_a_case_by_hand() -> None:
     assert model.loss(WHOLE).value == pytest.approx(first + 2 * after_a + 2 * after_b, rel=1e-9)
 
 
-def brute_loss(model: Adjustment, tokens: Tokens, options: SNM, vocabulary: int) -> float:
+def brute_loss(model: Adjustment, tokens: Tokens, options: SNMPart, vocabulary: int) -> float:
     """Return the Poisson loss with each token taken out of the text before it is predicted."""
     place = Metafeatures(options.adjustment == "lexical", options.slots).places
     counted = count(tokens, templates(options), vocabulary)
@@ -191,7 +191,7 @@ def brute_loss(model: Adjustment, tokens: Tokens, options: SNM, vocabulary: int)
 @pytest.mark.parametrize("kind", ["counts", "lexical"])
 def test_the_loss_is_that_of_a_text_without_the_token(kind: str) -> None:
     """Over a whole text, the loss is that of a loop that takes each token out of the counts."""
-    options = SNM(order=3, remote=1, skip=1, adjustment=kind, slots=97)  # type: ignore[arg-type]
+    options = SNMPart(order=3, remote=1, skip=1, adjustment=kind, slots=97)  # type: ignore[arg-type]
     tokens = sample_tokens(8, seed=2, count=80)
     model = adjustment(options, tokens, 8)
     model.weights[:] = np.random.default_rng(0).normal(0, 0.3, len(model.weights))
@@ -202,7 +202,7 @@ def test_the_loss_is_that_of_a_text_without_the_token(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["counts", "lexical"])
 def test_the_gradient_is_that_of_finite_differences(kind: str) -> None:
     """Each weight's gradient over a whole text is the slope of the loss."""
-    options = SNM(order=3, remote=1, skip=1, adjustment=kind, slots=40)  # type: ignore[arg-type]
+    options = SNMPart(order=3, remote=1, skip=1, adjustment=kind, slots=40)  # type: ignore[arg-type]
     model = adjustment(options, sample_tokens(8, seed=2, count=200), 8)
     model.weights[:] = np.random.default_rng(0).normal(0, 0.3, len(model.weights))
     gradient = model.loss(WHOLE).gradient
@@ -246,7 +246,7 @@ def test_metafeatures_do_not_depend_on_the_batch() -> None:
 def test_adjusting_lowers_the_loss_of_each_pass() -> None:
     """The mean loss of a pass falls, from one to the next."""
     train = sample_tokens(200, seed=4, count=4_000)
-    model = SNMModel(SNM(batch=200, slots=2**14), 200)
+    model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
     losses = [p.train_nats for p in islice(model.fit(train, recipe(1 << 60)), 4)]
     assert all(a > b for a, b in pairwise(losses))  # type: ignore[operator]
 
@@ -254,15 +254,15 @@ def test_adjusting_lowers_the_loss_of_each_pass() -> None:
 def test_the_adjustment_helps_on_unseen_text() -> None:
     """After two passes it predicts other text of the same source better than counts alone."""
     train, other = (sample_tokens(200, seed=s, count=4_000) for s in (4, 5))
-    plain = fitted(SNM(adjustment="none"), train, 200)
-    adjusted = fitted(SNM(batch=200, slots=2**14), train, 200, yields=2)
+    plain = fitted(SNMPart(adjustment="none"), train, 200)
+    adjusted = fitted(SNMPart(batch=200, slots=2**14), train, 200, yields=2)
     assert adjusted.score(other).mean() > plain.score(other).mean() + 0.02
 
 
 def test_points_come_at_the_interval_and_at_each_pass() -> None:
     """Yields: at the first batch past each multiple of the interval, and at each pass's end."""
     train = sample_tokens(12, seed=6, count=1_000)
-    model = SNMModel(SNM(batch=100, slots=64), 12)
+    model = SNMModel(SNMPart(batch=100, slots=64), 12)
     tokens = [p.tokens for p in islice(model.fit(train, recipe(350)), 6)]
     assert tokens == [400, 700, 1000, 1100, 1400, 1800]
 
@@ -270,7 +270,7 @@ def test_points_come_at_the_interval_and_at_each_pass() -> None:
 def test_the_losses_of_the_first_steps_are_told_once() -> None:
     """With a yield a step, the loss of each of them is the yield's own."""
     train = sample_tokens(200, seed=4, count=4_000)
-    model = SNMModel(SNM(batch=200, slots=2**14), 200)
+    model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
     told = list(islice(model.fit(train, recipe(1)), max(FIRST_STEPS) + 5))
     losses = [(s, p.train_nats) for s, p in enumerate(told, start=1) if s in FIRST_STEPS]
     assert [loss for p in told for loss in p.losses] == losses
@@ -280,7 +280,7 @@ def test_the_losses_of_the_first_steps_are_told_once() -> None:
 
 def test_without_an_adjustment_it_is_done_at_once() -> None:
     """It counts, yields once and ends."""
-    model = SNMModel(SNM(adjustment="none"), 12)
+    model = SNMModel(SNMPart(adjustment="none"), 12)
     assert [p.tokens for p in model.fit(sample_tokens(12, seed=6), recipe())] == [4_000]
 
 
@@ -301,7 +301,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_without_counts_says_so() -> None:
     """Scoring before fitting, and fitting on nothing, are errors that say what to do."""
-    model = SNMModel(SNM(), 12)
+    model = SNMModel(SNMPart(), 12)
     with pytest.raises(SNMError, match="call fit or load first"):
         model.score(ids(2))
     with pytest.raises(SNMError, match="train split is empty"):

@@ -85,7 +85,7 @@ def test_a_plugin_counts_whole(
 
 
 @pytest.mark.parametrize(
-    ("file", "felt", "unfelt"),
+    ("file", "felt", "inactive_options"),
     [
         (
             "lmgrid_torch/training/trainer.py",
@@ -102,13 +102,13 @@ def test_a_plugin_counts_whole(
     ],
 )
 def test_what_computes_a_number_counts_where_it_is_used(
-    product: Copied, before: dict[str, str], file: str, felt: set[str], unfelt: set[str]
+    product: Copied, before: dict[str, str], file: str, felt: set[str], inactive_options: set[str]
 ) -> None:
     """The trainer, the scorer, a smoothing, a corpus; late imports are followed."""
     with product.edited(file, '"""\n', '"""\nADDED = 1\n'):
         found = changed(product, before)
     assert felt <= found
-    assert not unfelt & found
+    assert not inactive_options & found
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.grid import Cell, KernelCell, Part
 from lmgrid.machine.environment import Environment
-from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, RecordError
+from lmgrid.records.record import Failure, Inputs, KernelRecord, Provenance, RecordError
 from lmgrid.records.recordfile import seal, unseal
 from lmgrid.records.store import Store, StoreError
 from lmgrid.source.closure import Source
 
 ENVIRONMENT = Environment("3.11.7", "Linux x86_64", "a processor", 2, (("numpy", "2.0"),))
-CIRCUMSTANCES = Circumstances(ENVIRONMENT, "2025-01-01T00:00:00+00:00", 1, 0.5)
+CIRCUMSTANCES = Provenance(ENVIRONMENT, "2025-01-01T00:00:00+00:00", 1, 0.5)
 CELL = Cell(
     Part("file", (("tokens", "word"),), (("train", "a.txt"),), ("train",)),
     Part("ngram", (("order", 3), ("delta", 0.5)), (), ("order",)),
@@ -38,7 +38,7 @@ KERNEL = KernelRecord(
     tolerance=0.0,
     loop_seconds=(1.0, 2.0, 3.0),
     vector_seconds=(0.5, 0.5, 0.5),
-    circumstances=CIRCUMSTANCES,
+    provenance=CIRCUMSTANCES,
 )
 FAILURE = Failure(INPUTS, "error", "ValueError", "no", "trace", 1.0, CIRCUMSTANCES)
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
     """A results folder that cannot be made is told as such."""
     (tmp_path / "results").write_text("")
-    with pytest.raises(Mistake, match="cannot keep results here"):
+    with pytest.raises(UserError, match="cannot keep results here"):
         Store(tmp_path / "results").begin()
 
 

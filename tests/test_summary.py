@@ -16,11 +16,11 @@ from lmgrid.grid import Cell, KernelCell, Part
 from lmgrid.machine.environment import Environment
 from lmgrid.printable import printable
 from lmgrid.records.record import (
-    Circumstances,
     Failure,
     Inputs,
     KernelRecord,
     Outcome,
+    Provenance,
     Record,
     RecordError,
 )
@@ -32,7 +32,7 @@ from lmgrid.report.render import comma_separated, latex, markdown, terminal, wri
 from lmgrid.report.tables import details, failures, overview, speedups, tables
 from lmgrid.result import CorpusSize, Score, Training
 
-HERE = Circumstances(
+HERE = Provenance(
     Environment("3.11", "Linux x86_64", "one processor", 2, ()), "2025-01-01T00:00:00+00:00", 1, 0.0
 )
 TRAINING = Training(1000, 2.0, 1.9, 0.0, 10**8, "last point", 1000)
@@ -66,7 +66,7 @@ def record(model: str, nats: float, seed: int | None = 0, noise: float = 0.01) -
         total_seconds=3.0,
         parameters=7,
         bytes=56,
-        circumstances=HERE,
+        provenance=HERE,
     )
 
 
@@ -80,7 +80,7 @@ def kernel_record(
         tolerance=0.0,
         loop_seconds=loop,
         vector_seconds=vector,
-        circumstances=HERE,
+        provenance=HERE,
     )
 
 
@@ -164,7 +164,7 @@ def test_hidden_characters_make_bits_a_lower_bound() -> None:
 
 def test_a_time_beside_others_carries_a_mark() -> None:
     """A row that shared the machine says so, with a note."""
-    table = overview_of(replace(record("a", 4.0), circumstances=replace(HERE, jobs=2)))
+    table = overview_of(replace(record("a", 4.0), provenance=replace(HERE, jobs=2)))
     assert table.rows[0][table.head.index("train s")] == "~2.00"
     assert any(note.startswith("~") for note in table.notes)
 
@@ -172,7 +172,7 @@ def test_a_time_beside_others_carries_a_mark() -> None:
 def test_unlike_machines_are_said() -> None:
     """Times of two processors in one table come with a warning."""
     there = replace(HERE, environment=replace(HERE.environment, processor="another"))
-    table = overview_of(record("a", 4.0), replace(record("b", 5.0), circumstances=there))
+    table = overview_of(record("a", 4.0), replace(record("b", 5.0), provenance=there))
     assert "unlike machines" in " ".join(table.notes)
 
 
@@ -180,7 +180,7 @@ def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
     """Of one cell the newest record counts, not a mean over versions."""
     old, new = record("a", 4.0), record("a", 5.0)
     later = replace(HERE, started="2025-02-01T00:00:00+00:00")
-    new = replace(new, inputs=Inputs.of(new.cell, "edited", ()), circumstances=later)
+    new = replace(new, inputs=Inputs.of(new.cell, "edited", ()), provenance=later)
     kept = newest(frame([new, old]))
     assert kept["test_perplexity"].tolist() == [pytest.approx(math.exp(5.0))]
 

@@ -15,8 +15,8 @@ from typing import Literal
 import pytest
 from filelock import Timeout
 
-from lmgrid.engine import Halt
-from lmgrid.execution.attempt import Ears, End, Job, attempt
+from lmgrid.engine import StopSignal
+from lmgrid.execution.attempt import Callbacks, Job, Termination, attempt
 from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.scheduler import Manner, Run
 from lmgrid.execution.supervise import _death, conclude, deliver, supervise
@@ -111,10 +111,10 @@ def test_workers_begin_where_there_is_no_fork(
 ) -> None:
     """As on Windows, each is a new interpreter; a death is an outcome there too."""
     monkeypatch.setattr("lmgrid.execution.supervise.CONTEXT", multiprocessing.get_context("spawn"))
-    done = supervise(make_job('[[models]]\nname = "counts"'), lambda message: None, Halt())
+    done = supervise(make_job('[[models]]\nname = "counts"'), lambda message: None, StopSignal())
     assert isinstance(done, Record)
     killed = make_job('[[models]]\nname = "counts"\nfault = "kill"')
-    found = supervise(killed, lambda message: None, Halt())
+    found = supervise(killed, lambda message: None, StopSignal())
     assert isinstance(found, Failure)
     assert (found.status, found.error) == ("killed", "SIGKILL")
 
@@ -130,7 +130,7 @@ def test_the_signal_that_killed_is_named(make_job: MakeJob, number: int, name: s
 def test_the_end_of_a_cell_is_stored(make_job: MakeJob, store: Store) -> None:
     """With its status, the cause in words, and what it took."""
     job = make_job(RESUMABLE)
-    found = conclude(job, End("killed", "SIGKILL"), 1.5, 7)
+    found = conclude(job, Termination("killed", "SIGKILL"), 1.5, 7)
     assert isinstance(found, Failure)
     assert (found.status, found.error, found.seconds) == ("killed", "SIGKILL", 1.5)
     assert found.peak_bytes == 7
@@ -140,13 +140,13 @@ def test_the_end_of_a_cell_is_stored(make_job: MakeJob, store: Store) -> None:
 # ---------------------------------------------------------------- checkpoints of what ended
 
 
-def raising(error: BaseException) -> Ears:
+def raising(error: BaseException) -> Callbacks:
     """Listen until the first point is kept, and then raise."""
 
-    def hear(point: Point) -> None:
+    def on_message(point: Point) -> None:
         raise error
 
-    return Ears(on_point=hear)
+    return Callbacks(on_point=on_message)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
 
 
 def disturbed(record: Record | KernelRecord, started: str) -> Record | KernelRecord:
-    noted = replace(record.circumstances, others=1.5, started=started)
-    return replace(record, circumstances=noted)
+    noted = replace(record.provenance, others=1.5, started=started)
+    return replace(record, provenance=noted)
 
 
 @pytest.mark.parametrize("retry", ["failed", "contended"])
@@ -221,10 +221,10 @@ def test_what_is_delivered_replaces_what_was_contended(
     assert isinstance(made, Record)
     store.supersede(disturbed(made, "before"))
     aside = len(list((store.root / "superseded").iterdir()))
-    found = deliver(job, replace(made, circumstances=replace(made.circumstances, others=0.0)), [])
+    found = deliver(job, replace(made, provenance=replace(made.provenance, others=0.0)), [])
     again = retry == "contended"
     assert found == store.find(job.inputs.address)
-    assert (found.circumstances.started == "before") != again
+    assert (found.provenance.started == "before") != again
     assert len(list((store.root / "superseded").iterdir())) == aside + again
     assert list(store.damages()) == []
 

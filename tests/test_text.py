@@ -16,19 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmgrid.spec import Place
-from lmgrid.text import (
-    EOS,
-    SPLITS,
-    UNK,
-    RawText,
-    Text,
-    TextError,
-    TextOptions,
-    Unit,
-    Vocabulary,
-    encode,
-    pretokenize,
-)
+from lmgrid.text import RawText, TextError, TextOptions, encode
+from lmgrid.vocabulary import EOS, SPLITS, UNK, Text, Unit, Vocabulary, pretokenize
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from lmgrid_rnn.layer import Layer
-from lmgrid_rnn.parts import Rnn
+from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.outputs.adaptive import Adaptive
 from lmgrid_torch.outputs.ngram_features import Direct
 from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
@@ -115,7 +115,7 @@ def test_products_are_in_bfloat16_and_sums_of_exponentials_are_not() -> None:
 @pytest.mark.parametrize("cell", ["elman", "relu", "gru"])
 def test_a_recurrence_keeps_its_gradient(cell: Literal["elman", "relu", "gru"]) -> None:
     """Over many steps it is as exact as the products with its input."""
-    layer = Layer(Rnn(cell=cell, embedding=6, hidden=5), 6)
+    layer = Layer(RnnPart(cell=cell, embedding=6, hidden=5), 6)
     draw = drawn(layer)
     words = torch.randn(20, 3, 6, generator=draw, requires_grad=True)
     upstream = torch.randn(20, 3, 5, generator=draw)

@@ -14,10 +14,10 @@ import pytest
 from lmgrid.grid import Grid, GridError
 from lmgrid.spec import Context, LanguageModel, ModelPart, Reading, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Asgd, Sgd
-from lmgrid_torch.regularizers.parts import L2
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AsgdPart, SgdPart
+from lmgrid_torch.regularizers.parts import L2Part
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -25,16 +25,16 @@ import torch
 
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.training.computation import Computation
 
 V = 30
-WINDOW = Window(embedding=4, hidden=6, batch=32)
-RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+WINDOW = WindowPart(embedding=4, hidden=6, batch=32)
+RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 TRAIN = sample_tokens(V, seed=1, count=320)
 CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
-RECIPE = Recipe(Sgd(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
+RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
 
 
 def made(part: ModelPart) -> NeuralModel:
@@ -48,7 +48,7 @@ def made(part: ModelPart) -> NeuralModel:
 
 def test_accumulated_batches_make_the_step_of_one_large_batch() -> None:
     """Two batches of 16 windows are one of 32, the penalty counted once."""
-    how = replace(RECIPE, regularizers=(L2(weight=0.1).make(CONTEXT),))
+    how = replace(RECIPE, regularizers=(L2Part(weight=0.1).make(CONTEXT),))
     large, small = made(WINDOW), made(replace(WINDOW, batch=16, accumulate=2))
     one, two = (list(islice(model.fit(TRAIN, how), 2)) for model in (large, small))
     for a, b in zip(one, two, strict=True):
@@ -140,7 +140,7 @@ class Norms:
         yield from ()
 
 
-class Doubling(Idle):
+class Doubling(NoEffect):
     """Doubles each gradient."""
 
     def update(self, module: torch.nn.Module, rate: float) -> int:
@@ -175,7 +175,7 @@ def test_means_score_and_weights_train(part: ModelPart) -> None:
     """Beside plain sgd: the same losses in training, and at each yield the mean of its weights."""
     plain, averaged = made(part), made(part)
     how = replace(RECIPE, point_interval=1)
-    mean = replace(how, optimizer=Asgd(lr=0.5, start_epoch=0).make(CONTEXT))
+    mean = replace(how, optimizer=AsgdPart(lr=0.5, start_epoch=0).make(CONTEXT))
     pairs = zip(plain.fit(TRAIN, how), averaged.fit(TRAIN, mean), strict=False)
     total = torch.zeros_like(plain.network.output.get_parameter("weight"))
     for step, (one, two) in enumerate(islice(pairs, 15), start=1):
@@ -212,4 +212,4 @@ def test_another_error_stays_what_it_is() -> None:
 def test_a_model_that_does_not_fit_is_a_memory_error() -> None:
     """While it is made, and while it trains."""
     with pytest.raises(MemoryError):
-        Window(embedding=2**22, hidden=2**22).make(CONTEXT)
+        WindowPart(embedding=2**22, hidden=2**22).make(CONTEXT)

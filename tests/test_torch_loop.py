@@ -24,10 +24,10 @@ from lmgrid.spec import (
     derive_seed,
 )
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adam, Sgd
-from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart, SgdPart
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart, L2Part
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -37,14 +37,14 @@ from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
 from lmgrid_torch.outputs.softmax import Output, Softmax
-from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
 from lmgrid_torch.training.trainer import required
 from lmgrid_window.network import WindowNetwork
 
 V = 30
-WINDOW = Window(embedding=4, hidden=6, batch=32)
-RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+WINDOW = WindowPart(embedding=4, hidden=6, batch=32)
+RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 
 
@@ -60,7 +60,7 @@ def made(part: ModelPart, seed: int = 0) -> NeuralModel:
 
 
 def recipe(seed: int = 0, interval: int = 10**9) -> Recipe:
-    return Recipe(Adam(lr=0.01).make(context(seed)), (), seed, None, interval)
+    return Recipe(AdamPart(lr=0.01).make(context(seed)), (), seed, None, interval)
 
 
 def points(part: ModelPart, train: Tokens, how: Recipe, count: int) -> list[Progress]:
@@ -160,8 +160,8 @@ def test_a_network_without_optimizer_is_refused() -> None:
 def test_reports_the_mean_data_loss_per_token(part: ModelPart) -> None:
     """At rate ≈ 0 the mean over an epoch is the loss of scoring, whatever the batches."""
     train = sample_tokens(V, seed=1, count=333)
-    still = Sgd(lr=1e-30).make(context())
-    model = made(replace(part, batch=1) if isinstance(part, Rnn) else part)
+    still = SgdPart(lr=1e-30).make(context())
+    model = made(replace(part, batch=1) if isinstance(part, RnnPart) else part)
     progress = next(model.fit(train, replace(recipe(), optimizer=still)))
     assert progress.train_nats == pytest.approx(-model.score(train).mean(), abs=1e-5)
 
@@ -169,11 +169,11 @@ def test_reports_the_mean_data_loss_per_token(part: ModelPart) -> None:
 def test_reports_the_penalty_apart() -> None:
     """L2 adds λ Σ θ² to what is descended, not to the data loss."""
     train = sample_tokens(V, seed=1, count=100)
-    model, optimizer = made(WINDOW), Sgd(lr=1e-30).make(context())
+    model, optimizer = made(WINDOW), SgdPart(lr=1e-30).make(context())
     how = replace(recipe(), optimizer=optimizer)
     plain = next(model.fit(train, how))
     squares = sum(float(p.detach().square().sum()) for p in model.network.parameters())
-    held = next(model.fit(train, replace(how, regularizers=(L2(weight=0.5).make(context()),))))
+    held = next(model.fit(train, replace(how, regularizers=(L2Part(weight=0.5).make(context()),))))
     assert held.penalty == pytest.approx(0.5 * squares, rel=1e-5)
     assert held.train_nats == pytest.approx(plain.train_nats, rel=1e-5)
     assert plain.penalty == 0
@@ -182,7 +182,7 @@ def test_reports_the_penalty_apart() -> None:
 def test_counts_how_often_a_regularizer_acted() -> None:
     """Events count since the last yield, and what never acted is not named."""
     train = sample_tokens(V, seed=1, count=320)  # ten batches of 32
-    tight, loose = Clip(norm=1e-6).make(context()), Clip(norm=1e6).make(context())
+    tight, loose = ClipPart(norm=1e-6).make(context()), ClipPart(norm=1e6).make(context())
     assert points(WINDOW, train, replace(recipe(), regularizers=(tight,)), 2)[1].events == (
         ("clip", 10),
     )
@@ -228,7 +228,7 @@ def test_reports_the_losses_of_the_first_steps(part: ModelPart) -> None:
 def test_the_losses_of_the_first_steps_are_without_penalties() -> None:
     """What regularizers add is not of the data."""
     train = sample_tokens(V, seed=1, count=100)
-    held = replace(recipe(), regularizers=(L2(weight=0.5).make(context()),))
+    held = replace(recipe(), regularizers=(L2Part(weight=0.5).make(context()),))
     plain = points(WINDOW, train, recipe(), 1)[0].losses
     assert points(WINDOW, train, held, 1)[0].losses[0] == plain[0]
 
@@ -252,7 +252,7 @@ def test_reading_the_first_steps_changes_no_bit(
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
-class Watch(Idle):
+class Watch(NoEffect):
     """Notes the learning rate of each step."""
 
     def __init__(self) -> None:
@@ -266,7 +266,7 @@ class Watch(Idle):
 def test_the_learning_rate_follows_its_schedule() -> None:
     """A step's rate is the optimizer's lr times the factor of the epochs so far."""
     watch = Watch()
-    halving = Sgd(lr=0.8, halve_every=2).make(context())
+    halving = SgdPart(lr=0.8, halve_every=2).make(context())
     how = replace(recipe(), optimizer=halving, regularizers=(watch,))
     points(WINDOW, sample_tokens(V, seed=1, count=64), how, 5)  # two steps an epoch
     assert watch.rates == [0.8] * 4 + [0.4] * 4 + [0.2] * 2
@@ -289,7 +289,7 @@ class Recording:
 
 def test_torch_steps_with_the_rate_of_the_schedule() -> None:
     """The rate told to regularizers is the one that is used."""
-    optimizer = Recording(Sgd(lr=1.0).make(context()))
+    optimizer = Recording(SgdPart(lr=1.0).make(context()))
     how = replace(recipe(), optimizer=optimizer)
     points(WINDOW, sample_tokens(V, seed=1, count=64), how, 2)
     assert optimizer.rates == pytest.approx([1, 1 / 1.5, 1 / 2, 1 / 2.5])
@@ -302,7 +302,7 @@ def test_torch_steps_with_the_rate_of_the_schedule() -> None:
 def test_a_seed_repeats_bitwise(part: ModelPart) -> None:
     """Two trainings from one seed report and weigh the same, dropout included."""
     train = sample_tokens(V, seed=1, count=500)
-    how = replace(recipe(), regularizers=(Dropout(rate=0.5, input_rate=0.2).make(context()),))
+    how = replace(recipe(), regularizers=(DropoutPart(rate=0.5, input_rate=0.2).make(context()),))
     one, two = (made(part), made(part))
     assert list(islice(one.fit(train, how), 3)) == list(islice(two.fit(train, how), 3))
     for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
@@ -319,7 +319,7 @@ def test_the_seed_changes_the_weights(part: ModelPart) -> None:
 class Noting(WindowNetwork):
     """Notes the order of each epoch's targets."""
 
-    def __init__(self, options: Window, output: Output) -> None:
+    def __init__(self, options: WindowPart, output: Output) -> None:
         super().__init__(options, output)
         self.orders: list[list[int]] = []
 
@@ -350,7 +350,7 @@ def test_windows_come_in_another_order_each_epoch() -> None:
 def test_torch_s_own_randomness_is_not_touched(part: ModelPart) -> None:
     """Making, training with dropout and scoring draw from generators of their own."""
     before = torch.get_rng_state()
-    how = replace(recipe(), regularizers=(Dropout().make(context()),))
+    how = replace(recipe(), regularizers=(DropoutPart().make(context()),))
     model = made(part)
     list(islice(model.fit(sample_tokens(V, seed=1, count=100), how), 2))
     model.score(sample_tokens(V, seed=2, count=100))
@@ -361,7 +361,7 @@ def test_a_second_fit_drops_the_first_one_s_regularizers() -> None:
     """What acted at a site in one training does not act in the next."""
     model = made(WINDOW)
     train = sample_tokens(V, seed=1, count=100)
-    next(model.fit(train, replace(recipe(), regularizers=(Dropout().make(context()),))))
+    next(model.fit(train, replace(recipe(), regularizers=(DropoutPart().make(context()),))))
     assert sum(len(site.actions) for site in sites(model.network)) == 2
     next(model.fit(train, recipe()))
     assert sum(len(site.actions) for site in sites(model.network)) == 0

@@ -16,11 +16,11 @@ import pytest
 from lmgrid.grid import Grid
 from lmgrid.spec import Context, ModelPart, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.devices.parts import Cuda, Mps
-from lmgrid_torch.optimizers.parts import Adam, Sgd
-from lmgrid_torch.regularizers.parts import Dropout
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.devices.parts import CudaPart, MpsPart
+from lmgrid_torch.optimizers.parts import AdamPart, SgdPart
+from lmgrid_torch.regularizers.parts import DropoutPart
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -30,7 +30,7 @@ from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.outputs.softmax import Output
 
 V = 40
-PARTS = [Window(embedding=4, hidden=6), Rnn(embedding=4, hidden=6, batch=5)]
+PARTS = [WindowPart(embedding=4, hidden=6), RnnPart(embedding=4, hidden=6, batch=5)]
 BOTH = pytest.mark.parametrize("part", PARTS, ids=["window", "rnn"])
 
 
@@ -42,8 +42,8 @@ def context(counts: list[int] | None = None, device: str = "cpu") -> Context:
 def fitted(part: ModelPart) -> NeuralModel:
     model = part.make(context())
     assert isinstance(model, NeuralModel)
-    dropout = Dropout(rate=0.5).make(context())
-    how = Recipe(Adam(lr=0.01).make(context()), (dropout,), 0, None, 10**9)
+    dropout = DropoutPart(rate=0.5).make(context())
+    how = Recipe(AdamPart(lr=0.01).make(context()), (dropout,), 0, None, 10**9)
     list(islice(model.fit(sample_tokens(V, seed=1, count=600), how), 2))
     return model
 
@@ -83,8 +83,8 @@ def test_the_next_word_s_probabilities_sum_to_one(part: ModelPart) -> None:
 def test_dropout_is_off_when_scoring(part: ModelPart) -> None:
     """Scoring twice gives the same, also in the middle of training."""
     model = part.make(context())
-    dropout = Dropout(rate=0.5, input_rate=0.5).make(context())
-    how = Recipe(Adam().make(context()), (dropout,), 0, None, 100)
+    dropout = DropoutPart(rate=0.5, input_rate=0.5).make(context())
+    how = Recipe(AdamPart().make(context()), (dropout,), 0, None, 100)
     training = model.fit(sample_tokens(V, seed=1, count=600), how)
     tokens = sample_tokens(V, seed=2, count=50)
     for _ in range(3):
@@ -108,8 +108,8 @@ def test_weights_come_back_from_disk(part: ModelPart, tmp_path: Path) -> None:
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     """The message names the file."""
-    fitted(Window(embedding=4, hidden=6)).save(tmp_path)
-    other = fitted(Window(embedding=4, hidden=7))
+    fitted(WindowPart(embedding=4, hidden=6)).save(tmp_path)
+    other = fitted(WindowPart(embedding=4, hidden=7))
     with pytest.raises(ValueError, match=r"weights\.safetensors does not hold the weights"):
         other.load(tmp_path)
 
@@ -130,7 +130,7 @@ def test_the_window_s_parameters_are_counted() -> None:
     """C (V m), H (h k m), d (h), U (V h), b (V), and W (V k m) if direct."""
     plain = V * 4 + 6 * 12 + 6 + V * 6 + V
     for direct, expected in ((False, plain), (True, plain + V * 12)):
-        part = Window(context=3, embedding=4, hidden=6, direct=direct)
+        part = WindowPart(context=3, embedding=4, hidden=6, direct=direct)
         sizes = part.make(context()).sizes()  # type: ignore[attr-defined]
         assert (sizes.parameters, sizes.bytes) == (expected, 4 * expected)
 
@@ -139,7 +139,7 @@ def test_the_recurrent_network_s_parameters_are_counted() -> None:
     """E (V m), W_e (h m), W_h (h h), b1 (h), U (V h), b2 (V), and h(0) (h) if learned."""
     plain = V * 4 + 6 * 4 + 36 + 6 + V * 6 + V
     for learned, expected in ((False, plain), (True, plain + 6)):
-        part = Rnn(embedding=4, hidden=6, learned_start=learned)
+        part = RnnPart(embedding=4, hidden=6, learned_start=learned)
         assert part.make(context()).sizes().parameters == expected  # type: ignore[attr-defined]
 
 
@@ -179,9 +179,9 @@ def test_options_need_no_torch() -> None:
     """Importing the plugins and making parts of their options imports neither torch nor NumPy."""
     code = (
         "import sys, lmgrid_torch, lmgrid_window, lmgrid_rnn, lmgrid_lecture\n"
-        "lmgrid_torch.optimizers.parts.Adam(), lmgrid_window.parts.Window()\n"
-        "from lmgrid_transformer.parts import Transformer\n"
-        "lmgrid_rnn.parts.Rnn(), Transformer()\n"
+        "lmgrid_torch.optimizers.parts.AdamPart(), lmgrid_window.parts.WindowPart()\n"
+        "from lmgrid_transformer.parts import TransformerPart\n"
+        "lmgrid_rnn.parts.RnnPart(), TransformerPart()\n"
         "sys.exit(bool({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
     )
     paths = {"PYTHONPATH": ":".join(sys.path)}
@@ -214,20 +214,20 @@ direct_size = [4096, 8192]
 def test_nesterov_without_momentum_is_refused() -> None:
     """It would be plain gradient descent; the message says what to set."""
     with pytest.raises(ValueError, match=r"momentum = 0\.9"):
-        Sgd(nesterov=True)
+        SgdPart(nesterov=True)
 
 
 @pytest.mark.parametrize(
     ("part", "options"),
     [
-        (Window, {"hidden": 0}),
-        (Window, {"context": -1}),
-        (Rnn, {"cell": "gru2"}),
-        (Rnn, {"initialisation": "ones"}),
-        (Adam, {"lr": 0}),
-        (Adam, {"beta1": 1.0}),
-        (Dropout, {"rate": 1.0}),
-        (Sgd, {"halve_every": -1}),
+        (WindowPart, {"hidden": 0}),
+        (WindowPart, {"context": -1}),
+        (RnnPart, {"cell": "gru2"}),
+        (RnnPart, {"initialisation": "ones"}),
+        (AdamPart, {"lr": 0}),
+        (AdamPart, {"beta1": 1.0}),
+        (DropoutPart, {"rate": 1.0}),
+        (SgdPart, {"halve_every": -1}),
     ],
 )
 def test_options_out_of_range_are_refused(part: type, options: dict[str, object]) -> None:
@@ -236,8 +236,8 @@ def test_options_out_of_range_are_refused(part: type, options: dict[str, object]
         msgspec.convert(options, part)
 
 
-@pytest.mark.parametrize("provider", [Cuda(), Mps()])
-def test_threads_are_torch_s_on_every_provider(provider: Cuda | Mps) -> None:
+@pytest.mark.parametrize("provider", [CudaPart(), MpsPart()])
+def test_threads_are_torch_s_on_every_provider(provider: CudaPart | MpsPart) -> None:
     """The provider sets torch's threads even where its device is not there."""
     before = torch.get_num_threads()
     try:
@@ -252,8 +252,8 @@ def test_threads_are_torch_s_on_every_provider(provider: Cuda | Mps) -> None:
 def test_only_devices_that_are_there_are_available() -> None:
     """Asking is safe on a machine without any."""
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    assert Cuda().make().available() == tuple(f"cuda:{n}" for n in range(cards))
-    assert Mps().make().available() == ("mps",) * torch.backends.mps.is_available()
+    assert CudaPart().make().available() == tuple(f"cuda:{n}" for n in range(cards))
+    assert MpsPart().make().available() == ("mps",) * torch.backends.mps.is_available()
 
 
 @BOTH

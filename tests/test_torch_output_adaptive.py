@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lmgrid_rnn.parts import Rnn
+from lmgrid_rnn.parts import RnnPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -137,4 +137,4 @@ def test_clusters_shrink_by_div_value() -> None:
 def test_cutoffs_must_rise() -> None:
     """The message shows how a grid writes them."""
     with pytest.raises(ValueError, match=r"\[\[1000, 4000\]\]"):
-        Rnn(cutoffs=(4000, 1000))
+        RnnPart(cutoffs=(4000, 1000))

@@ -11,8 +11,8 @@ import pytest
 
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import LanguageModelContract, sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -20,12 +20,12 @@ import torch
 
 from lmgrid_torch.model import NeuralModel
 
-SMALL = Rnn(embedding=8, hidden=8, batch=7, steps=10, samples=10, cutoffs=(5, 100))
+SMALL = RnnPart(embedding=8, hidden=8, batch=7, steps=10, samples=10, cutoffs=(5, 100))
 
 
 class TestDirectAdaptive(LanguageModelContract):
     part = replace(SMALL, output="adaptive", direct_order=4, direct_size=2**12)
-    optimizer = Adam(lr=0.01)
+    optimizer = AdamPart(lr=0.01)
 
 
 def context(size: int = 30) -> Context:
@@ -33,7 +33,7 @@ def context(size: int = 30) -> Context:
     return Context(sample_vocabulary(size), counts, 0, "cpu", Path())
 
 
-def made(part: Rnn) -> NeuralModel:
+def made(part: RnnPart) -> NeuralModel:
     model = part.make(context())
     assert isinstance(model, NeuralModel)
     return model
@@ -48,10 +48,10 @@ def made(part: Rnn) -> NeuralModel:
     ],
     ids=["sampled", "nce", "blackout-direct"],
 )
-def test_goes_on_as_if_it_had_never_stopped(part: Rnn) -> None:
+def test_goes_on_as_if_it_had_never_stopped(part: RnnPart) -> None:
     """Samples and carried words are part of the state: the weights end the same to the bit."""
     train = sample_tokens(30, seed=1, count=600)
-    recipe = Recipe(Adam().make(context()), (), 0, None, point_interval=150)
+    recipe = Recipe(AdamPart().make(context()), (), 0, None, point_interval=150)
     whole, first, second = made(part), made(part), made(part)
     list(islice(whole.fit(train, recipe), 6))
     list(islice(first.fit(train, recipe), 2))
@@ -68,7 +68,11 @@ def test_n_gram_features_learn_what_the_network_cannot() -> None:
     losses = []
     for part in (small, replace(small, direct_order=3, direct_size=2**16)):
         model = made(part)
-        list(islice(model.fit(train, Recipe(Adam(lr=0.01).make(context()), (), 0, None, 10**9)), 4))
+        list(
+            islice(
+                model.fit(train, Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)), 4
+            )
+        )
         losses.append(-model.score(train).mean())
     assert losses[1] < losses[0] - 0.3
 

@@ -12,8 +12,8 @@ import pytest
 
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adam
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import AdamPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -34,7 +34,7 @@ from lmgrid_torch.outputs.softmax import MASKED, Softmax
 V, F = 9, 3
 TARGETS = torch.tensor([0, 8, MASKED, 4, 3, 3, MASKED, 5])
 KINDS = ("sampled", "nce", "blackout")
-RNN = Rnn(embedding=8, hidden=8, samples=10)
+RNN = RnnPart(embedding=8, hidden=8, samples=10)
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -213,7 +213,7 @@ def test_trains_repeatably_and_scores_exactly(kind: str) -> None:
         model = part.make(context)
         assert isinstance(model, NeuralModel)
         before = -model.score(train).mean()
-        recipe = Recipe(Adam(lr=0.02).make(context), (), 0, None, 10**9)
+        recipe = Recipe(AdamPart(lr=0.02).make(context), (), 0, None, 10**9)
         progress = list(islice(model.fit(train, recipe), 3))
         assert [point.train_nats for point in progress] == [None] * 3
         found.append(model.score(train))

@@ -26,24 +26,31 @@ from lmgrid.spec import (
     State,
 )
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_rnn.parts import Rnn
-from lmgrid_torch.optimizers.parts import Adagrad, Adam, Asgd, NAdamW, RmsProp, Sgd
-from lmgrid_torch.regularizers.parts import Clip, Dropout
-from lmgrid_window.parts import Window
+from lmgrid_rnn.parts import RnnPart
+from lmgrid_torch.optimizers.parts import (
+    AdagradPart,
+    AdamPart,
+    AsgdPart,
+    NAdamWPart,
+    RmsPropPart,
+    SgdPart,
+)
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
 from lmgrid_torch.training.snapshot import pack, unpack
 from lmgrid_torch.training.trainer import ROLLBACKS
 
 V = 30
-WINDOW = Window(embedding=4, hidden=6, batch=32)
-RNN = Rnn(embedding=4, hidden=6, batch=5, steps=7)
+WINDOW = WindowPart(embedding=4, hidden=6, batch=32)
+RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 TRAIN = sample_tokens(V, seed=1, count=500)
 VALID = sample_tokens(V, seed=2, count=64)
@@ -107,18 +114,18 @@ def assert_resumes(part: ModelPart, how: Any, stop: int) -> None:
 
 
 OPTIMIZERS = [
-    Adam(lr=0.01, schedule="plateau"),
-    Adam(lr=0.01, schedule="cosine", warmup_tokens=200),
-    Sgd(lr=0.5, momentum=0.9, halve_every=1),
-    Asgd(lr=0.5, start_epoch=0.5),
-    Asgd(lr=3.0, trigger=1),
-    Adagrad(),
-    RmsProp(momentum=0.5),
-    NAdamW(),
+    AdamPart(lr=0.01, schedule="plateau"),
+    AdamPart(lr=0.01, schedule="cosine", warmup_tokens=200),
+    SgdPart(lr=0.5, momentum=0.9, halve_every=1),
+    AsgdPart(lr=0.5, start_epoch=0.5),
+    AsgdPart(lr=3.0, trigger=1),
+    AdagradPart(),
+    RmsPropPart(momentum=0.5),
+    NAdamWPart(),
 ]
 
 
-class Noise(Idle):
+class Noise(NoEffect):
     """Multiplies the hidden units by random numbers."""
 
     def __init__(self) -> None:
@@ -132,7 +139,7 @@ class Noise(Idle):
 
 def test_dropout_is_resumed_bitwise() -> None:
     """Its masks go on where they stopped."""
-    assert_resumes(RNN, lambda: recipe(Adam(), (Dropout(rate=0.5).make(CONTEXT),)), 5)
+    assert_resumes(RNN, lambda: recipe(AdamPart(), (DropoutPart(rate=0.5).make(CONTEXT),)), 5)
 
 
 @BOTH
@@ -141,7 +148,7 @@ def test_a_resumed_training_is_bitwise_the_undisturbed_one(part: ModelPart, stop
     """Adam, noise and a plateau: within an epoch, at its end, with an answer or without."""
 
     def how() -> Recipe:
-        return recipe(OPTIMIZERS[0], (Noise(), Clip(norm=0.5).make(CONTEXT)))
+        return recipe(OPTIMIZERS[0], (Noise(), ClipPart(norm=0.5).make(CONTEXT)))
 
     assert_resumes(part, how, stop)
 
@@ -154,17 +161,17 @@ def test_each_optimizer_is_resumed_bitwise(optimizer: OptimizerPart) -> None:
 
 def test_accumulated_steps_are_resumed_bitwise() -> None:
     """A step of several batches is never cut."""
-    assert_resumes(replace(RNN, accumulate=3), lambda: recipe(Adam(lr=0.01)), 5)
+    assert_resumes(replace(RNN, accumulate=3), lambda: recipe(AdamPart(lr=0.01)), 5)
 
 
 def test_the_losses_of_the_first_steps_are_reported_once_over_a_resumption() -> None:
     """Steps 1 and 10 before it, step 100 after it, by the count that the state keeps."""
     first, second = made(RNN), made(RNN)
-    fitting = first.fit(TRAIN, recipe(Adam()))
+    fitting = first.fit(TRAIN, recipe(AdamPart()))
     before = [loss for progress in islice(fitting, 5) for loss in progress.losses]
-    how = replace(recipe(Adam()), resume=through_json(first.state()))
+    how = replace(recipe(AdamPart()), resume=through_json(first.state()))
     after = [loss for p in islice(second.fit(TRAIN, how), 40) for loss in p.losses]
-    whole = made(RNN).fit(TRAIN, recipe(Adam()))
+    whole = made(RNN).fit(TRAIN, recipe(AdamPart()))
     assert [step for step, _ in before] == [1, 10]
     assert [step for step, _ in after] == [100]
     assert [*before, *after] == [loss for p in islice(whole, 40) for loss in p.losses]
@@ -173,20 +180,20 @@ def test_the_losses_of_the_first_steps_are_reported_once_over_a_resumption() -> 
 def test_a_state_is_a_copy() -> None:
     """Training on, from the state or beside it, does not change it."""
     model = made(RNN)
-    fitting = model.fit(TRAIN, recipe(Adam()))
+    fitting = model.fit(TRAIN, recipe(AdamPart()))
     next(fitting)
     state = model.state()
     kept = {name: array.copy() for name, array in state.arrays.items()}
     next(fitting)
     other = made(RNN)
-    list(islice(other.fit(TRAIN, replace(recipe(Adam()), resume=state)), 3))
+    list(islice(other.fit(TRAIN, replace(recipe(AdamPart()), resume=state)), 3))
     assert all(np.array_equal(kept[name], state.arrays[name]) for name in kept)
 
 
 def test_taking_a_state_changes_nothing() -> None:
     """Not the weights that score, nor those that train on."""
     one, two = made(RNN), made(RNN)
-    how = recipe(Asgd(start_epoch=0))
+    how = recipe(AsgdPart(start_epoch=0))
     fittings = one.fit(TRAIN, how), two.fit(TRAIN, how)
     for _ in range(4):
         assert next(fittings[0]) == next(fittings[1])
@@ -220,7 +227,7 @@ def test_nests_of_tensors_come_back() -> None:
 # ---------------------------------------------------------------- going back
 
 
-class Poison(Idle):
+class Poison(NoEffect):
     """Makes one number of a gradient bad at its n-th step, and whenever the rate is too high."""
 
     def __init__(self, bad: float, step: int, rate: float = math.inf) -> None:
@@ -242,7 +249,7 @@ def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad:
     """To the last place with a finite validation loss, at half the rate; the event is told."""
     poison = Poison(bad, step=20)
     model = made(part)
-    fitting = model.fit(TRAIN, recipe(Sgd(lr=0.5), (poison,)))
+    fitting = model.fit(TRAIN, recipe(SgdPart(lr=0.5), (poison,)))
     good = next(fitting)
     seen = [fitting.send(-float(model.score(VALID).mean()))]
     while not any(progress.events for progress in seen):
@@ -257,7 +264,7 @@ def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad:
 def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
     """The weights that were drawn are a good place."""
     model = made(WINDOW)
-    how = recipe(Sgd(lr=0.5), (Poison(math.nan, step=9),))
+    how = recipe(SgdPart(lr=0.5), (Poison(math.nan, step=9),))
     seen = list(islice(model.fit(TRAIN, how), 4))
     assert seen[0].tokens == seen[1].tokens < 200
     assert seen[1].events == (("rollback", 1),)
@@ -265,9 +272,9 @@ def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
 
 def test_steps_that_were_taken_back_are_reported_once() -> None:
     """The count of steps goes on, and a loss that no yield had told yet is not lost."""
-    plain = made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5)))
+    plain = made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5)))
     wanted = [loss for progress in islice(plain, 4) for loss in progress.losses]
-    poisoned = made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5), (Poison(math.nan, step=3),)))
+    poisoned = made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5), (Poison(math.nan, step=3),)))
     seen = list(islice(poisoned, 40))
     assert seen[0].events == (("rollback", 1),)
     losses = [loss for progress in seen for loss in progress.losses]
@@ -277,7 +284,7 @@ def test_steps_that_were_taken_back_are_reported_once() -> None:
 
 def test_a_first_loss_that_is_not_finite_is_left_out() -> None:
     """Step 10 sees what broke at step 9, before the yield that finds it."""
-    how = replace(recipe(Sgd(lr=0.5), (Poison(math.nan, step=9),)), point_interval=10**9)
+    how = replace(recipe(SgdPart(lr=0.5), (Poison(math.nan, step=9),)), point_interval=10**9)
     seen = list(islice(made(WINDOW).fit(TRAIN, how), 1))
     assert [step for step, _ in seen[0].losses] == [1]
 
@@ -286,14 +293,14 @@ def test_what_does_not_heal_ends_as_diverged() -> None:
     """After so many halvings the way back is closed, and the message says what to do."""
     poison = Poison(math.nan, step=1, rate=0.0)
     with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; take a smaller lr"):
-        next(made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.5), (poison,))))
+        next(made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5), (poison,))))
     assert sorted(set(poison.rates)) == [0.5 / 2**n for n in range(ROLLBACKS, -1, -1)]
 
 
 def test_a_rate_that_is_too_high_is_halved_until_it_holds() -> None:
     """Above 0.2 every step is bad: 0.8, 0.4, then 0.2 trains, and keeps its rate."""
     poison = Poison(math.nan, step=1, rate=0.2)
-    progress = next(made(WINDOW).fit(TRAIN, recipe(Sgd(lr=0.8), (poison,))))
+    progress = next(made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.8), (poison,))))
     assert progress.events == (("rollback", 2),)
     assert poison.rates[-1] == 0.2
 
@@ -301,9 +308,9 @@ def test_a_rate_that_is_too_high_is_halved_until_it_holds() -> None:
 def test_halvings_are_part_of_the_state() -> None:
     """A training that went back goes on at its lower rate after it is taken up again."""
     model = made(WINDOW)
-    next(model.fit(TRAIN, recipe(Sgd(lr=0.8), (Poison(math.nan, step=1, rate=0.2),))))
+    next(model.fit(TRAIN, recipe(SgdPart(lr=0.8), (Poison(math.nan, step=1, rate=0.2),))))
     watch = Poison(0.0, step=10**9)
-    how = replace(recipe(Sgd(lr=0.8), (watch,)), resume=model.state())
+    how = replace(recipe(SgdPart(lr=0.8), (watch,)), resume=model.state())
     list(islice(made(WINDOW).fit(TRAIN, how), 2))
     assert set(watch.rates) == {0.2}
 
@@ -311,7 +318,7 @@ def test_halvings_are_part_of_the_state() -> None:
 def test_an_infinite_validation_loss_is_no_good_place() -> None:
     """Nor does it enter the history of the schedule."""
     model = made(WINDOW)
-    fitting = model.fit(TRAIN, recipe(Adam()))
+    fitting = model.fit(TRAIN, recipe(AdamPart()))
     next(fitting)
     fitting.send(math.inf)
     assert model.state().values["place"]["valid"] == []

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lmgrid.spec import Context, Recipe
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_torch.optimizers.parts import Adam
-from lmgrid_transformer.parts import Transformer
+from lmgrid_torch.optimizers.parts import AdamPart
+from lmgrid_transformer.parts import TransformerPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -27,7 +27,7 @@ from lmgrid_transformer.network import TransformerNetwork, sinusoids
 
 Matrix = NDArray[np.float64]
 V = 11
-SMALL = Transformer(layers=2, heads=2, width=4, feedforward=2, context=6, batch=3)
+SMALL = TransformerPart(layers=2, heads=2, width=4, feedforward=2, context=6, batch=3)
 
 
 def context() -> Context:
@@ -35,13 +35,13 @@ def context() -> Context:
     return Context(sample_vocabulary(V), counts, 0, "cpu", Path())
 
 
-def model(part: Transformer = SMALL) -> NeuralModel:
+def model(part: TransformerPart = SMALL) -> NeuralModel:
     made = part.make(context())
     assert isinstance(made, NeuralModel)
     return made
 
 
-def network(part: Transformer = SMALL) -> TransformerNetwork:
+def network(part: TransformerPart = SMALL) -> TransformerNetwork:
     """Return a small network in double precision, its vectors drawn too."""
     made = model(part).network.double()
     assert isinstance(made, TransformerNetwork)
@@ -204,8 +204,8 @@ def repeating(seed: int, count: int) -> NDArray[np.int32]:
 
 def test_it_learns_what_needs_attention() -> None:
     """In a text of repeated runs of 3 words it finds the word to come, 3 words back."""
-    made = model(Transformer(layers=1, width=32, heads=2, context=16, batch=16))
-    how = Recipe(Adam(lr=0.005).make(context()), (), 0, None, 10**9)
+    made = model(TransformerPart(layers=1, width=32, heads=2, context=16, batch=16))
+    how = Recipe(AdamPart(lr=0.005).make(context()), (), 0, None, 10**9)
     list(islice(made.fit(repeating(0, 600), how), 12))
     nats = -made.score(repeating(1, 60)).reshape(60, 4, 3).mean((0, 2))
     assert nats[0] > 2  # a new run cannot be foreseen
@@ -230,4 +230,4 @@ def test_the_parameters_are_counted() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     """The message says what to set."""
     with pytest.raises(ValueError, match=message):
-        Transformer(**options)
+        TransformerPart(**options)

@@ -12,7 +12,7 @@ import pytest
 from lmgrid.cell.kernel import difference
 from lmgrid.spec import Context
 from lmgrid.testing import sample_tokens, sample_vocabulary
-from lmgrid_window.parts import Window, WindowForward
+from lmgrid_window.parts import WindowForwardPart, WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
@@ -23,11 +23,11 @@ from lmgrid_torch.network import contexts
 from lmgrid_window.network import WindowNetwork
 
 V = 11
-SMALL = Window(context=3, embedding=4, hidden=5, initialisation="uniform", uniform_range=0.8)
+SMALL = WindowPart(context=3, embedding=4, hidden=5, initialisation="uniform", uniform_range=0.8)
 EITHER = pytest.mark.parametrize("direct", [False, True])
 
 
-def network(part: Window) -> WindowNetwork:
+def network(part: WindowPart) -> WindowNetwork:
     """Return a small network in double precision, its biases drawn too."""
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
     model = part.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
@@ -87,7 +87,7 @@ def test_a_word_depends_on_its_window_alone() -> None:
 
 def test_one_by_one_and_a_batch_agree() -> None:
     """The kernel's two forms give the same logits."""
-    kernel = WindowForward(examples=17, vocabulary=50).make("cpu")
+    kernel = WindowForwardPart(examples=17, vocabulary=50).make("cpu")
     words = kernel.sample(0)
     assert kernel.vector(*words).shape == (17, 50)
     assert difference(kernel, seed=3) <= kernel.tolerance <= 1e-5

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from lmgrid.testing import LanguageModelContract
-from lmgrid_torch.optimizers.parts import Adam
-from lmgrid_torch.regularizers.parts import L2, Clip, Dropout
-from lmgrid_window.parts import Window
+from lmgrid_torch.optimizers.parts import AdamPart
+from lmgrid_torch.regularizers.parts import ClipPart, DropoutPart, L2Part
+from lmgrid_window.parts import WindowPart
 
 pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 
 class TestWindow(LanguageModelContract):
-    part = Window(embedding=8, hidden=16, batch=64)
-    optimizer = Adam(lr=0.01)
+    part = WindowPart(embedding=8, hidden=16, batch=64)
+    optimizer = AdamPart(lr=0.01)
 
 
 class TestDirectAndRegularized(LanguageModelContract):
-    part = Window(embedding=8, hidden=16, batch=64, direct=True)
-    optimizer = Adam(lr=0.01)
-    regularizers = (Dropout(), L2(), Clip())
+    part = WindowPart(embedding=8, hidden=16, batch=64, direct=True)
+    optimizer = AdamPart(lr=0.01)
+    regularizers = (DropoutPart(), L2Part(), ClipPart())

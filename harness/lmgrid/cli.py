@@ -25,7 +25,7 @@ from lmgrid.commands.replay import replay
 from lmgrid.commands.run import INTERRUPTED, run
 from lmgrid.commands.tables import tables
 from lmgrid.commands.verify import verify
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.printable import printable
 
 
@@ -43,12 +43,12 @@ def _forget_output() -> None:
 
 
 class _Group(click.Group):
-    """Shows a Mistake as one message, in the order in which commands are first needed."""
+    """Shows a UserError as one message, in the order in which commands are first needed."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except Mistake as mistake:
+        except UserError as mistake:
             raise _Refusal(str(mistake)) from None
         except UnicodeEncodeError:
             raise _Refusal("an argument is not UTF-8, or this terminal cannot show it") from None

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Halt:
+class StopSignal:
     """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
 
-    soon: Event = field(default_factory=Event)
-    now: Event = field(default_factory=Event)
+    graceful: Event = field(default_factory=Event)
+    immediate: Event = field(default_factory=Event)
 
-    def ask(self) -> None:
-        (self.now if self.soon.is_set() else self.soon).set()
+    def request(self) -> None:
+        (self.immediate if self.graceful.is_set() else self.graceful).set()
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Crew:
+class ExecutorContext:
     """What an executor is made for."""
 
     jobs: int  # cells side by side, as asked
-    halt: Halt
-    hear: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
+    stop: StopSignal
+    on_message: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
 
 
 class Executor(ABC):
@@ -71,9 +71,9 @@ class ExecutorPart(AnyPart, ABC):
     """Options of an executor, as in ``--executor 'dask[address=tcp://host:8786]'``."""
 
     @property
-    def elsewhere(self) -> bool:
+    def remote(self) -> bool:
         """Whether cells run on other machines, whose devices its ``check`` must know of."""
         return False
 
     @abstractmethod
-    def make(self, crew: Crew) -> Executor: ...
+    def make(self, context: ExecutorContext) -> Executor: ...

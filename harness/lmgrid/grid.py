@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lmgrid.budget import Budget
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 Scalar: TypeAlias = bool | int | float | str | None
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
@@ -23,7 +23,7 @@ KINDS = ("corpus", "model", "optimizer", "regularizer", "reporter", "kernel")
 PLAIN = ("seed", "device", "threads")
 
 
-class GridError(Mistake):
+class GridError(UserError):
     """What was asked cannot be run; the message says what, where and what to do."""
 
 

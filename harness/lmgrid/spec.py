@@ -12,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pluggy
 
 from lmgrid.seeds import derive_seed as derive_seed
+from lmgrid.vocabulary import LogProbs as LogProbs
+from lmgrid.vocabulary import Text, Vocabulary
+from lmgrid.vocabulary import Tokens as Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.budget import Budget
-    from lmgrid.text import Text, Vocabulary
 
 GROUP = "lmgrid"
 FIRST_STEPS = (1, 10, 100)  # optimizer steps whose losses a record keeps
 hookimpl = pluggy.HookimplMarker(GROUP)
-
-Tokens: TypeAlias = "NDArray[np.int32]"  # shape (n,), ids into the vocabulary
-LogProbs: TypeAlias = "NDArray[np.float64]"  # natural logarithms
 
 
 # ---------------------------------------------------------------- what is handed to a part
@@ -325,7 +324,7 @@ class ModelPart(AnyPart, ABC):
         return ()
 
     @property
-    def unfelt(self) -> tuple[str, ...]:
+    def inactive_options(self) -> tuple[str, ...]:
         """Options that change nothing while the others are as they are: a cell has their defaults.
 
         So an axis of one of them makes no cells that compute the same.

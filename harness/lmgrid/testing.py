@@ -33,7 +33,7 @@ from lmgrid.spec import (
     Stored,
     Tokens,
 )
-from lmgrid.text import EOS, Vocabulary
+from lmgrid.vocabulary import EOS, Vocabulary
 
 SMALL, LARGE = 12, 1_000
 TOLERANCE = 1e-5  # nats: what single precision and another order of sums may change

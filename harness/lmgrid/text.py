@@ -1,126 +1,33 @@
-"""From text to integers: tokens, the vocabulary and the three splits.
-
-Ids: 0 ``<unk>``, 1 ``<eos>``, then words by falling count in train, ties by first appearance.
-Every line is a sentence and ends with ``<eos>``, a blank line too; only a newline ends a line.
-There is no id for a sentence start: a model sees ``<eos>`` before the first token.
-"""
+"""A corpus that is read as text: three raw texts, and the options by which they become tokens."""
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import repeat
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import msgspec
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.spec import CorpusPart, Place
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from lmgrid.spec import Tokens
-
-UNK, EOS = 0, 1
-UNK_WORD, EOS_WORD = "<unk>", "<eos>"
-SPLITS = ("train", "valid", "test")
-Unit = Literal["word", "char", "byte"]
-
-Symbol: TypeAlias = bytes | str | int  # a word in UTF-8, a character, a byte; counted in C
-_NEWLINE: dict[Unit, Symbol] = {"word": EOS_WORD.encode(), "char": "\n", "byte": 10}
-
-_WORD_OR_MARK = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|[^\w\s]|_")
+from lmgrid.vocabulary import (
+    EOS_WORD,
+    NEWLINE,
+    SPLITS,
+    UNK_WORD,
+    Split,
+    Symbol,
+    Text,
+    Unit,
+    Vocabulary,
+    symbols_of,
+)
 
 
-class TextError(Mistake):
+class TextError(UserError):
     """A text cannot be used as asked; the message says what, where and what to do."""
-
-
-def pretokenize(line: str) -> str:
-    """Separate punctuation from words by spaces.
-
-    A word is a run of letters and digits, which may hold single apostrophes and hyphens inside;
-    every other character that is not white space stands alone.
-    """
-    return " ".join(_WORD_OR_MARK.findall(line))
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The token types of a corpus, by id, and how a text is read to find them.
-
-    A byte is written as two hexadecimal digits.
-    """
-
-    words: tuple[str, ...]
-    unit: Unit = "word"
-    lowercase: bool = False
-    pretokenized: bool = False  # words are separated from punctuation by ``pretokenize``
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    @cached_property
-    def ids(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words)}
-
-    @cached_property
-    def _numbers(self) -> dict[Symbol, int]:
-        numbers = {_symbol(word, self.unit): i for i, word in enumerate(self.words) if i > EOS}
-        return numbers | {_NEWLINE[self.unit]: EOS}
-
-    def encode(self, text: str) -> Tokens:
-        """Return the ids of a text, shape (n,); each newline is an ``<eos>``, none is added."""
-        return self.number(self.prepare(text.replace("\r\n", "\n")))
-
-    def prepare(self, text: str) -> str:
-        """Return a text in the form in which its tokens are read."""
-        text = text.lower() if self.lowercase else text
-        return "\n".join(map(pretokenize, text.split("\n"))) if self.pretokenized else text
-
-    def number(self, prepared: str) -> Tokens:
-        """Return the ids of a text that was prepared."""
-        import numpy as np
-
-        symbols = _symbols(prepared, self.unit)
-        numbers = map(self._numbers.get, symbols, repeat(UNK))
-        return np.fromiter(numbers, dtype=np.int32, count=len(symbols))
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        """Return the text of some ids; ``<eos>`` ends a line, an unknown byte is ``?``."""
-        words = [self.words[i] for i in tokens]
-        if self.unit == "byte":
-            numbers = (10 if w == EOS_WORD else 63 if w == UNK_WORD else int(w, 16) for w in words)
-            return bytes(numbers).decode(errors="replace")
-        glue = " " if self.unit == "word" else ""
-        text = glue.join("\n" if word == EOS_WORD else word for word in words)
-        return re.sub(" ?\n ?", "\n", text) if self.unit == "word" else text
-
-
-@dataclass(frozen=True)
-class Split:
-    """One of train, valid and test, as ids and by the size of its original text."""
-
-    tokens: Tokens
-    characters: int  # one newline for each <eos> included
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus as integers, split in three. ``counts[i]`` is how often id i occurs in train."""
-
-    vocabulary: Vocabulary
-    counts: NDArray[np.int64]
-    train: Split
-    valid: Split
-    test: Split
 
 
 @dataclass(frozen=True)
@@ -143,7 +50,7 @@ class TextOptions:
     vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = None  # types, <unk> and <eos> too
 
 
-class Corpus(TextOptions, CorpusPart):
+class TextCorpusPart(TextOptions, CorpusPart):
     """A corpus that is read as text. ``lmgrid.cell.encoded`` keeps its ids, so it is read once.
 
     A subclass gives ``read`` and ``digest``, and its own options beside those of a text.
@@ -194,25 +101,12 @@ def _checked(text: str, marks: Vocabulary) -> str:
 
 def _words(text: str, options: TextOptions) -> Iterable[str]:
     """Return the types of a text that are kept, in the order of their ids."""
-    counts = Counter(_symbols(text, options.tokens))  # in order of first appearance
-    counts.pop(_NEWLINE[options.tokens], None)
+    counts = Counter(symbols_of(text, options.tokens))  # in order of first appearance
+    counts.pop(NEWLINE[options.tokens], None)
     counts.pop(UNK_WORD.encode(), None)
     kept = [symbol for symbol, count in counts.most_common() if count >= options.min_count]
     room = None if options.vocabulary is None else options.vocabulary - 2
     return map(_word, kept[:room])
-
-
-def _symbols(text: str, unit: Unit) -> Sequence[Symbol]:
-    """Return the tokens of a text, newlines included."""
-    if unit == "char":
-        return text
-    if unit == "byte":
-        return text.encode()
-    return text.encode().replace(b"\n", b" <eos> ").split()  # bytes split at ASCII spaces only
-
-
-def _symbol(word: str, unit: Unit) -> Symbol:
-    return word.encode() if unit == "word" else word if unit == "char" else int(word, 16)
 
 
 def _word(symbol: Symbol) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lmgrid.engine import ExecutorPart
 from lmgrid.spec import hookimpl
-from lmgrid_dask.parts import Dask
+from lmgrid_dask.parts import DaskPart
 
 
 @hookimpl
 def lmgrid_executors() -> dict[str, type[ExecutorPart]]:
-    return {"dask": Dask}
+    return {"dask": DaskPart}

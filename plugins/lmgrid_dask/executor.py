@@ -18,17 +18,17 @@ import dask
 from distributed import CancelledError, Client, Event
 from distributed.scheduler import KilledWorker
 
-from lmgrid.engine import Crew, Executor, Resources
-from lmgrid.errors import Mistake
+from lmgrid.engine import Executor, ExecutorContext, Resources
+from lmgrid.errors import UserError
 from lmgrid.execution.executors import check_jobs, fits_beside
-from lmgrid.execution.supervise import End, conclude
+from lmgrid.execution.supervise import Termination, conclude
+from lmgrid_dask.capacity import Capacity, have_capacity
 from lmgrid_dask.local import open_local
 from lmgrid_dask.queues import open_queue, submit_jobs
-from lmgrid_dask.room import Room, have_room
-from lmgrid_dask.task import Orders, run_cell
+from lmgrid_dask.task import RunInfo, run_cell
 
 if TYPE_CHECKING:
-    from lmgrid_dask.parts import Dask
+    from lmgrid_dask.parts import DaskPart
 
 STALE_SECONDS = 1.0  # how long what the scheduler said of its workers is believed
 CONNECT_SECONDS = 30.0  # in which a scheduler that runs answers; ``wait`` may be a day
@@ -40,10 +40,10 @@ class _Submitted:
     """A cell that was given to the scheduler, for these workers alone if any are named."""
 
     job: Any
-    asked: Room
+    asked: Capacity
     workers: frozenset[str]
 
-    def may_run_on(self, workers: dict[str, Room]) -> bool:
+    def may_run_on(self, workers: dict[str, Capacity]) -> bool:
         named = self.workers or workers.keys()
         return any(workers[name].holds(self.asked) for name in named & workers.keys())
 
@@ -55,11 +55,11 @@ class DaskExecutor(Executor):
     cell another try.
     """
 
-    def __init__(self, options: Dask, crew: Crew) -> None:
-        self._options, self._crew = options, crew
+    def __init__(self, options: DaskPart, context: ExecutorContext) -> None:
+        self._options, self._context = options, context
         self._jobs: dict[str, Any] = {}
         self._open: dict[Future[Any], _Submitted] = {}
-        self._orders = Orders(f"lmgrid-{uuid4().hex}", options.shared)
+        self._orders = RunInfo(f"lmgrid-{uuid4().hex}", options.shared)
         self._renew: Callable[[], None] = lambda: None
         self._held = ExitStack()
         try:
@@ -68,9 +68,9 @@ class DaskExecutor(Executor):
             self._held.close()
             raise
         self._soon, self._now = self._orders.stops(self._client)
-        self._client.subscribe_topic(self._orders.topic, self._hear)
+        self._client.subscribe_topic(self._orders.topic, self._on_message)
         self._closed = False
-        self._workers: dict[str, Room] = {}
+        self._workers: dict[str, Capacity] = {}
         self._looked = 0.0
         Thread(target=self._tend, daemon=True).start()
 
@@ -82,12 +82,12 @@ class DaskExecutor(Executor):
             client: Client = self._held.enter_context(_connect(target, seconds))
             self._await_worker(client, deadline)
         except (OSError, TimeoutError) as error:
-            raise Mistake(f"dask: no worker could be reached: {error}") from None
+            raise UserError(f"dask: no worker could be reached: {error}") from None
         return client
 
     def _await_worker(self, client: Client, deadline: float) -> None:
         """Wait for the first worker, or until the run is stopped."""
-        while not self._crew.halt.soon.is_set():
+        while not self._context.stop.graceful.is_set():
             try:
                 client.wait_for_workers(1, timeout=STALE_SECONDS)
             except TimeoutError:
@@ -100,7 +100,7 @@ class DaskExecutor(Executor):
         self._held.enter_context(
             dask.config.set({"distributed.scheduler.allowed-failures": self._options.retries})
         )
-        jobs, queue = max(1, self._crew.jobs), self._options.jobqueue
+        jobs, queue = max(1, self._context.jobs), self._options.jobqueue
         if queue is None:
             check_jobs(jobs, (Resources(),))
             return self._held.enter_context(
@@ -123,37 +123,39 @@ class DaskExecutor(Executor):
     @property
     def _is_here(self) -> bool:
         """Whether the workers are processes of this machine, which cells then share."""
-        return not self._options.elsewhere
+        return not self._options.remote
 
     def check(self, resources: Resources) -> None:
         if self._is_here:
-            check_jobs(self._crew.jobs, (resources,))
+            check_jobs(self._context.jobs, (resources,))
         asked = self._room(resources)
-        if self._crew.halt.soon.is_set() or have_room([asked], self._look().values()):
+        if self._context.stop.graceful.is_set() or have_capacity([asked], self._look().values()):
             return
         gpu = f"{self._options.gpu}=1"
         named = {gpu: f"--resources '{gpu}'"} if asked.units else {}
         if asked.threads > 1 or not named:
             named = {f"{asked.threads} threads": f"--nthreads {asked.threads}"} | named
-        raise Mistake(
+        raise UserError(
             f"dask: no worker offers {' and '.join(named)}, which a cell on {resources.device} "
             f"asks for; start one with dask worker {' '.join(named.values())}"
         )
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        if self._is_here and not fits_beside(resources, running, self._crew.jobs):
+        if self._is_here and not fits_beside(resources, running, self._context.jobs):
             return False
         asked = (self._room(cell) for cell in (resources, *running))
-        return have_room(asked, self._look().values())
+        return have_capacity(asked, self._look().values())
 
-    def _room(self, resources: Resources) -> Room:
-        return Room(float(resources.device != "cpu"), resources.threads)
+    def _room(self, resources: Resources) -> Capacity:
+        return Capacity(float(resources.device != "cpu"), resources.threads)
 
-    def _look(self) -> dict[str, Room]:
+    def _look(self) -> dict[str, Capacity]:
         if monotonic() - self._looked > STALE_SECONDS:
             found = self._client.scheduler_info(n_workers=-1)["workers"]
             self._workers = {
-                name: Room((w.get("resources") or {}).get(self._options.gpu, 0.0), w["nthreads"])
+                name: Capacity(
+                    (w.get("resources") or {}).get(self._options.gpu, 0.0), w["nthreads"]
+                )
                 for name, w in found.items()
             }
             self._looked = monotonic()
@@ -179,7 +181,7 @@ class DaskExecutor(Executor):
         task.add_done_callback(lambda done: _settle(ended, lambda: self._outcome(job, done)))
         return ended
 
-    def _address(self, job: Any, asked: Room) -> _Submitted:
+    def _address(self, job: Any, asked: Capacity) -> _Submitted:
         """Name the workers that have threads enough, if others have not: dask does not know.
 
         Not if all have, since one in the place of one that died has another name.
@@ -193,9 +195,9 @@ class DaskExecutor(Executor):
             parcel = task.result()
         except KilledWorker:
             tries = f"the workers that ran it died, {self._options.retries + 1} times"
-            return conclude(job, End("killed", tries), 0.0)
+            return conclude(job, Termination("killed", tries), 0.0)
         except CancelledError as error:
-            raise Mistake(f"dask: the scheduler let its cells go: {error}") from None
+            raise UserError(f"dask: the scheduler let its cells go: {error}") from None
         return None if parcel is None else parcel.deliver(job)
 
     def _tend(self) -> None:
@@ -203,14 +205,14 @@ class DaskExecutor(Executor):
 
         What a worker could still say of its cell is waited for; at once, a few seconds.
         """
-        halt, told = self._crew.halt, False
-        while not self._closed and not halt.now.wait(STALE_SECONDS):
-            if halt.soon.is_set():
+        stop, told = self._context.stop, False
+        while not self._closed and not stop.immediate.wait(STALE_SECONDS):
+            if stop.graceful.is_set():
                 told = told or _tell(self._soon)
             with suppress(OSError, RuntimeError):  # the scheduler goes, which ends the cells too
                 self._let_go()
             self._renew()
-        if halt.now.is_set():
+        if stop.immediate.is_set():
             _tell(self._soon)
             _tell(self._now)
             wait(tuple(self._open), GRACE_SECONDS)
@@ -222,15 +224,17 @@ class DaskExecutor(Executor):
         for ended, cell in tuple(self._open.items()):
             if cell.may_run_on(self._look()):
                 continue
-            if self._crew.halt.soon.is_set():
+            if self._context.stop.graceful.is_set():
                 _settle(ended, lambda: None)
             elif cell.workers:
-                lost = End("killed", f"no worker is left that offers {cell.asked.threads} threads")
+                lost = Termination(
+                    "killed", f"no worker is left that offers {cell.asked.threads} threads"
+                )
                 _settle(ended, partial(conclude, cell.job, lost, 0.0))
 
-    def _hear(self, event: tuple[float, Any]) -> None:
+    def _on_message(self, event: tuple[float, Any]) -> None:
         address, message = pickle.loads(event[1])
-        self._crew.hear(self._jobs[address], message)
+        self._context.on_message(self._jobs[address], message)
 
     def close(self) -> None:
         self._closed = True

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lmgrid.engine import Crew, Executor, ExecutorPart
-from lmgrid.errors import Mistake
+from lmgrid.engine import Executor, ExecutorContext, ExecutorPart
+from lmgrid.errors import UserError
 
 JobQueue = Literal[
     "HTCondorCluster",
@@ -24,7 +24,7 @@ SCHEMES = ("tcp", "tls", "ws", "wss")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dask(ExecutorPart):
+class DaskPart(ExecutorPart):
     """Cells on the workers of a dask cluster, each in a process of its own there.
 
     address: of a running scheduler, ``tcp://host:8786``; without it, -j processes of this machine.
@@ -55,15 +55,15 @@ class Dask(ExecutorPart):
             )
 
     @property
-    def elsewhere(self) -> bool:
+    def remote(self) -> bool:
         return bool(self.address or self.jobqueue)
 
-    def make(self, crew: Crew) -> Executor:
+    def make(self, context: ExecutorContext) -> Executor:
         try:
             from lmgrid_dask.executor import DaskExecutor
         except ModuleNotFoundError as error:  # dask comes without distributed too
-            raise Mistake(f"dask needs {error.name}: pip install 'lmgrid[dask]'") from None
-        return DaskExecutor(self, crew)
+            raise UserError(f"dask needs {error.name}: pip install 'lmgrid[dask]'") from None
+        return DaskExecutor(self, context)
 
 
 def _is_address(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed import Status
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 
 def open_queue(name: str) -> Any:
@@ -16,9 +16,9 @@ def open_queue(name: str) -> Any:
     try:
         return getattr(_library(), name)()
     except ImportError:
-        raise Mistake(f"dask: {name} needs dask-jobqueue: pip install 'lmgrid[dask]'") from None
+        raise UserError(f"dask: {name} needs dask-jobqueue: pip install 'lmgrid[dask]'") from None
     except ValueError as error:
-        raise Mistake(f"dask: {name} lacks settings, see docs/execution.md: {error}") from None
+        raise UserError(f"dask: {name} lacks settings, see docs/execution.md: {error}") from None
 
 
 def _library() -> Any:
@@ -31,7 +31,7 @@ def _library() -> Any:
 
 
 def submit_jobs(cluster: Any, jobs: int) -> None:
-    """Submit so many jobs; raise Mistake if the queue refuses one."""
+    """Submit so many jobs; raise UserError if the queue refuses one."""
 
     async def submit() -> None:
         while len(cluster.worker_spec) < jobs:  # not cluster.scale, which logs what it raises
@@ -43,7 +43,7 @@ def submit_jobs(cluster: Any, jobs: int) -> None:
     except (OSError, RuntimeError) as error:
         for job in cluster.workers.values():
             job.status = Status.failed  # none may seem to run while the error holds on to it
-        raise Mistake(f"dask: a job could not be submitted: {_in_a_line(error)}") from None
+        raise UserError(f"dask: a job could not be submitted: {_in_a_line(error)}") from None
 
 
 def _in_a_line(error: Exception) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 from distributed import Event, get_client, get_worker
 
-from lmgrid.engine import Halt
-from lmgrid.errors import Mistake
-from lmgrid.execution.attempt import Held
+from lmgrid.engine import StopSignal
+from lmgrid.errors import UserError
+from lmgrid.execution.attempt import LockedElsewhere
 from lmgrid.execution.supervise import deliver, supervise
 from lmgrid.records.store import Store
 
@@ -24,7 +24,7 @@ ASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Orders:
+class RunInfo:
     """What is alike for all cells of a run."""
 
     topic: str  # of the messages
@@ -36,7 +36,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class CellResult:
     """What came of a cell; the files of its model where the folder is not shared."""
 
     outcome: Any
@@ -49,7 +49,7 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class CellError:
     """An error that is no fault of the program; dask would log one that is raised at length."""
 
     error: Exception
@@ -83,64 +83,64 @@ class Threads:
 THREADS = Threads()  # of this process, which is one worker
 
 
-def run_cell(job: Any, orders: Orders) -> Parcel | Refusal | None:
+def run_cell(job: Any, orders: RunInfo) -> CellResult | CellError | None:
     """Run a cell in a process of its own, with its messages sent to whoever asked.
 
     Returns None if the run is stopped before the cell begins or ends.
     """
     worker, address = get_worker(), job.inputs.address
 
-    def hear(message: Any) -> None:
+    def on_message(message: Any) -> None:
         worker.log_event(orders.topic, pickle.dumps((address, message)))
 
     with THREADS.taken(job.cell.threads, worker.state.nthreads):
         stops = orders.stops(get_client())
         if stops[0].is_set():
             return None
-        with _obeying(stops) as halt:
+        with _obeying(stops) as stop:
             try:
-                return _run(job, orders.shared, lambda job: supervise(job, hear, halt))
-            except (Mistake, Held) as error:
-                return Refusal(error)
+                return _run(job, orders.shared, lambda job: supervise(job, on_message, stop))
+            except (UserError, LockedElsewhere) as error:
+                return CellError(error)
 
 
-def _run(job: Any, shared: bool, run: Callable[[Any], Any]) -> Parcel | None:
+def _run(job: Any, shared: bool, run: Callable[[Any], Any]) -> CellResult | None:
     if shared:
         if not job.root.is_dir():
-            raise Mistake(
+            raise UserError(
                 f"worker {socket.gethostname()} does not see {job.root}; use shared=false or "
                 "mount it under that name"
             )
         outcome = run(job)
-        return None if outcome is None else Parcel(outcome)
+        return None if outcome is None else CellResult(outcome)
     with tempfile.TemporaryDirectory(prefix="lmgrid-") as name:
         folder = Path(name)
         Store(folder).begin()
         outcome = run(replace(job, root=folder))
         model = folder / "models" / job.inputs.address
         files = tuple((p.name, p.read_bytes()) for p in model.glob("*"))
-        return None if outcome is None else Parcel(outcome, files, shared=False)
+        return None if outcome is None else CellResult(outcome, files, shared=False)
 
 
 @contextmanager
-def _obeying(stops: tuple[Event, Event]) -> Iterator[Halt]:
+def _obeying(stops: tuple[Event, Event]) -> Iterator[StopSignal]:
     """Give what tells a cell that its run is stopped, for as long as the cell runs."""
-    halt, ended = Halt(), threading.Event()
-    threading.Thread(target=_obey, args=(stops, halt, ended), daemon=True).start()
+    stop, ended = StopSignal(), threading.Event()
+    threading.Thread(target=_obey, args=(stops, stop, ended), daemon=True).start()
     try:
-        yield halt
+        yield stop
     finally:
         ended.set()
 
 
-def _obey(stops: tuple[Event, Event], halt: Halt, ended: threading.Event) -> None:
+def _obey(stops: tuple[Event, Event], stop: StopSignal, ended: threading.Event) -> None:
     """Ask whether the run is stopped, soon and then at once, until it is or the cell has ended.
 
     Not ``Event.wait``, which a scheduler that closes meanwhile logs as an error of its own.
     """
     with suppress(Exception):  # the scheduler is gone, and its workers with it
-        for stop in stops:
-            while not stop.is_set():
+        for event in stops:
+            while not event.is_set():
                 if ended.wait(ASK_SECONDS):
                     return
-            halt.ask()
+            stop.request()

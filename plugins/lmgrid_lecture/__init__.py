@@ -10,4 +10,4 @@ from lmgrid_lecture import parts
 
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
-    return {"lecture": parts.Lecture}
+    return {"lecture": parts.LecturePart}

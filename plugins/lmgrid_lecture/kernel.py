@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmgrid.spec import Kernel
-from lmgrid_lecture.parts import Lecture
+from lmgrid_lecture.parts import LecturePart
 
 Matrix = NDArray[np.float64]
 
 
-def word_scores(sizes: Lecture) -> Kernel:
+def word_scores(sizes: LecturePart) -> Kernel:
     """Return the pair for these sizes; the sums may be added in another order."""
 
     def sample(seed: int) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from lmgrid.spec import Kernel, KernelPart
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lecture(KernelPart):
+class LecturePart(KernelPart):
     """Scores of words for classes, W x for every word vector x, in NumPy and double precision.
 
     A Python loop over word vectors against one matrix product, with the sizes of the lecture.

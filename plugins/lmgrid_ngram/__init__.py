@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import KernelPart, ModelPart, hookimpl
-from lmgrid_ngram.parts import Arpa, NGram, NGramCount, NGramEstimate, NGramScore
+from lmgrid_ngram.parts import (
+    ArpaPart,
+    NGramCountPart,
+    NGramEstimatePart,
+    NGramPart,
+    NGramScorePart,
+)
 
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"ngram": NGram, "arpa": Arpa}
+    return {"ngram": NGramPart, "arpa": ArpaPart}
 
 
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
     return {
-        "ngram-count": NGramCount,
-        "ngram-estimate": NGramEstimate,
-        "ngram-score": NGramScore,
+        "ngram-count": NGramCountPart,
+        "ngram-estimate": NGramEstimatePart,
+        "ngram-score": NGramScorePart,
     }

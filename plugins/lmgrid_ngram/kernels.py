@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid.spec import Kernel
-from lmgrid_ngram.counting.arrays import Memory
+from lmgrid_ngram.counting.arrays import MemoryStore
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.counting.trie import EOS
-from lmgrid_ngram.parts import NGram
+from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.scoring.backoff import BackoffModel
 from lmgrid_ngram.smoothing.discounts import counts_of_counts, modified
-from lmgrid_ngram.smoothing.estimators import Evidence, modified_kneser_ney
+from lmgrid_ngram.smoothing.estimators import TrainingCounts, modified_kneser_ney
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import LogProbs
-    from lmgrid_ngram.parts import OnZipfianText
+    from lmgrid_ngram.parts import ZipfianTextPart
 
     Ids = NDArray[np.int32]
 
@@ -36,7 +36,7 @@ def zipfian(tokens: int, vocabulary: int, seed: int) -> Ids:
 # ---------------------------------------------------------------- counting
 
 
-def counting(size: OnZipfianText) -> Kernel:
+def counting(size: ZipfianTextPart) -> Kernel:
     """Count the n-grams of every order up to the size's: a dictionary against sorted keys."""
 
     def sample(seed: int) -> tuple[Ids, int, int]:
@@ -78,7 +78,7 @@ def count_by_sort(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.
 Tuples = dict[tuple[int, ...], float]
 
 
-def estimating(size: OnZipfianText) -> Kernel:
+def estimating(size: ZipfianTextPart) -> Kernel:
     """Modified Kneser-Ney: dictionaries of tuples against arrays; ln p of every n-gram seen."""
 
     def sample(seed: int) -> tuple[Ids, int, int]:
@@ -90,8 +90,8 @@ def estimating(size: OnZipfianText) -> Kernel:
 def estimate_by_arrays(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
     """Return ln p of the n-grams of each order, ascending."""
     counts = count(tokens, order, vocabulary)
-    evidence = Evidence(tokens, counts, Memory(), np.float64)
-    layers = modified_kneser_ney(evidence, NGram(order=order)).layers
+    evidence = TrainingCounts(tokens, counts, MemoryStore(), np.float64)
+    layers = modified_kneser_ney(evidence, NGramPart(order=order)).layers
     return tuple(np.log(layer.probabilities) for layer in layers)
 
 
@@ -133,14 +133,14 @@ def _interpolate(counts: dict[tuple[int, ...], int], lower: Tuples) -> Tuples:
 # ---------------------------------------------------------------- scoring
 
 
-def scoring(size: OnZipfianText) -> Kernel:
+def scoring(size: ZipfianTextPart) -> Kernel:
     """ln p of each token of another text: a dictionary asked token by token against arrays."""
 
     def sample(seed: int) -> tuple[BackoffModel, tuple[Tuples, Tuples], Ids]:
         tokens = zipfian(size.tokens, size.vocabulary, seed)
         counts = count(tokens, size.order, size.vocabulary)
-        evidence = Evidence(tokens, counts, Memory())
-        model = modified_kneser_ney(evidence, NGram(order=size.order))
+        evidence = TrainingCounts(tokens, counts, MemoryStore())
+        model = modified_kneser_ney(evidence, NGramPart(order=size.order))
         return model, tabulate(model), zipfian(size.tokens, size.vocabulary, seed + 1)
 
     return Kernel(score_by_loop, score_by_arrays, sample, tolerance=1e-9)

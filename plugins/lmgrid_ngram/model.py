@@ -12,17 +12,17 @@ import numpy as np
 import psutil
 
 from lmgrid.spec import Progress, Recipe, Sizes
-from lmgrid_ngram.counting.arrays import Disk, Memory
+from lmgrid_ngram.counting.arrays import DiskStore, MemoryStore
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.counting.merge import Runs, count_in_runs
 from lmgrid_ngram.scoring import storage
-from lmgrid_ngram.smoothing.estimators import Evidence, estimate
+from lmgrid_ngram.smoothing.estimators import TrainingCounts, estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import LogProbs, Tokens
-    from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.parts import NGramPart
     from lmgrid_ngram.scoring.backoff import BackoffModel
 
 
@@ -79,11 +79,11 @@ class Estimated(ABC):
 class NGramModel(Estimated):
     """Counts n-grams and smooths them."""
 
-    def __init__(self, options: NGram, vocabulary: int, folder: Path | None = None) -> None:
+    def __init__(self, options: NGramPart, vocabulary: int, folder: Path | None = None) -> None:
         super().__init__(vocabulary)
         self.options = options
         self.folder = folder or Path(tempfile.gettempdir())  # for counts that memory cannot hold
-        self._room: Disk | None = None  # its files hold the arrays of a model made on disk
+        self._room: DiskStore | None = None  # its files hold the arrays of a model made on disk
 
     def learn(self, train: Tokens) -> None:
         """Count and estimate; on disk, where memory would not do."""
@@ -96,17 +96,17 @@ class NGramModel(Estimated):
         budget = memory_budget(self.options.memory)
         if len(tokens) * bytes_per_token(self.options.order) <= budget:
             counts = count(tokens, self.options.order, self.vocabulary)
-            self._fitted = estimate(Evidence(tokens, counts, Memory()), self.options)
+            self._fitted = estimate(TrainingCounts(tokens, counts, MemoryStore()), self.options)
         else:
             self._learn_on_disk(tokens, budget)
 
     def _learn_on_disk(self, tokens: Tokens, budget: int) -> None:
         options = self.options
         try:
-            self._room = Disk(self.folder)
+            self._room = DiskStore(self.folder)
             runs = Runs(max(budget // bytes_per_token(options.order), 2), self._room)
             counts = count_in_runs(tokens, options.order, self.vocabulary, runs)
-            self._fitted = estimate(Evidence(tokens, counts, self._room), options)
+            self._fitted = estimate(TrainingCounts(tokens, counts, self._room), options)
         except OSError as error:
             if self._room:
                 self._room.close()

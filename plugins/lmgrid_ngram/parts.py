@@ -30,7 +30,7 @@ WHOLE = ("mle", "add-delta", "stupid-backoff")  # smoothings that need every n-g
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGram(ModelPart):
+class NGramPart(ModelPart):
     """An n-gram model: the next word given at most ``order - 1`` words of its sentence.
 
     ``smoothing`` is one of
@@ -104,7 +104,7 @@ class NGram(ModelPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arpa(ModelPart):
+class ArpaPart(ModelPart):
     """An n-gram model that another toolkit estimated, from an ARPA file; nothing is trained.
 
     ``path`` names the file, plain or gzip; a relative path counts from the working directory.
@@ -125,7 +125,7 @@ class Arpa(ModelPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnZipfianText(KernelPart):
+class ZipfianTextPart(KernelPart):
     """Options of what is measured on generated text: word r has probability 1 / r, about."""
 
     tokens: Annotated[int, msgspec.Meta(ge=2)] = 20_000
@@ -134,7 +134,7 @@ class OnZipfianText(KernelPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramCount(OnZipfianText):
+class NGramCountPart(ZipfianTextPart):
     """Count the n-grams of generated Zipfian text: a dictionary of tuples against sorted keys."""
 
     def make(self, device: str) -> Kernel:
@@ -144,7 +144,7 @@ class NGramCount(OnZipfianText):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramEstimate(OnZipfianText):
+class NGramEstimatePart(ZipfianTextPart):
     """Estimate modified Kneser-Ney from generated Zipfian text: dictionaries against arrays."""
 
     def make(self, device: str) -> Kernel:
@@ -154,7 +154,7 @@ class NGramEstimate(OnZipfianText):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGramScore(OnZipfianText):
+class NGramScorePart(ZipfianTextPart):
     """Score generated Zipfian text with an n-gram model: token by token against whole arrays."""
 
     def make(self, device: str) -> Kernel:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import LogProbs
-    from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.parts import NGramPart
 
 WORDS = "words.txt"
 
@@ -34,7 +34,7 @@ class TextModel:
     model: BackoffModel
 
     @classmethod
-    def learn(cls, text: bytes, options: NGram) -> TextModel:
+    def learn(cls, text: bytes, options: NGramPart) -> TextModel:
         """Estimate a model from UTF-8 text, a sentence a line, words separated by white space."""
         encoder = Encoder()
         tokens = encoder.learn(text)

@@ -10,14 +10,14 @@ from lmgrid_rnn import parts, reporter_parts
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"rnn": parts.Rnn}
+    return {"rnn": parts.RnnPart}
 
 
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
-    return {"recurrent-step": parts.RecurrentStep}
+    return {"recurrent-step": parts.RecurrentStepPart}
 
 
 @hookimpl
 def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:
-    return {"gradients": reporter_parts.Gradients}
+    return {"gradients": reporter_parts.GradientsPart}

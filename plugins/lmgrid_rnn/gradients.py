@@ -20,7 +20,7 @@ PLACES = 32  # of a text, over which norms are means
 WARM = 20  # words that are read before the first state that is asked for
 
 
-class Gradients:
+class GradientReporter:
     """An ``lmgrid.spec.Reporter``; ``reporter_parts`` says what it reads."""
 
     def __init__(self, lags: int) -> None:

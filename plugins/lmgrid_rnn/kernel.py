@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from lmgrid.spec import Kernel
 from lmgrid_rnn.layer import Layer, State
-from lmgrid_rnn.parts import RecurrentStep, Rnn
+from lmgrid_rnn.parts import RecurrentStepPart, RnnPart
 
 Result = tuple[Tensor, ...]
 
 
-def recurrence(sizes: RecurrentStep, device: str) -> Kernel:
+def recurrence(sizes: RecurrentStepPart, device: str) -> Kernel:
     """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
-    options = Rnn(cell=sizes.cell, embedding=sizes.embedding, hidden=sizes.hidden)
+    options = RnnPart(cell=sizes.cell, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(seed)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lmgrid_rnn.elman import Elman
 from lmgrid_rnn.gru import Gru
-from lmgrid_rnn.parts import Rnn
+from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.regularizers.site import Site
 
 State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
@@ -37,7 +37,7 @@ class Layer(nn.Module):
     by its own shape and all are multiplied at once.
     """
 
-    def __init__(self, options: Rnn, inputs: int) -> None:
+    def __init__(self, options: RnnPart, inputs: int) -> None:
         super().__init__()
         gates, hidden = GATES[options.cell], options.hidden
         self.cell = options.cell

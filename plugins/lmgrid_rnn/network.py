@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lmgrid.text import EOS
+from lmgrid.vocabulary import EOS
 from lmgrid_rnn.layer import Layer, State
-from lmgrid_rnn.parts import Rnn
+from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.network import Batch, Network, look_up, streams
 from lmgrid_torch.outputs.ngram_features import with_history
 from lmgrid_torch.outputs.softmax import Output
@@ -20,7 +20,7 @@ from lmgrid_torch.regularizers.site import Site
 class RecurrentNetwork(Network):
     """Word vectors, recurrent layers one on the other, and what the output layer reads of them."""
 
-    def __init__(self, options: Rnn, output: Output) -> None:
+    def __init__(self, options: RnnPart, output: Output) -> None:
         super().__init__(1, output)
         self.batch, self.steps = options.batch, options.steps
         self.give_vectors(options.embedding, tied=options.tied)
@@ -63,7 +63,7 @@ class RecurrentNetwork(Network):
 class DirectNetwork(RecurrentNetwork):
     """The same, which also tells its output layer the last words, for n-gram features."""
 
-    def __init__(self, options: Rnn, output: Output) -> None:
+    def __init__(self, options: RnnPart, output: Output) -> None:
         super().__init__(options, output)
         self.before = options.direct_order - 2  # words of earlier chunks that a history reaches
 

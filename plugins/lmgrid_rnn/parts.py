@@ -18,7 +18,7 @@ Cell: TypeAlias = Literal["elman", "relu", "lstm", "gru"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rnn(NeuralPart):
+class RnnPart(NeuralPart):
     """A recurrent network (Elman 1990; as a language model, Mikolov et al. 2010).
 
     h(t) = s(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector
@@ -80,10 +80,10 @@ class Rnn(NeuralPart):
         return ("embedding", "input", "between", "hidden", "recurrent_weight", *output)
 
     @property
-    def unfelt(self) -> tuple[str, ...]:
+    def inactive_options(self) -> tuple[str, ...]:
         gates = () if self.cell == "lstm" else ("forget_bias",)
         features = () if self.direct_order else ("direct_size",)
-        return (*super().unfelt, *gates, *features)
+        return (*super().inactive_options, *gates, *features)
 
     @property
     def features(self) -> int:
@@ -104,7 +104,7 @@ class Rnn(NeuralPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentStep(KernelPart):
+class RecurrentStepPart(KernelPart):
     """The recurrent step over time, forward and backward: step by step against one operation.
 
     The loop leaves each step and its gradient to torch; the other is what the model rnn computes,

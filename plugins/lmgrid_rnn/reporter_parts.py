@@ -11,7 +11,7 @@ from lmgrid.spec import Context, Reporter, ReporterPart
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradients(ReporterPart):
+class GradientsPart(ReporterPart):
     """How far back gradients reach in a recurrent network, and how long they are.
 
     At each point, for each recurrent layer: ``layer1.state_gradient`` at ℓ is the norm of
@@ -35,6 +35,6 @@ class Gradients(ReporterPart):
     lags: Annotated[int, Meta(ge=0)] = 30
 
     def make(self, context: Context) -> Reporter:
-        from lmgrid_rnn.gradients import Gradients as Instrument
+        from lmgrid_rnn.gradients import GradientReporter as Instrument
 
         return Instrument(self.lags)

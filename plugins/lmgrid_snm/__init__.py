@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import ModelPart, hookimpl
-from lmgrid_snm.parts import SNM
+from lmgrid_snm.parts import SNMPart
 
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"snm": SNM}
+    return {"snm": SNMPart}

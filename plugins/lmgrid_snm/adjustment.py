@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid_snm.index import Counted
-    from lmgrid_snm.parts import SNM
+    from lmgrid_snm.parts import SNMPart
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -70,7 +70,7 @@ class _Occurrences:
 class Adjustment:
     """The weights of the metafeatures, (slots + 1,); the last is A of the feature always there."""
 
-    def __init__(self, counted: Counted, options: SNM) -> None:
+    def __init__(self, counted: Counted, options: SNMPart) -> None:
         # A before training. A constant changes no probability; with this one, the words' y sum to
         # about one from the start, as those that the loss is least with do.
         self.start = -float(np.log((counted.instances >= 0).sum(axis=1).mean()))
@@ -111,9 +111,9 @@ class Adjustment:
         floor = uniform / self._index.vocabulary
         y = np.bincount(rows, own, size) + floor
         links, shares = found.where(other, less=0)
-        elsewhere = (links.feature_counts + 1) / links.link_counts - 1
+        remote = (links.feature_counts + 1) / links.link_counts - 1
         other_places = self._metafeatures.places(links)
-        others = self._adjusted(other_places) * shares * elsewhere  # M-, at each other word
+        others = self._adjusted(other_places) * shares * remote  # M-, at each other word
         gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
         gradient[-1] = size * uniform - (floor / y).sum()
         value = own.sum() + others.sum() + size * uniform - np.log(y).sum()

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid.text import EOS
+from lmgrid.vocabulary import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import Tokens
-    from lmgrid_snm.parts import SNM
+    from lmgrid_snm.parts import SNMPart
 
     Keys = NDArray[np.int64]  # ascending
     Ids = NDArray[np.int64]  # -1: there is none
@@ -35,7 +35,7 @@ class Template:
     reach: int
 
 
-def templates(options: SNM) -> tuple[Template, ...]:
+def templates(options: SNMPart) -> tuple[Template, ...]:
     """Return the empty feature, the n-grams, and the skip-grams (r, s, a), in this order.
 
     Each has its parent before it.

@@ -14,7 +14,7 @@ from lmgrid_snm.matrix import Matrix, load
 
 if TYPE_CHECKING:
     from lmgrid.spec import LogProbs, Tokens
-    from lmgrid_snm.parts import SNM
+    from lmgrid_snm.parts import SNMPart
 
 GLANCE = 20_000  # tokens of the training text scored for the loss on it, without an adjustment
 
@@ -30,7 +30,7 @@ class SNMModel:
     a tenth of a pass over the text, outside the training clock.
     """
 
-    def __init__(self, options: SNM, vocabulary: int) -> None:
+    def __init__(self, options: SNMPart, vocabulary: int) -> None:
         self.options = options
         self.vocabulary = vocabulary
         self._adjustment: Adjustment | None = None

@@ -16,7 +16,7 @@ Few = Annotated[int, msgspec.Meta(ge=0, le=16)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNM(ModelPart):
+class SNMPart(ModelPart):
     """A sparse non-negative matrix model (Shazeer, Pelemans and Chelba 2015, arXiv 1412.1454).
 
     The words before a word t make features f: n-grams and skip-grams of its sentence. Then
@@ -63,7 +63,7 @@ class SNM(ModelPart):
             )
 
     @property
-    def unfelt(self) -> tuple[str, ...]:
+    def inactive_options(self) -> tuple[str, ...]:
         learning = ("rate", "batch", "slots") if self.adjustment == "none" else ()
         return learning if self.skip else (*learning, "adjacent")
 

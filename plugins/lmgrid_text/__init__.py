@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lmgrid.spec import CorpusPart, hookimpl
-from lmgrid_text.brown import Brown
-from lmgrid_text.file import File
-from lmgrid_text.kjv import KingJames
-from lmgrid_text.wikitext import WikiText2
+from lmgrid_text.brown import BrownPart
+from lmgrid_text.file import FilePart
+from lmgrid_text.kjv import KingJamesPart
+from lmgrid_text.wikitext import WikiText2Part
 
-__all__ = ["Brown", "File", "KingJames", "WikiText2"]
+__all__ = ["BrownPart", "FilePart", "KingJamesPart", "WikiText2Part"]
 
 
 @hookimpl
 def lmgrid_corpora() -> Mapping[str, type[CorpusPart]]:
     return {
-        "brown": Brown,
-        "file": File,
-        "kjv": KingJames,
-        "wikitext-2": WikiText2,
+        "brown": BrownPart,
+        "file": FilePart,
+        "kjv": KingJamesPart,
+        "wikitext-2": WikiText2Part,
     }

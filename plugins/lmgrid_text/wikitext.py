@@ -8,14 +8,15 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from lmgrid.spec import Place
-from lmgrid.text import SPLITS, Corpus, RawText, TextError
+from lmgrid.text import RawText, TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS
 from lmgrid_text.archive import Archive, locate
 
 USUAL = ("wikitext-2", "wikitext-2.zip", "wikitext-2-v1", "wikitext-2-v1.zip")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WikiText2(Corpus):
+class WikiText2Part(TextCorpusPart):
     """WikiText-2: good and featured articles of the English Wikipedia (Merity et al. 2016).
 
     Licence: CC BY-SA 3.0. Size: 2,088,628 training, 217,646 validation and 245,569 test tokens,

@@ -13,33 +13,33 @@ from lmgrid_torch.regularizers import parts as regularizer_parts
 @hookimpl
 def lmgrid_optimizers() -> Mapping[str, type[OptimizerPart]]:
     return {
-        "sgd": optimizer_parts.Sgd,
-        "asgd": optimizer_parts.Asgd,
-        "adagrad": optimizer_parts.Adagrad,
-        "rmsprop": optimizer_parts.RmsProp,
-        "adam": optimizer_parts.Adam,
-        "adamw": optimizer_parts.AdamW,
-        "nadamw": optimizer_parts.NAdamW,
+        "sgd": optimizer_parts.SgdPart,
+        "asgd": optimizer_parts.AsgdPart,
+        "adagrad": optimizer_parts.AdagradPart,
+        "rmsprop": optimizer_parts.RmsPropPart,
+        "adam": optimizer_parts.AdamPart,
+        "adamw": optimizer_parts.AdamWPart,
+        "nadamw": optimizer_parts.NAdamWPart,
     }
 
 
 @hookimpl
 def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:
     return {
-        "dropout": regularizer_parts.Dropout,
-        "variational-dropout": regularizer_parts.VariationalDropout,
-        "embedding-dropout": regularizer_parts.EmbeddingDropout,
-        "weight-drop": regularizer_parts.WeightDrop,
-        "l1": regularizer_parts.L1,
-        "l2": regularizer_parts.L2,
-        "activation": regularizer_parts.Activation,
-        "temporal-activation": regularizer_parts.TemporalActivation,
-        "label-smoothing": regularizer_parts.LabelSmoothing,
-        "clip": regularizer_parts.Clip,
-        "weight-decay": regularizer_parts.WeightDecay,
+        "dropout": regularizer_parts.DropoutPart,
+        "variational-dropout": regularizer_parts.VariationalDropoutPart,
+        "embedding-dropout": regularizer_parts.EmbeddingDropoutPart,
+        "weight-drop": regularizer_parts.WeightDropPart,
+        "l1": regularizer_parts.L1Part,
+        "l2": regularizer_parts.L2Part,
+        "activation": regularizer_parts.ActivationPart,
+        "temporal-activation": regularizer_parts.TemporalActivationPart,
+        "label-smoothing": regularizer_parts.LabelSmoothingPart,
+        "clip": regularizer_parts.ClipPart,
+        "weight-decay": regularizer_parts.WeightDecayPart,
     }
 
 
 @hookimpl
 def lmgrid_devices() -> Mapping[str, type[DevicePart]]:
-    return {"cuda*": device_parts.Cuda, "mps": device_parts.Mps}
+    return {"cuda*": device_parts.CudaPart, "mps": device_parts.MpsPart}

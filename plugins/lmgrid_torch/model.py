@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmgrid.spec import LogProbs, Progress, Recipe, Sizes, State, Tokens
-from lmgrid.text import EOS
+from lmgrid.vocabulary import EOS
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
 from lmgrid_torch.training.computation import PLAIN, Computation
 from lmgrid_torch.training.loop import descend
-from lmgrid_torch.training.trainer import Descent, as_tensor
+from lmgrid_torch.training.trainer import Trainer, as_tensor
 
 WEIGHTS = "weights.safetensors"
 
@@ -30,11 +30,11 @@ class NeuralModel:
 
     def __init__(self, network: Network, computation: Computation = PLAIN) -> None:
         self.network, self.computation = network, computation
-        self._descent: Descent | None = None  # of the training that was begun last
+        self._descent: Trainer | None = None  # of the training that was begun last
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
         with memory_errors(), self.computation.compile_clock() as clock:
-            self._descent = Descent(self.network, train, recipe, self.computation)
+            self._descent = Trainer(self.network, train, recipe, self.computation)
             yield from descend(self._descent, clock)
 
     def state(self) -> State:

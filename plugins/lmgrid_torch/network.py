@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmgrid.text import EOS
+from lmgrid.vocabulary import EOS
 from lmgrid_torch.outputs.softmax import MASKED, Output
 
 

@@ -95,7 +95,7 @@ class NeuralPart(ModelPart):
         return ("margins",) if self.output == "full" else ()
 
     @property
-    def unfelt(self) -> tuple[str, ...]:
+    def inactive_options(self) -> tuple[str, ...]:
         every = {name for names in OF_OUTPUT.values() for name in names}
         idle = sorted(every.difference(OF_OUTPUT[self.output]))
         return (*idle,) if self.initialisation == "uniform" else (*idle, "uniform_range")

@@ -10,4 +10,4 @@ from lmgrid_transformer import parts
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"transformer": parts.Transformer}
+    return {"transformer": parts.TransformerPart}

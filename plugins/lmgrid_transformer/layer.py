@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.regularizers.site import Site
-from lmgrid_transformer.parts import Transformer
+from lmgrid_transformer.parts import TransformerPart
 
 
 class Affine(nn.Module):
@@ -26,7 +26,7 @@ class Affine(nn.Module):
 class TransformerLayer(nn.Module):
     """x ← x + Attention(norm(x)), then x ← x + W2 gelu(W1 norm(x) + b1) + b2."""
 
-    def __init__(self, options: Transformer) -> None:
+    def __init__(self, options: TransformerPart) -> None:
         super().__init__()
         width, units = options.width, options.feedforward * options.width
         self.heads = options.heads

@@ -12,7 +12,7 @@ from lmgrid_torch.network import Batch, Network, look_up, streams
 from lmgrid_torch.outputs.softmax import Output
 from lmgrid_torch.regularizers.site import Site
 from lmgrid_transformer.layer import TransformerLayer
-from lmgrid_transformer.parts import Transformer
+from lmgrid_transformer.parts import TransformerPart
 
 BASE = 10_000  # the longest wavelength of a sinusoidal position is 2 π times this
 
@@ -20,7 +20,7 @@ BASE = 10_000  # the longest wavelength of a sinusoidal position is 2 π times t
 class TransformerNetwork(Network):
     """Word vectors and positions, layers, and a last normalisation."""
 
-    def __init__(self, options: Transformer, output: Output) -> None:
+    def __init__(self, options: TransformerPart, output: Output) -> None:
         super().__init__(1, output)
         self.window, self.batch, width = options.context, options.batch, options.width
         self.give_vectors(width, tied=options.tied)

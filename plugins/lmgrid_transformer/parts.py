@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transformer(NeuralPart):
+class TransformerPart(NeuralPart):
     """A transformer decoder (Vaswani et al. 2017), normalised first (Radford et al. 2019).
 
     Each layer adds to x = e(t) + position(t) causal self-attention, then a network of one GELU

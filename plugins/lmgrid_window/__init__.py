@@ -10,9 +10,9 @@ from lmgrid_window import parts
 
 @hookimpl
 def lmgrid_language_models() -> Mapping[str, type[ModelPart]]:
-    return {"window": parts.Window}
+    return {"window": parts.WindowPart}
 
 
 @hookimpl
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:
-    return {"window-forward": parts.WindowForward}
+    return {"window-forward": parts.WindowForwardPart}

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from lmgrid.spec import Kernel
 from lmgrid_torch.outputs.softmax import Softmax
 from lmgrid_window.network import WindowNetwork
-from lmgrid_window.parts import Window, WindowForward
+from lmgrid_window.parts import WindowForwardPart, WindowPart
 
 
-def forward_pass(sizes: WindowForward, device: str) -> Kernel:
+def forward_pass(sizes: WindowForwardPart, device: str) -> Kernel:
     """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
-    options = Window(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
+    options = WindowPart(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(seed)

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from lmgrid_torch.network import Batch, Network, look_up, shuffled
 from lmgrid_torch.outputs.softmax import Output
 from lmgrid_torch.regularizers.site import Site
-from lmgrid_window.parts import Window
+from lmgrid_window.parts import WindowPart
 
 
 class WindowNetwork(Network):
     """y = b + W x + U tanh(d + H x); the output layer holds [U W] side by side."""
 
-    def __init__(self, options: Window, output: Output) -> None:
+    def __init__(self, options: WindowPart, output: Output) -> None:
         words = options.context * options.embedding  # numbers in x
         super().__init__(options.context, output)
         self.direct, self.batch = options.direct, options.batch

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window(NeuralPart):
+class WindowPart(NeuralPart):
     """A neural network over the last words (Bengio, Ducharme, Vincent and Jauvin 2003).
 
     y = b + W x + U tanh(d + H x), where x are the vectors of the last ``context`` words, one
@@ -48,7 +48,7 @@ class Window(NeuralPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowForward(KernelPart):
+class WindowForwardPart(KernelPart):
     """The window model's forward pass to its logits: one example at a time against a batch.
 
     examples: windows. context, embedding, hidden, vocabulary: sizes of the model.

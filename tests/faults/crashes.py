@@ -55,8 +55,8 @@ def install() -> None:
     """Put the moments into the functions that pass them."""
     if not FOLDER:
         return
-    from lmgrid.cell.bench import Bench
-    from lmgrid.cell.training import Meter
+    from lmgrid.cell.cell_runner import CellRunner
+    from lmgrid.cell.training import TrainingMeter
     from lmgrid.records.store import Store
 
     os.environ.setdefault(RUN, str(os.getpid()))  # the run imports plugins before any worker
@@ -66,8 +66,8 @@ def install() -> None:
     os.replace = _during_checkpoint(os.replace)
     filelock.FileLock.acquire = _before(filelock.FileLock.acquire)  # type: ignore[method-assign]
     Store.add = _acknowledged(Store.add)  # type: ignore[method-assign]
-    Meter.add = _trained(Meter.add)  # type: ignore[method-assign]
-    Bench.run = _begun(Bench.run)  # type: ignore[method-assign]
+    TrainingMeter.add = _trained(TrainingMeter.add)  # type: ignore[method-assign]
+    CellRunner.run = _begun(CellRunner.run)  # type: ignore[method-assign]
     if spoilt == "full":
         tempfile.mkstemp = _on_a_full_disk(tempfile.mkstemp)  # type: ignore[assignment]
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import crashes
 import msgspec
-from misdeeds import MISDEEDS
+from faulty_models import MISDEEDS
 
 from lmgrid.spec import (
     Context,
@@ -26,7 +26,8 @@ from lmgrid.spec import (
     State,
     hookimpl,
 )
-from lmgrid.text import EOS, RawText, Text, TextOptions, encode
+from lmgrid.text import RawText, TextOptions, encode
+from lmgrid.vocabulary import EOS, Text
 
 crashes.install()
 
@@ -58,7 +59,7 @@ class Counts(ModelPart):
     fault: Literal[
         # of its scores
         "", "nan", "shape", "sum",
-        # of misdeeds.py
+        # of faulty_models.py
         "raise", "kill", "orphan", "segfault", "sleep", "memory", "hoard", "move", "leave-child",
         "keep-child", "print", "exit", "interrupt", "bytes", "mute", "hold",
     ] = ""  # fmt: skip

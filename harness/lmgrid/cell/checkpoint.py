@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lmgrid.cell.training import Stand
+from lmgrid.cell.training import RunnerState
 from lmgrid.files import sha256, sync, sync_folder, write_whole
 from lmgrid.spec import State
 
@@ -33,7 +33,7 @@ STATE, BEST = "state-", "best-"
 class _Index:
     """What ``checkpoint.msgpack`` holds."""
 
-    stand: Stand
+    stand: RunnerState
     values: dict[str, Any]
     state: str  # file names
     best: str
@@ -46,7 +46,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, stand: Stand, state: State, weights: Path) -> None:
+    def save(self, stand: RunnerState, state: State, weights: Path) -> None:
         """Write a checkpoint: the runner's stand, the model's state, a folder of best weights."""
         from safetensors.numpy import save
 
@@ -60,7 +60,7 @@ class Checkpoints:
         write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._sweep({index.state, index.best, INDEX})
 
-    def load(self, weights: Path) -> tuple[Stand, State] | None:
+    def load(self, weights: Path) -> tuple[RunnerState, State] | None:
         """Return the last checkpoint and copy its best weights; None if there is none whole.
 
         What is not whole is removed, so that nothing of it is taken for good later.

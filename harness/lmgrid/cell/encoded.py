@@ -14,16 +14,17 @@ from filelock import FileLock
 
 from lmgrid.files import sha256
 from lmgrid.spec import CorpusPart, Place
-from lmgrid.text import SPLITS, Corpus, Split, Text, TextError, Vocabulary
+from lmgrid.text import TextCorpusPart, TextError
+from lmgrid.vocabulary import SPLITS, Split, Text, Vocabulary
 
 
 def load_text(corpus: CorpusPart, place: Place, key: str) -> Text:
     """Return a corpus as ids, from the cache where it is there; TextError where it cannot be kept.
 
     ``key`` stands for all that decides the ids. A corpus that makes its text by other means than
-    ``Corpus`` is made anew each time.
+    ``TextCorpusPart`` is made anew each time.
     """
-    if not isinstance(corpus, Corpus):
+    if not isinstance(corpus, TextCorpusPart):
         return corpus.make(place)
     folder = place.cache / "text" / key
     try:
@@ -35,7 +36,7 @@ def load_text(corpus: CorpusPart, place: Place, key: str) -> Text:
         ) from error
 
 
-def _fill(folder: Path, corpus: Corpus, place: Place) -> Text:
+def _fill(folder: Path, corpus: TextCorpusPart, place: Place) -> Text:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         text = _load(folder)  # another process may have been first

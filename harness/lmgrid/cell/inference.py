@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.machine.environment import cache_folder
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Record
 from lmgrid.records.store import Store
 from lmgrid.spec import Context, LogProbs, Predicts, Stored, Tokens
-from lmgrid.text import EOS, UNK, Text, Vocabulary
+from lmgrid.vocabulary import EOS, UNK, Text, Vocabulary
 
 VOCABULARY = "vocabulary.json"
 
@@ -40,22 +40,22 @@ class StoredModel:
 
 
 def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
-    """Return the model of a record; Mistake if it was not kept or cannot predict."""
+    """Return the model of a record; UserError if it was not kept or cannot predict."""
     folder = store.model_folder(record.inputs.address)
     part = registry.model(record.cell.model)
     if not (folder / VOCABULARY).exists():
-        raise Mistake(
+        raise UserError(
             f"{folder}: the model was not kept; run the grid again without --discard-models in "
             "another results folder"
         )
     if damage := next(store.damages_of(record.inputs.address), None):
-        raise Mistake(f"{damage.path}: {damage.reason}")
+        raise UserError(f"{damage.path}: {damage.reason}")
     data = (folder / VOCABULARY).read_bytes()
     saved = msgspec.json.decode(data, type=_SavedVocabulary)
     counts = np.array(saved.counts, dtype=np.int64)
     model = part.make(Context(saved.vocabulary, counts, 0, "cpu", cache_folder()))
     if not (isinstance(model, Stored) and isinstance(model, Predicts)):
-        raise Mistake(f"{record.cell.model.name!r} cannot say what comes next")
+        raise UserError(f"{record.cell.model.name!r} cannot say what comes next")
     model.load(folder)
     return StoredModel(model, saved.vocabulary)
 

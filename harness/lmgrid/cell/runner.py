@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmgrid.budget import Budget
-from lmgrid.cell.score import BrokenLaw, check_distribution, measure
+from lmgrid.cell.score import ProtocolViolation, check_distribution, measure
 from lmgrid.cell.training import (
-    Best,
+    BestWeights,
+    BudgetTracker,
     Checkpoints,
-    Course,
     Live,
-    Meter,
-    Replaying,
+    ReplaySchedule,
     Schedule,
-    Spending,
+    TrainingHistory,
+    TrainingMeter,
 )
 from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import CorpusSize, ModelResult, Point, Score, Training
@@ -41,7 +41,7 @@ from lmgrid.spec import (
     State,
     derive_seed,
 )
-from lmgrid.text import UNK, Text
+from lmgrid.vocabulary import UNK, Text
 
 POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
 
@@ -63,7 +63,7 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class Workspace:
     """Where a running cell keeps its files, and who listens."""
 
     weights: Path | None = None  # a folder to make for the best weights; None keeps none
@@ -81,27 +81,27 @@ class Replay:
     test: Score | None
 
 
-def run_model(setup: Setup, desk: Desk) -> ModelResult:
+def run_model(setup: Setup, desk: Workspace) -> ModelResult:
     """Train a model until its budget ends, and score it."""
     return _Session(setup, desk).result()
 
 
-def replay_model(setup: Setup, desk: Desk, tokens: tuple[int, ...], *, whole: bool) -> Replay:
+def replay_model(setup: Setup, desk: Workspace, tokens: tuple[int, ...], *, whole: bool) -> Replay:
     """Train a model again, scoring validation at these counts of training tokens.
 
     ``whole``: they are all points that the record has, so that valid and test are scored too.
     """
-    return _Session(setup, desk).replay(Replaying(tokens), whole=whole)
+    return _Session(setup, desk).replay(ReplaySchedule(tokens), whole=whole)
 
 
 class _Session:
     """One cell being run."""
 
-    def __init__(self, setup: Setup, desk: Desk) -> None:
+    def __init__(self, setup: Setup, desk: Workspace) -> None:
         self._setup, self._desk = setup, desk
         self._text = setup.text
         self._clock = Stopwatch(setup.device, setup.device_name)
-        self._meter = Meter(self._clock)
+        self._meter = TrainingMeter(self._clock)
         setup.device.reset_peak_bytes(setup.device_name)
         seed = derive_seed(setup.seed or 0, "cell")
         vocabulary, counts = self._text.vocabulary, self._text.counts
@@ -110,10 +110,10 @@ class _Session:
 
     def result(self) -> ModelResult:
         with self._weights() as weights:
-            best = Best(self._model, Path(weights))
-            course = Course(self._model, best, self._desk.checkpoints)
+            best = BestWeights(self._model, Path(weights))
+            course = TrainingHistory(self._model, best, self._desk.checkpoints)
             budget = self._setup.budget or Budget()
-            schedule = Spending(budget, len(self._text.train.tokens))
+            schedule = BudgetTracker(budget, len(self._text.train.tokens))
             points = tuple(self._curve(course, schedule))
             training = self._training(points, best)
         valid, test, seconds = self._scores()
@@ -131,10 +131,10 @@ class _Session:
             resumed=course.resumed,
         )
 
-    def replay(self, schedule: Replaying, *, whole: bool) -> Replay:
+    def replay(self, schedule: ReplaySchedule, *, whole: bool) -> Replay:
         with tempfile.TemporaryDirectory(prefix="lmgrid-") as weights:
-            best = Best(self._model, Path(weights))
-            points = tuple(self._curve(Course(self._model, best, None), schedule))
+            best = BestWeights(self._model, Path(weights))
+            points = tuple(self._curve(TrainingHistory(self._model, best, None), schedule))
             if not whole:
                 return Replay(points, None, None)
             self._training(points, best)
@@ -158,7 +158,7 @@ class _Session:
             resume,
         )
 
-    def _curve(self, course: Course, schedule: Schedule) -> Iterator[Point]:
+    def _curve(self, course: TrainingHistory, schedule: Schedule) -> Iterator[Point]:
         """Train to the end of the schedule; the clock stands still while a point is scored."""
         recipe = self._recipe(course.resume(self._meter, schedule))
         yield from course.points
@@ -188,10 +188,10 @@ class _Session:
         tokens = self._text.valid.tokens
         return tuple(r for reporter in reporters for r in reporter.readings(self._model, tokens))
 
-    def _training(self, points: tuple[Point, ...], best: Best) -> Training:
+    def _training(self, points: tuple[Point, ...], best: BestWeights) -> Training:
         if not points:
-            raise BrokenLaw("the model ended before it yielded once")
-        kept, tokens = best.keep(points[-1])
+            raise ProtocolViolation("the model ended before it yielded once")
+        kept, tokens = best.restore(points[-1])
         return Training(
             points[-1].tokens,
             self._meter.seconds,

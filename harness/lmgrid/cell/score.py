@@ -9,7 +9,7 @@ import numpy as np
 from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import Score
 from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
-from lmgrid.text import UNK, Split
+from lmgrid.vocabulary import UNK, Split
 
 BLOCKS = 50
 CHECKED_CONTEXTS = 4
@@ -17,7 +17,7 @@ CHECKED_TOKENS = 400
 SUM_TOLERANCE = 1e-3
 
 
-class BrokenLaw(Exception):
+class ProtocolViolation(Exception):
     """A model's scores are not what the protocol says; its numbers would mean nothing."""
 
 
@@ -32,7 +32,7 @@ def check_distribution(model: LanguageModel, split: Split, sums: tuple[int, ...]
         said, score = float(logs[tokens[k]]), float(model.score(tokens[: k + 1])[k])
         summed = any(abs(total - allowed) < SUM_TOLERANCE for allowed in sums)
         if not (summed and _agree(said, score)):
-            raise BrokenLaw(
+            raise ProtocolViolation(
                 f"after {k} tokens of validation the probabilities sum to {total:.6f}, and the "
                 f"next token has {math.exp(said):.6g} there but {math.exp(score):.6g} when scored"
             )
@@ -43,7 +43,7 @@ def _agree(one: float, two: float) -> bool:
 
 
 def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) -> Score:
-    """Score a split, every token once; BrokenLaw if the scores are not one number a token."""
+    """Score each token of a split once; ProtocolViolation unless that gives one number a token."""
     tokens = split.tokens
     if watch is None:
         logs = model.score(tokens)
@@ -51,7 +51,7 @@ def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) 
         with watch.running():
             logs = model.score(tokens)
     if logs.shape != tokens.shape:
-        raise BrokenLaw(f"score returned shape {logs.shape} for {len(tokens)} tokens")
+        raise ProtocolViolation(f"score returned shape {logs.shape} for {len(tokens)} tokens")
     if not (logs < np.inf).all():  # NaN or infinity
         first = int((~(logs < np.inf)).argmax())
         raise Diverged(f"score returned {logs[first]} at token {first}")

@@ -27,7 +27,7 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Spent:
+class Usage:
     """What training has cost so far."""
 
     tokens: int
@@ -42,20 +42,20 @@ class Schedule(Protocol):
         """Go on from a point that was made before."""
         ...
 
-    def share(self, spent: Spent) -> float:
+    def share(self, spent: Usage) -> float:
         """Return how much of training is done, from 0 to about 1."""
         ...
 
-    def due(self, spent: Spent) -> bool:
+    def due(self, spent: Usage) -> bool:
         """Return whether validation is to be scored now."""
         ...
 
-    def over(self, spent: Spent) -> bool:
+    def over(self, spent: Usage) -> bool:
         """Return whether training ends now."""
         ...
 
 
-class Spending:
+class BudgetTracker:
     """How much of a budget is spent, and when validation is due."""
 
     def __init__(self, budget: Budget, train_tokens: int) -> None:
@@ -68,20 +68,20 @@ class Spending:
 
     def resume(self, point: Point) -> None:
         """Go on from a point that was made before."""
-        self.due(Spent(point.tokens, point.seconds, point.cpu_seconds))
+        self.due(Usage(point.tokens, point.seconds, point.cpu_seconds))
 
-    def share(self, spent: Spent) -> float:
+    def share(self, spent: Usage) -> float:
         share = self._share(spent)
         return share if share > 0 else 1.0  # no budget: a counting model, done at its one yield
 
-    def _share(self, spent: Spent) -> float:
+    def _share(self, spent: Usage) -> float:
         by_time = spent.seconds / self._seconds, spent.cpu_seconds / self._cpu_seconds
         return max(spent.tokens / self._limit, *by_time)
 
-    def over(self, spent: Spent) -> bool:
+    def over(self, spent: Usage) -> bool:
         return self._share(spent) >= 1
 
-    def due(self, spent: Spent) -> bool:
+    def due(self, spent: Usage) -> bool:
         """Return whether an epoch or a tenth of the budget ended since this was last true."""
         epoch = spent.tokens // self._train_tokens
         tenth = int(self.share(spent) * POINTS_A_BUDGET) if self._by_share else 0
@@ -91,7 +91,7 @@ class Spending:
         return True
 
 
-class Replaying:
+class ReplaySchedule:
     """Scores validation where a record has its points, whatever the time, and ends at the last."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
@@ -101,20 +101,20 @@ class Replaying:
     def resume(self, point: Point) -> None:
         raise ValueError("what is replayed begins anew")
 
-    def share(self, spent: Spent) -> float:
+    def share(self, spent: Usage) -> float:
         return 1 - len(self._left) / self._count
 
-    def due(self, spent: Spent) -> bool:
+    def due(self, spent: Usage) -> bool:
         if not self._left or spent.tokens < self._left[0]:
             return False
         del self._left[0]
         return True
 
-    def over(self, spent: Spent) -> bool:
+    def over(self, spent: Usage) -> bool:
         return not self._left
 
 
-class Meter:
+class TrainingMeter:
     """Adds up what training said between two points."""
 
     def __init__(self, clock: Stopwatch) -> None:
@@ -152,8 +152,8 @@ class Meter:
         self.tokens = progress.tokens
 
     @property
-    def spent(self) -> Spent:
-        return Spent(self.tokens, self.seconds, self._clock.cpu_seconds)
+    def spent(self) -> Usage:
+        return Usage(self.tokens, self.seconds, self._clock.cpu_seconds)
 
     def live(self, share: float) -> Live:
         loss = self._since[-1][1].train_nats
@@ -186,7 +186,7 @@ def _mean(weighted: list[tuple[int, float]]) -> float | None:
     return sum(n * value for n, value in weighted) / total if total else None
 
 
-class Best:
+class BestWeights:
     """Keeps the weights of the best validation point, where the model can save."""
 
     def __init__(self, model: LanguageModel, folder: Path) -> None:
@@ -196,7 +196,7 @@ class Best:
         if self._stored or isinstance(model, Resumable):
             folder.mkdir(exist_ok=True)
 
-    def offer(self, point: Point) -> None:
+    def consider(self, point: Point) -> None:
         if self.point is not None and point.nats >= self.point.nats:
             return
         self.point = point
@@ -205,7 +205,7 @@ class Best:
                 old.unlink()
             self._stored.save(self.folder)
 
-    def keep(self, last: Point) -> tuple[str, int]:
+    def restore(self, last: Point) -> tuple[str, int]:
         """Make the model what is kept; return how it was chosen and its training tokens."""
         best = self.point or last
         if self._stored is None:
@@ -216,7 +216,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Stand:
+class RunnerState:
     """Where the runner stands at a point: all of it but the model's own state."""
 
     points: tuple[Point, ...]
@@ -228,26 +228,28 @@ class Stand:
 class Checkpoints(Protocol):
     """Keeps how far a cell is, so that another process goes on from there."""
 
-    def save(self, stand: Stand, state: State, weights: Path) -> None:
+    def save(self, stand: RunnerState, state: State, weights: Path) -> None:
         """Keep the runner's stand, the model's state, and a folder of the best weights."""
         ...
 
-    def load(self, weights: Path) -> tuple[Stand, State] | None:
+    def load(self, weights: Path) -> tuple[RunnerState, State] | None:
         """Return what was kept last and copy its best weights; None if there is nothing whole."""
         ...
 
 
-class Course:
+class TrainingHistory:
     """The points of a cell so far, each with a checkpoint where the model can be resumed."""
 
-    def __init__(self, model: LanguageModel, best: Best, checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self, model: LanguageModel, best: BestWeights, checkpoints: Checkpoints | None
+    ) -> None:
         self._best = best
         self._resumable = model if isinstance(model, Resumable) else None
         self._checkpoints = checkpoints if self._resumable else None
         self.points: tuple[Point, ...] = ()
         self.resumed = 0  # how often it went on from a checkpoint
 
-    def resume(self, meter: Meter, schedule: Schedule) -> State | None:
+    def resume(self, meter: TrainingMeter, schedule: Schedule) -> State | None:
         """Take up the last checkpoint; return what the model needs to go on, None for nothing."""
         found = self._checkpoints and self._checkpoints.load(self._best.folder)
         if not found:
@@ -261,7 +263,7 @@ class Course:
 
     def add(self, point: Point, compile_seconds: float) -> None:
         self.points = (*self.points, point)
-        self._best.offer(point)
+        self._best.consider(point)
         if self._checkpoints and self._resumable:
-            stand = Stand(self.points, self._best.point, compile_seconds, self.resumed)
+            stand = RunnerState(self.points, self._best.point, compile_seconds, self.resumed)
             self._checkpoints.save(stand, self._resumable.state(), self._best.folder)

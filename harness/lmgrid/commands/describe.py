@@ -21,7 +21,7 @@ import click
 
 from lmgrid.commands.options import JSON_OPTION
 from lmgrid.commands.output import say, show_json, show_tables
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -58,7 +58,7 @@ def describe(name: str, as_json: bool) -> None:
     provided = [p for plugin in Registry.installed().plugins for p in plugin.provides]
     found = [p for p in provided if p.name == name]
     if not found:
-        raise Mistake(f"{name}: nothing has that name{near(name, {p.name for p in provided})}")
+        raise UserError(f"{name}: nothing has that name{near(name, {p.name for p in provided})}")
     if as_json:
         show_json([_as_json(p) for p in found])
         return

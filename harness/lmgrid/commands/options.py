@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from lmgrid.grid import Grid
-    from lmgrid.gridfile.reader import Asked
+    from lmgrid.gridfile.reader import Overrides
     from lmgrid.plugin.registry import Registry
     from lmgrid.records.record import Outcome
     from lmgrid.records.store import Store
@@ -79,10 +79,10 @@ def results_option(text: str) -> Callable[[F], F]:
     )
 
 
-def asked(options: dict[str, Any]) -> Asked:
-    from lmgrid.gridfile.reader import Asked
+def asked(options: dict[str, Any]) -> Overrides:
+    from lmgrid.gridfile.reader import Overrides
 
-    return Asked(options["sets"], options["only"], options["devices"], options["seeds"])
+    return Overrides(options["sets"], options["only"], options["devices"], options["seeds"])
 
 
 def read(options: dict[str, Any], registry: Registry) -> Grid:
@@ -103,7 +103,7 @@ def parse_named(text: str, flag: str) -> tuple[str, dict[str, Any]]:
 
     name, bracket, rest = text.strip().partition("[")
     if bracket and not rest.endswith("]"):
-        raise Mistake(f"{flag} {text}: expected NAME[OPTION=VALUE,…]")
+        raise UserError(f"{flag} {text}: expected NAME[OPTION=VALUE,…]")
     pairs = [pair for pair in rest.removesuffix("]").split(",") if pair.strip()]
     return name, dict(parse_assignment(pair, flag) for pair in pairs)
 
@@ -116,7 +116,7 @@ def find_grid(name: str) -> Path:
     if path.is_file() or path.suffix == ".toml" or len(path.parts) > 1:
         return path
     if name not in installed_grids():
-        raise Mistake(
+        raise UserError(
             f"{name}: no such file, and no grid of that name{near(name, installed_grids())}"
         )
     return Path(str(files("lmgrid_benchmarks"))) / f"{name}.toml"
@@ -132,18 +132,18 @@ def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
     """Return what of a store can be trusted; tell of each record that is passed over."""
     from lmgrid.commands.output import complain
 
-    found = store.sound()
-    for error in found.passed_over.values():
+    found = store.read_all()
+    for error in found.unreadable.values():
         complain(f"passed over: {error}")
     return found.outcomes
 
 
 def existing_store(folder: Path) -> Store:
-    """Return the store in a folder; Mistake if there is none."""
+    """Return the store in a folder; UserError if there is none."""
     from lmgrid.records.store import Store
 
     if not any((folder / kind).is_dir() for kind in ("records", "failures")):
-        raise Mistake(f"{folder}: no results here; lmgrid run GRID --results {folder} makes some")
+        raise UserError(f"{folder}: no results here; lmgrid run GRID --results {folder} makes some")
     return Store(folder)
 
 

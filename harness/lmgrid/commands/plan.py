@@ -69,16 +69,16 @@ def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
     """Return the state of each cell by its address: recorded, and with what; or to run."""
     from lmgrid.machine.environment import unlike_libraries
 
-    found = store.sound()
-    for error in found.passed_over.values():
+    found = store.read_all()
+    for error in found.unreadable.values():
         complain(f"passed over: {error}")
     environments = {
-        outcome.inputs.address: outcome.circumstances.environment for outcome in found.outcomes
+        outcome.inputs.address: outcome.provenance.environment for outcome in found.outcomes
     }
     states = {}
     for cell in planned:
         state = "recorded" if cell.recorded else TO_RUN
-        if cell.address in found.passed_over:
+        if cell.address in found.unreadable:
             state = UNREADABLE
         elif cell.recorded:
             unlike = unlike_libraries(environments[cell.address], cell.libraries)

@@ -13,7 +13,7 @@ import click
 from lmgrid.commands.options import JSON_OPTION, RESULTS_ARGUMENT, existing_store
 from lmgrid.commands.output import complain, say, show_json, show_tables
 from lmgrid.commands.run import INTERRUPTED
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     from lmgrid.execution.replay import Verdict
@@ -56,7 +56,7 @@ def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
     Example: lmgrid replay results/runs/quickstart --points 1
     """
     store = existing_store(results)
-    records, passed_over = _chosen(store, options.pop("only"))
+    records, unreadable = _chosen(store, options.pop("only"))
     job = _Replaying(store, renew, **options)
     with suppress(KeyboardInterrupt):  # what is done stays done, and is shown
         job.run(records)
@@ -66,7 +66,7 @@ def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
         job.show()
     if len(job.verdicts) + job.current < len(records):
         sys.exit(INTERRUPTED)
-    sys.exit(job.is_in_doubt or passed_over)
+    sys.exit(job.is_in_doubt or unreadable)
 
 
 class _Replaying:
@@ -134,18 +134,18 @@ def _chosen(store: Store, only: tuple[str, ...]) -> tuple[list[Record | KernelRe
     from lmgrid.gridfile.reader import only_filter
     from lmgrid.records.record import Failure
 
-    read = store.sound()
-    for error in read.passed_over.values():
+    read = store.read_all()
+    for error in read.unreadable.values():
         complain(f"passed over: {error}")
     found = [o for o in read.outcomes if not isinstance(o, Failure)]
     if not found:
-        raise Mistake(f"{store.root}: holds no record that can be replayed")
+        raise UserError(f"{store.root}: holds no record that can be replayed")
     chosen = only_filter(only)
     chosen.check([record.inputs.what for record in found])
     kept = [record for record in found if chosen.matches(record.inputs.what)]
     if not kept:
-        raise Mistake(f"{' '.join(f'--only {text}' for text in only)}: no record is left")
-    return kept, bool(read.passed_over)
+        raise UserError(f"{' '.join(f'--only {text}' for text in only)}: no record is left")
+    return kept, bool(read.unreadable)
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

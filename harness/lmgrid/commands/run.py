@@ -23,7 +23,7 @@ from lmgrid.commands.options import (
     store_of,
 )
 from lmgrid.commands.output import complain, say, show_json, show_tables
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     from lmgrid.commands.progress import Reporting
@@ -87,7 +87,7 @@ def run(**options: Any) -> None:
     check_plugins(registry, strict=options["strict"])
     check_manner(options)
     executor = executor_of(options, registry)
-    grid = read(options, registry.elsewhere() if executor.elsewhere else registry)
+    grid = read(options, registry.remote() if executor.remote else registry)
     way = Way(registry, executor, options, find_grid(options["grid"]))
     sys.exit(run_and_show(grid, store_of(options, grid.name), way))
 
@@ -100,7 +100,7 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
             f"plugin {plugin.name} ({plugin.distribution}) is {plugin.status}: {plugin.reason}"
         )
     if broken and strict:
-        raise Mistake(f"--strict: {len(broken)} broken plugins; see lmgrid plugins")
+        raise UserError(f"--strict: {len(broken)} broken plugins; see lmgrid plugins")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def run_and_show(grid: Grid, store: Store, way: Way) -> int:
     if not ready.remaining and store.count():
         store.keep_request(request)
     skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
-    stored = {outcome.inputs.address: outcome for outcome in store.sound().outcomes}
+    stored = {outcome.inputs.address: outcome for outcome in store.read_all().outcomes}
     known = stored | skipped
     outcomes = [known[p.address] for p in planned if p.address in known]
     _show(outcomes, as_json=options["as_json"])
@@ -144,11 +144,11 @@ def _check_records(store: Store, planned: Sequence[Planned]) -> None:
 
     RecordError for one of a cell of the grid: its place is taken, and what is there is no number.
     """
-    passed_over = store.sound().passed_over
+    unreadable = store.read_all().unreadable
     for cell in planned:
-        if cell.address in passed_over:
-            raise passed_over[cell.address]
-    for error in passed_over.values():
+        if cell.address in unreadable:
+            raise unreadable[cell.address]
+    for error in unreadable.values():
         complain(f"passed over: {error}")
 
 
@@ -173,20 +173,24 @@ def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:
         None if options["memory"] is None else parse_bytes(options["memory"]),
         options["retry"],
         options["fail_fast"],
-        executor.elsewhere,
+        executor.remote,
     )
 
 
 def check_manner(options: dict[str, Any]) -> None:
-    """Raise Mistake if what was asked for cannot go together."""
+    """Raise UserError if what was asked for cannot go together."""
     jobs, name = options["jobs"], parse_named(options["executor"], "--executor")[0]
     if jobs == 0 and name != "local":
-        raise Mistake(f"-j 0: cells in the process of the command need no --executor {name}; -j 1")
+        raise UserError(
+            f"-j 0: cells in the process of the command need no --executor {name}; -j 1"
+        )
     limited = [limit for limit in ("timeout", "memory") if options[limit] is not None]
     if limited and jobs == 0:
-        raise Mistake(f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1")
+        raise UserError(
+            f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1"
+        )
     if options["retry"] == "contended" and jobs > 1:
-        raise Mistake(
+        raise UserError(
             f"--retry contended -j {jobs}: cells side by side disturb each other's times, so that "
             "they would be contended again; times want -j 1"
         )
@@ -197,10 +201,10 @@ def parse_bytes(text: str) -> int:
     units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
     if not found or not float(found[1]):
-        raise Mistake(f"--memory {text}: expected a size such as 800M or 4G")
+        raise UserError(f"--memory {text}: expected a size such as 800M or 4G")
     size = int(float(found[1]) * units[found[2]])
     if size < LEAST_MEMORY:
-        raise Mistake(f"--memory {text}: a cell that does nothing holds more; at least 50M")
+        raise UserError(f"--memory {text}: a cell that does nothing holds more; at least 50M")
     return size
 
 
@@ -213,9 +217,9 @@ def executor_of(options: dict[str, Any], registry: Registry) -> ExecutorPart:
         part = registry.executor(registry.part("executor", name, given))
     except PartError as error:
         option = f".{error.option}" if error.option not in ("", "name") else ""
-        raise Mistake(f"--executor {name}{option}: {error}") from None
+        raise UserError(f"--executor {name}{option}: {error}") from None
     if lacks := registry.find("executor", name).lacks:
-        raise Mistake(f"--executor {name} {lacks}")
+        raise UserError(f"--executor {name} {lacks}")
     return part
 
 
@@ -251,7 +255,7 @@ def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, O
         for planned, outcome in execute(ready, listener, make):
             if getattr(outcome, "status", "") == "skipped":
                 skipped[planned.address] = outcome
-    if ready.halt.soon.is_set():
+    if ready.stop.graceful.is_set():
         complain("interrupted; the same command goes on from here")
     return skipped
 
@@ -266,10 +270,10 @@ def _interruptible(ready: Run) -> Iterator[None]:
     from lmgrid.execution.worker import STOPS
 
     def ask(*_: object) -> None:
-        if not ready.halt.soon.is_set():
+        if not ready.stop.graceful.is_set():
             complain("stopping when the running cells are done; once more stops at once")
-        ready.halt.ask()
-        if ready.halt.now.is_set() and ready.manner.jobs == 0:
+        ready.stop.request()
+        if ready.stop.immediate.is_set() and ready.manner.jobs == 0:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in STOPS if _is_heard(number)}
@@ -308,7 +312,7 @@ def _write_tables(store: Store, stored: Iterable[Outcome]) -> None:
 def _status(ready: Run, outcomes: Sequence[Outcome]) -> int:
     from lmgrid.records.record import Failure, KernelRecord
 
-    if ready.halt.soon.is_set():
+    if ready.stop.graceful.is_set():
         return INTERRUPTED
     failed = any(
         isinstance(o, Failure) or (isinstance(o, KernelRecord) and not o.equal) for o in outcomes

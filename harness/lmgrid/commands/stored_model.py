@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmgrid.commands.options import RUNS
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     from lmgrid.cell.inference import StoredModel
@@ -22,7 +22,7 @@ def load(record: str, results: Path | None) -> StoredModel:
     folder, address = _locate(record, results)
     found = Store(folder).find(address)
     if not isinstance(found, Record):
-        raise Mistake(f"{record}: is not the record of a model")
+        raise UserError(f"{record}: is not the record of a model")
     return load_model(Store(folder), found, Registry.installed())
 
 
@@ -33,14 +33,14 @@ def _locate(record: str, results: Path | None) -> tuple[Path, str]:
     path = Path(record)
     if path.suffix == ".json":
         if not path.is_file():
-            raise Mistake(f"{record}: there is no such file")
+            raise UserError(f"{record}: there is no such file")
         return path.parent.parent, path.stem
     folders = [results] if results else sorted(RUNS.glob("*"))
     found = [(folder, a) for folder in folders for a in Store(folder).matching(record)]
     where = results or RUNS
     if not record or not found:
-        raise Mistake(f"{record!r}: no record in {where} has an address that starts so")
+        raise UserError(f"{record!r}: no record in {where} has an address that starts so")
     if len(found) > 1:
         some = ", ".join(f"{folder}: {address[:12]}" for folder, address in found[:4])
-        raise Mistake(f"{record!r}: {len(found)} records have an address that starts so: {some}")
+        raise UserError(f"{record!r}: {len(found)} records have an address that starts so: {some}")
     return found[0]

@@ -15,7 +15,7 @@ from lmgrid.commands.options import (
     sound_outcomes,
 )
 from lmgrid.commands.output import say, show_json, show_tables
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,9 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
 
     sheet = _chosen_sheet(options)
     if options["as_json"] and (form != "terminal" or output):
-        raise Mistake("--json prints JSON, and nothing else; leave out --format and --output")
+        raise UserError("--json prints JSON, and nothing else; leave out --format and --output")
     if sheet and form in ("markdown", "latex"):
-        raise Mistake(f"--{sheet}: is written as csv or parquet, not as {form}")
+        raise UserError(f"--{sheet}: is written as csv or parquet, not as {form}")
     outcomes = sound_outcomes(existing_store(results))
     made = {"points": frame.points, "readings": frame.readings}.get(sheet, frame.frame)
     found = made(outcomes)
@@ -65,7 +65,7 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
 def _chosen_sheet(options: dict[str, bool]) -> str:
     chosen = [sheet for sheet in SHEETS if options[sheet]]
     if len(chosen) > 1:
-        raise Mistake(f"--{chosen[0]} and --{chosen[1]} are two sheets; ask for one at a time")
+        raise UserError(f"--{chosen[0]} and --{chosen[1]} are two sheets; ask for one at a time")
     return chosen[0] if chosen else ""
 
 
@@ -74,7 +74,7 @@ def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
     from lmgrid.report.export import to_csv, to_parquet
 
     if form == "parquet" and path is None and sys.stdout.isatty():
-        raise Mistake("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
+        raise UserError("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
     data = to_parquet(found) if form == "parquet" else to_csv(found)
     if path is None:
         click.echo(data, nl=False)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from filelock import Timeout
 
-from lmgrid.cell.bench import Bench
+from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.checkpoint import Checkpoints
-from lmgrid.cell.runner import Desk
+from lmgrid.cell.runner import Workspace
 from lmgrid.cell.training import Live
 from lmgrid.grid import AnyCell, Cell
-from lmgrid.machine.contention import Company, Neighbourhood
+from lmgrid.machine.contention import LoadMonitor, LoadSample
 from lmgrid.machine.environment import capture, load_average, now, unlike_libraries
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.records.record import Failure, Inputs, KernelRecord, Outcome, Provenance, Record
 from lmgrid.records.store import Store, StoreError
 from lmgrid.result import Point
 from lmgrid.spec import Diverged, Place
@@ -36,7 +36,7 @@ LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
 
 
-class Held(Exception):
+class LockedElsewhere(Exception):
     """Another run holds the cell's lock, and was not to be waited for."""
 
 
@@ -53,13 +53,13 @@ class Job:
     libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with their versions here
     timeout: float | None = None  # seconds of wall time, from when it holds its lock
     memory: int | None = None  # bytes
-    again: Retry = "failed"  # what there is already and is made again nevertheless
-    apart: bool = False  # it has a process of its own, which needs no device but the cell's
-    wait: bool = True  # for another run that has the cell; else Held is raised
+    retry: Retry = "failed"  # what there is already and is made again nevertheless
+    own_process: bool = False  # it has a process of its own, which needs no device but the cell's
+    wait_for_lock: bool = True  # for another run that has the cell; else Held is raised
 
 
 @dataclass(frozen=True)
-class Ears:
+class Callbacks:
     """Who hears of a running cell."""
 
     on_live: Callable[[Live], None] = field(default=lambda live: None)
@@ -68,10 +68,10 @@ class Ears:
     on_waiting: Callable[[], None] = field(default=lambda: None)  # for whoever has the lock
 
 
-DEAF = Ears()
+NO_CALLBACKS = Callbacks()
 
 
-def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
+def attempt(job: Job, registry: Registry, ears: Callbacks = NO_CALLBACKS) -> Outcome:
     """Run a cell, unless it was finished meanwhile, and put what came of it into the store."""
     store, address = Store(job.root), job.inputs.address
     with _held(store, job, ears):
@@ -81,16 +81,16 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
         started = perf_counter()
         ears.on_begun()
         try:
-            neighbourhood = Neighbourhood()
-            outcome = _beside(_record(job, registry, ears), neighbourhood.company())
+            load = LoadMonitor()
+            outcome = _beside(_record(job, registry, ears), load.sample())
             keep(outcome, store)
         except StoreError:
             raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and not job.apart:
+            if isinstance(error, KeyboardInterrupt) and not job.own_process:
                 raise
             store.check_room(error)
-            end = End(_status(error), error)
+            end = Termination(_status(error), error)
             store.add(failure(job, end, perf_counter() - started))
             if end.of_machine:
                 return store.written(address)
@@ -100,15 +100,15 @@ def attempt(job: Job, registry: Registry, ears: Ears = DEAF) -> Outcome:
 
 
 @contextmanager
-def _held(store: Store, job: Job, ears: Ears) -> Iterator[None]:
+def _held(store: Store, job: Job, ears: Callbacks) -> Iterator[None]:
     """Hold the cell's lock; whoever has it is waited for, if the job says so."""
     address = job.inputs.address
     with ExitStack() as stack:
         try:
             stack.enter_context(store.lock(address, wait=False))
         except Timeout:
-            if not job.wait:
-                raise Held from None
+            if not job.wait_for_lock:
+                raise LockedElsewhere from None
             ears.on_waiting()
             stack.enter_context(store.lock(address))
         yield
@@ -118,10 +118,10 @@ def stands(before: Outcome, job: Job) -> bool:
     """Return whether an outcome that is there already is what the job asks for."""
     if isinstance(before, Failure):
         return False
-    if job.again == "contended":
-        return not before.circumstances.contended
-    if job.again == "other-libraries":
-        return not unlike_libraries(before.circumstances.environment, job.libraries)
+    if job.retry == "contended":
+        return not before.provenance.contended
+    if job.retry == "other-libraries":
+        return not unlike_libraries(before.provenance.environment, job.libraries)
     return True
 
 
@@ -133,22 +133,22 @@ def keep(outcome: Outcome, store: Store) -> None:
         store.add(outcome)
 
 
-def _beside(outcome: Record | KernelRecord, company: Company) -> Record | KernelRecord:
-    circumstances = replace(
-        outcome.circumstances,
-        others=company.others,
-        competing=company.competing,
-        load_after=company.load_after,
+def _beside(outcome: Record | KernelRecord, load: LoadSample) -> Record | KernelRecord:
+    provenance = replace(
+        outcome.provenance,
+        others=load.others,
+        competing=load.competing,
+        load_after=load.load_after,
     )
-    return replace(outcome, circumstances=circumstances)
+    return replace(outcome, provenance=provenance)
 
 
-def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
+def _record(job: Job, registry: Registry, ears: Callbacks) -> Record | KernelRecord:
     store, address = Store(job.root), job.inputs.address
-    device = registry.confine(job.cell.device) if job.apart else ""
-    bench = Bench(registry, job.place, job.jobs, device)
+    device = registry.confine(job.cell.device) if job.own_process else ""
+    bench = CellRunner(registry, job.place, job.jobs, device)
     checkpoints = Checkpoints(store.checkpoint_folder(address))
-    desk = Desk(checkpoints=checkpoints, on_live=ears.on_live, on_point=ears.on_point)
+    desk = Workspace(checkpoints=checkpoints, on_live=ears.on_live, on_point=ears.on_point)
     if not (job.keep_weights and isinstance(job.cell, Cell)):
         return bench.run(job.cell, desk, job.inputs)
     with store.weights_draft(address) as draft:
@@ -158,7 +158,7 @@ def _record(job: Job, registry: Registry, ears: Ears) -> Record | KernelRecord:
 
 
 @dataclass(frozen=True)
-class End:
+class Termination:
     """How a cell ended that has no record, and by what: an exception, or a few words."""
 
     status: str
@@ -170,9 +170,9 @@ class End:
         return self.status == "out-of-memory" or isinstance(self.cause, OSError)
 
 
-def failure(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -> Failure:
+def failure(job: Job, end: Termination, seconds: float, peak_bytes: int | None = None) -> Failure:
     """Return what is stored of an end; texts are bounded."""
-    circumstances = Circumstances(capture(), now(), job.jobs, round(load_average(), 2))
+    provenance = Provenance(capture(), now(), job.jobs, round(load_average(), 2))
     error = end.cause
     kind = error if isinstance(error, str) else type(error).__name__
     message = "" if isinstance(error, str) else _message(error)
@@ -184,7 +184,7 @@ def failure(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -
         _encodable(message)[:LONGEST_MESSAGE],
         _encodable(_without_paths(trace))[-LONGEST_TRACEBACK:],
         round(seconds, 3),
-        circumstances,
+        provenance,
         peak_bytes,
     )
 

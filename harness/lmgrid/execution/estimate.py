@@ -28,12 +28,12 @@ class Estimator:
             self._learn(store)
 
     def _learn(self, store: Store) -> None:
-        outcomes = [o for o in store.sound().outcomes if isinstance(o, Record)]
+        outcomes = [o for o in store.read_all().outcomes if isinstance(o, Record)]
         machine = capture()
         for record in outcomes:
             if record.resumed:
                 continue  # its seconds are of the last part alone
-            made_on = record.circumstances.environment
+            made_on = record.provenance.environment
             if (made_on.processor, made_on.cores) == (machine.processor, machine.cores):
                 self._take(record)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lmgrid.engine import Crew, Executor, Resources
-from lmgrid.execution.attempt import Ears, Job, attempt
+from lmgrid.engine import Executor, ExecutorContext, Resources
+from lmgrid.execution.attempt import Callbacks, Job, attempt
 from lmgrid.execution.supervise import start_server, supervise
 from lmgrid.grid import AnyCell, GridError
 from lmgrid.machine.environment import usable_cores
@@ -48,42 +48,42 @@ def has_machine(resources: Resources) -> bool:
     return resources.timed and resources.device == "cpu"
 
 
-class Local(Executor):
+class LocalExecutor(Executor):
     """Each cell in a process of its own on this machine, so many side by side."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, context: ExecutorContext) -> None:
+        self._context = context
         start_server()
-        self._threads = ThreadPoolExecutor(crew.jobs)
+        self._threads = ThreadPoolExecutor(context.jobs)
 
     def submit(self, job: Job, resources: Resources) -> Future[object]:
-        crew = self._crew
-        return self._threads.submit(supervise, job, partial(crew.hear, job), crew.halt)
+        context = self._context
+        return self._threads.submit(supervise, job, partial(context.on_message, job), context.stop)
 
     def check(self, resources: Resources) -> None:
-        check_jobs(self._crew.jobs, (resources,))
+        check_jobs(self._context.jobs, (resources,))
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        return fits_beside(resources, running, self._crew.jobs)
+        return fits_beside(resources, running, self._context.jobs)
 
     def close(self) -> None:
         self._threads.shutdown()
 
 
 @dataclass(frozen=True)
-class Here(Executor):
+class InProcessExecutor(Executor):
     """One cell after the other in this process: the least overhead, and no protection."""
 
-    crew: Crew
+    context: ExecutorContext
     registry: Registry
 
     def submit(self, job: Job, resources: Resources) -> Future[object]:
-        hear = partial(self.crew.hear, job)
+        on_message = partial(self.context.on_message, job)
         future: Future[object] = Future()
         try:
             # Standard output is for results; a cell that changes the folder has changed its own.
             with redirect_stdout(sys.stderr), chdir(Path.cwd()):
-                future.set_result(attempt(job, self.registry, Ears(hear, hear)))
+                future.set_result(attempt(job, self.registry, Callbacks(on_message, on_message)))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmgrid.engine import Crew, Executor, ExecutorPart
+from lmgrid.engine import Executor, ExecutorContext, ExecutorPart
 from lmgrid.spec import hookimpl
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalProcesses(ExecutorPart):
+class LocalPart(ExecutorPart):
     """Each cell in a process of its own on this machine, -j of them side by side."""
 
-    def make(self, crew: Crew) -> Executor:
-        from lmgrid.execution.executors import Local
+    def make(self, context: ExecutorContext) -> Executor:
+        from lmgrid.execution.executors import LocalExecutor
 
-        return Local(crew)
+        return LocalExecutor(context)
 
 
 @hookimpl
 def lmgrid_executors() -> Mapping[str, type[ExecutorPart]]:
-    return {"local": LocalProcesses}
+    return {"local": LocalPart}

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Literal, TypeAlias
 
-from lmgrid.cell.bench import Bench
+from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.runner import Replay
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.execution.supervise import CONTEXT, preload
 from lmgrid.execution.worker import installed, search_path, stand_alone
 from lmgrid.grid import AnyCell, GridError, KernelCell, Part, PartError, named_parts
@@ -109,7 +109,7 @@ def _replay(
     try:
         cell = cell_today(record.inputs.what, registry)
         place, inputs = _located(cell, record.inputs, registry, places)
-    except Mistake as mistake:
+    except UserError as mistake:
         return Verdict(record, "not comparable", why=str(mistake))
     tokens = tuple(p.tokens for p in record.points[:points]) if isinstance(record, Record) else ()
     found = _in_process(_Task(cell, place, tokens, _is_whole(record, points)))
@@ -151,7 +151,7 @@ def inputs_today(record: Recorded, registry: Registry, places: Sequence[Place]) 
     try:
         cell = cell_today(record.inputs.what, registry)
         return _located(cell, record.inputs, registry, places)[1]
-    except Mistake:
+    except UserError:
         return None
 
 
@@ -160,18 +160,18 @@ def _located(
 ) -> tuple[Place, Inputs]:
     """Return the place where a cell's files have the recorded bytes, and what decides its numbers.
 
-    Raises the Mistake of the last place if it is in none.
+    Raises the UserError of the last place if it is in none.
     """
-    problem = Mistake("no folder to look for files in")
+    problem = UserError("no folder to look for files in")
     for place in places:
         try:
             inputs = Identities(registry, place).of(cell)
-        except Mistake as mistake:
+        except UserError as mistake:
             problem = mistake
             continue
         if not (unlike := _unlike_data(recorded, inputs)):
             return place, inputs
-        problem = Mistake(f"{unlike} (in {place.folder}; --folder names another one)")
+        problem = UserError(f"{unlike} (in {place.folder}; --folder names another one)")
     raise problem
 
 
@@ -235,7 +235,7 @@ def _tell(task: _Task, connection: Connection) -> None:
     stand_alone()
     try:
         found = _perform(task)
-    except Mistake as mistake:
+    except UserError as mistake:
         connection.send(_Ended("not comparable", str(mistake)))
     except BaseException as error:  # of a third party
         connection.send(_Ended("unequal", f"ended as {say(error)}"))
@@ -245,7 +245,7 @@ def _tell(task: _Task, connection: Connection) -> None:
 
 def _perform(task: _Task) -> Replayed | _Gap:
     registry = installed(search_path())
-    bench = Bench(registry, task.place, device=registry.confine(task.cell.device))
+    bench = CellRunner(registry, task.place, device=registry.confine(task.cell.device))
     if isinstance(task.cell, KernelCell):
         return _Gap(*bench.differ(task.cell))
     replay = bench.replay(task.cell, task.tokens, whole=task.whole)
@@ -274,7 +274,7 @@ def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
     difference = _first_difference(record, replay)
     if not difference:
         return Verdict(record, "equal", _reach(record, replay), "", inputs, exact=whole)
-    unlike = same_bits(record.circumstances.environment, found.environment)
+    unlike = same_bits(record.provenance.environment, found.environment)
     if not unlike:
         return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
     return _compare_roughly(record, replay, inputs, f"{_apart(record, replay)}; {unlike}")

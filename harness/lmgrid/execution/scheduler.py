@@ -13,21 +13,21 @@ from operator import itemgetter
 from typing import Any
 
 from lmgrid.cell.training import Live
-from lmgrid.engine import Crew, Executor, Halt, Resources
-from lmgrid.execution.attempt import Held, Job, Retry, attempt, stands
-from lmgrid.execution.executors import Here, Local, has_machine
+from lmgrid.engine import Executor, ExecutorContext, Resources, StopSignal
+from lmgrid.execution.attempt import Job, LockedElsewhere, Retry, attempt, stands
+from lmgrid.execution.executors import InProcessExecutor, LocalExecutor, has_machine
 from lmgrid.execution.plan import Planned, place_of, plan
 from lmgrid.execution.supervise import preload
 from lmgrid.grid import AnyCell, Grid, KernelCell
 from lmgrid.machine.environment import capture, now
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.history import Request
-from lmgrid.records.record import Circumstances, Failure, Outcome
+from lmgrid.records.record import Failure, Outcome, Provenance
 from lmgrid.records.store import Store, StoreError
 from lmgrid.result import Point
 from lmgrid.spec import Place
 
-MakeExecutor = Callable[[Crew], Executor]
+MakeExecutor = Callable[[ExecutorContext], Executor]
 Running = dict["Future[Any]", tuple[Planned, Resources]]
 
 
@@ -45,7 +45,7 @@ class Manner:
     memory: int | None = None  # bytes a cell may hold
     retry: Retry = "failed"
     fail_fast: bool = False
-    elsewhere: bool = False  # cells side by side are on other machines
+    remote: bool = False  # cells side by side are on other machines
 
 
 class Listener:
@@ -68,7 +68,7 @@ class Run:
     store: Store
     planned: tuple[Planned, ...]
     manner: Manner = Manner()
-    halt: Halt = field(default_factory=Halt)
+    stop: StopSignal = field(default_factory=StopSignal)
     request: Request | None = None  # kept in the results folder
 
     def job(self, planned: Planned) -> Job:
@@ -93,7 +93,7 @@ class Run:
     def _beside(self, planned: Planned) -> int:
         """Return how many cells of the run share a machine with this one, itself included."""
         manner = self.manner
-        alone = manner.elsewhere or has_machine(resources_of(planned, manner))
+        alone = manner.remote or has_machine(resources_of(planned, manner))
         return 1 if alone else max(1, manner.jobs)
 
     @cached_property
@@ -136,16 +136,16 @@ def run_here(grid: Grid, store: Store, registry: Registry) -> Iterator[Outcome]:
 
 def executor_here(registry: Registry) -> MakeExecutor:
     """Return what makes the executor of ``-j 0``."""
-    return lambda crew: Here(crew, registry)
+    return lambda context: InProcessExecutor(context, registry)
 
 
 def execute(
-    run: Run, listener: Listener, make: MakeExecutor = Local
+    run: Run, listener: Listener, make: MakeExecutor = LocalExecutor
 ) -> Iterator[tuple[Planned, Outcome]]:
     """Run what is left; yield outcomes as they come, then those that were not begun and why."""
     preload(dict.fromkeys(name for planned in run.remaining for name in planned.modules))
-    crew = Crew(run.manner.jobs, run.halt, _Hearing(run, listener).hear)
-    with closing(make(crew)) as executor:
+    context = ExecutorContext(run.manner.jobs, run.stop, _Hearing(run, listener).on_message)
+    with closing(make(context)) as executor:
         yield from _Execution(run, listener, executor).outcomes()
 
 
@@ -156,7 +156,7 @@ class _Hearing:
         self._planned = {planned.address: planned for planned in run.planned}
         self._listener = listener
 
-    def hear(self, job: Job, message: Live | Point) -> None:
+    def on_message(self, job: Job, message: Live | Point) -> None:
         planned = self._planned[job.inputs.address]
         if isinstance(message, Live):
             self._listener.live(planned, message)
@@ -241,22 +241,24 @@ class _Execution:
         """Return what came of a cell; None if it was stopped, or waits for another run."""
         try:
             outcome: Outcome | None = future.result()
-        except Held:
+        except LockedElsewhere:
             self._waiting.put_back(planned, resources)
             return None
         except StoreError:
-            self._run.halt.now.set()  # nothing of what still runs could be kept
+            self._run.stop.immediate.set()  # nothing of what still runs could be kept
             raise
         return outcome
 
     @property
     def _may_begin(self) -> bool:
-        return bool(self._waiting.kinds) and not self._failed and not self._run.halt.soon.is_set()
+        return (
+            bool(self._waiting.kinds) and not self._failed and not self._run.stop.graceful.is_set()
+        )
 
     def _begin(self) -> None:
         while self._may_begin and (found := self._waiting.take(self._fits)):
             planned, resources = found
-            job = replace(self._run.job(planned), wait=self._waiting.was_held(planned))
+            job = replace(self._run.job(planned), wait_for_lock=self._waiting.was_held(planned))
             future = self._executor.submit(job, resources)
             self._running[future] = found
             self._listener.started(planned)
@@ -275,5 +277,5 @@ class _Execution:
 def _skipped(planned: Planned, failed: Planned) -> Failure:
     """Return the end of a cell that was not begun. It is told and not stored."""
     why = f"--fail-fast: {failed.cell.label} failed"
-    circumstances = Circumstances(capture(), now(), 1, 0.0)
-    return Failure(planned.inputs, "skipped", why, "", "", 0.0, circumstances)
+    provenance = Provenance(capture(), now(), 1, 0.0)
+    return Failure(planned.inputs, "skipped", why, "", "", 0.0, provenance)

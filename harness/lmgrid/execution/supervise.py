@@ -23,9 +23,9 @@ from typing import Protocol
 import msgspec
 
 from lmgrid.cell.training import Live
-from lmgrid.engine import Halt
-from lmgrid.execution.attempt import End as End  # for executors
-from lmgrid.execution.attempt import Held, Job, failure, keep, stands
+from lmgrid.engine import StopSignal
+from lmgrid.execution.attempt import Job, LockedElsewhere, failure, keep, stands
+from lmgrid.execution.attempt import Termination as Termination  # for executors
 from lmgrid.execution.worker import (
     PRELOAD,
     STOPS,
@@ -110,7 +110,7 @@ def start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what came meanwhile comes now
 
 
-def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
+def supervise(job: Job, on_message: Hear, stop: StopSignal) -> Outcome | None:
     """Run a cell in a child process and turn any death of it into an outcome.
 
     Returns None where the run was stopped meanwhile, and raises Held where another run has the
@@ -120,10 +120,10 @@ def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
     try:
         connection, child = _start(job)
     except (OSError, EOFError) as error:  # no process, no pipe
-        return conclude(job, End("error", error), monotonic() - started)
+        return conclude(job, Termination("error", error), monotonic() - started)
     watch = MemoryWatch(child.pid or 0)
     try:
-        why = _Listening(job, connection, child, watch).hear_out(hear, halt)
+        why = _Listening(job, connection, child, watch).hear_out(on_message, stop)
     finally:
         _end(child, connection)
     if why == "stopped":
@@ -134,7 +134,7 @@ def supervise(job: Job, hear: Hear, halt: Halt) -> Outcome | None:
     return conclude(job, end, monotonic() - started, watch.peak or None)
 
 
-def conclude(job: Job, end: End, seconds: float, peak_bytes: int | None = None) -> Outcome:
+def conclude(job: Job, end: Termination, seconds: float, peak_bytes: int | None = None) -> Outcome:
     """Store the failure of a cell that left none itself."""
     store = Store(job.root)
     store.add(failure(job, end, seconds, peak_bytes))
@@ -176,11 +176,11 @@ class _Listening:
     child: Child
     watch: MemoryWatch
 
-    def hear_out(self, hear: Hear, halt: Halt) -> str:
+    def hear_out(self, on_message: Hear, stop: StopSignal) -> str:
         """Return why a worker ended without an outcome, or nothing if it has one."""
         deadline, waits, looked = math.inf, False, 0.0
         while True:
-            if halt.now.is_set() or (halt.soon.is_set() and waits):
+            if stop.immediate.is_set() or (stop.graceful.is_set() and waits):
                 return "stopped"
             if monotonic() > deadline:
                 return "timeout"
@@ -196,14 +196,14 @@ class _Listening:
                 return "died"
             if message is None:
                 return ""
-            if isinstance(message, (StoreError, Held)):
+            if isinstance(message, (StoreError, LockedElsewhere)):
                 raise message
             if isinstance(message, Waiting):
                 waits = True
             elif isinstance(message, Begun):
                 waits, deadline = False, monotonic() + (self.job.timeout or math.inf)
             else:
-                hear(message)
+                on_message(message)
 
     def _speaks(self) -> bool:
         """Return whether there is a message; EOFError if the worker died.
@@ -227,15 +227,15 @@ def _end(child: Child, connection: Connection) -> None:
         child.join()
 
 
-def _death(why: str, code: int, job: Job) -> End:
+def _death(why: str, code: int, job: Job) -> Termination:
     """Return the end of a worker that left no outcome."""
     if why == "timeout":
-        return End(why, f"over {job.timeout:g} s")
+        return Termination(why, f"over {job.timeout:g} s")
     if why == "out-of-memory":
-        return End(why, f"over {(job.memory or 0) / 1e6:,.0f} MB")
+        return Termination(why, f"over {(job.memory or 0) / 1e6:,.0f} MB")
     if code < 0:
-        return End("killed", _name_signal(-code))
-    return End("error", f"worker ended with exit status {code}")
+        return Termination("killed", _name_signal(-code))
+    return Termination("error", f"worker ended with exit status {code}")
 
 
 def _name_signal(number: int) -> str:

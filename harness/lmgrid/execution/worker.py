@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TypeAlias
 
 from lmgrid.cell.training import Live
-from lmgrid.execution.attempt import Ears, Held, Job, attempt
+from lmgrid.execution.attempt import Callbacks, Job, LockedElsewhere, attempt
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.store import StoreError
 from lmgrid.result import Point
@@ -45,7 +45,7 @@ class Waiting:
 
 
 # What a worker says. None: an outcome is in the store.
-Message: TypeAlias = Begun | Waiting | Live | Point | Held | StoreError | None
+Message: TypeAlias = Begun | Waiting | Live | Point | LockedElsewhere | StoreError | None
 
 
 def search_path() -> tuple[str, ...]:
@@ -77,14 +77,14 @@ def work(job: Job, connection: Connection) -> None:
         except OSError:  # nobody listens any more; that is no fault of the cell
             os._exit(1)
 
-    ears = Ears(tell, tell, lambda: tell(Begun()), lambda: tell(Waiting()))
+    ears = Callbacks(tell, tell, lambda: tell(Begun()), lambda: tell(Waiting()))
     try:
-        attempt(replace(job, apart=True), installed(search_path()), ears)
+        attempt(replace(job, own_process=True), installed(search_path()), ears)
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # whatever a cell has made of it
                 stream.flush()
         tell(None)  # from here on this process may be ended at any moment
-    except (StoreError, Held) as error:
+    except (StoreError, LockedElsewhere) as error:
         tell(error)
 
 

@@ -38,7 +38,7 @@ from lmgrid.plugin.options import all_options
 
 
 @dataclass(frozen=True)
-class Asked:
+class Overrides:
     """What the command line asks beside the file: overrides and filters."""
 
     sets: tuple[str, ...] = ()
@@ -47,10 +47,10 @@ class Asked:
     seeds: tuple[int, ...] = ()
 
 
-NOTHING_ASKED = Asked()
+NOTHING_ASKED = Overrides()
 
 
-def read_grid(path: Path, catalogue: Catalogue, asked: Asked = NOTHING_ASKED) -> Grid:
+def read_grid(path: Path, catalogue: Catalogue, asked: Overrides = NOTHING_ASKED) -> Grid:
     """Return the cells that a file asks for; GridError says what is wrong and where."""
     try:
         document = normalise(parse(path))
@@ -75,7 +75,7 @@ def only_filter(texts: Iterable[str]) -> Filter:
 class _Reader:
     """From a normalised document to cells."""
 
-    def __init__(self, document: Block, catalogue: Catalogue, asked: Asked) -> None:
+    def __init__(self, document: Block, catalogue: Catalogue, asked: Overrides) -> None:
         self._document = document
         self._catalogue = catalogue
         self._asked = asked
@@ -151,9 +151,11 @@ class _Reader:
     def _felt(self, model: Part) -> Part:
         """Return the same model, what it does not feel at its default."""
         part = self._catalogue.model(model)
-        unfelt = part.unfelt
-        options = {k: v for k, v in all_options(type(part), model).items() if k not in unfelt}
-        return self._catalogue.part("model", model.name, options) if unfelt else model
+        inactive_options = part.inactive_options
+        options = {
+            k: v for k, v in all_options(type(part), model).items() if k not in inactive_options
+        }
+        return self._catalogue.part("model", model.name, options) if inactive_options else model
 
     # ------------------------------------------------------------ parts
 

@@ -15,7 +15,7 @@ LOADAVG = Path("/proc/loadavg")
 
 
 @dataclass(frozen=True)
-class Company:
+class LoadSample:
     """What ran beside a cell."""
 
     others: float  # cores that other processes kept busy, on average over the cell
@@ -23,7 +23,7 @@ class Company:
     load_after: float  # one-minute load average
 
 
-class Neighbourhood:
+class LoadMonitor:
     """Watches the machine from its making on; it reads two files of the system, and no clock runs.
 
     The processor time of the whole machine less that of this process is what the others took,
@@ -34,11 +34,11 @@ class Neighbourhood:
         self._competing = _ready()
         self._wall, self._others = perf_counter(), _busy_seconds() - _own_seconds()
 
-    def company(self) -> Company:
+    def sample(self) -> LoadSample:
         """Return what ran beside this process since."""
         seconds = max(perf_counter() - self._wall, 1e-3)
         others = (_busy_seconds() - _own_seconds() - self._others) / seconds
-        return Company(round(max(0.0, others), 3), self._competing, round(load_average(), 2))
+        return LoadSample(round(max(0.0, others), 3), self._competing, round(load_average(), 2))
 
 
 def _busy_seconds() -> float:

@@ -22,7 +22,7 @@ STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Cpu(DevicePart):
+class CpuPart(DevicePart):
     """The processor. Peak bytes are the largest resident size of the process."""
 
     def make(self) -> Device:

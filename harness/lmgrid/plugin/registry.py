@@ -11,12 +11,12 @@ from typing import Any, cast
 from lmgrid import spec
 from lmgrid.engine import ExecutorPart
 from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, named_parts, near
-from lmgrid.machine.cpu import Cpu
+from lmgrid.machine.cpu import CpuPart
 from lmgrid.plugin.discovery import load, manager_of, say, scan, without_clashes
 from lmgrid.plugin.options import all_options, describe_part, make_part, option_names
 from lmgrid.plugin.provided import CORE, Plugin, Provided
 
-CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", Cpu, CORE),))
+CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", CpuPart, CORE),))
 
 
 def _kind_and_name(provided: Provided) -> tuple[str, str]:
@@ -176,7 +176,7 @@ class Registry:
                 return candidate
         raise GridError(f"device {name!r} is not on this machine{near(name, available)}")
 
-    def elsewhere(self) -> Registry:
+    def remote(self) -> Registry:
         """Return the same parts, for cells that run on machines whose devices cannot be asked."""
         other = copy(self)
         other._elsewhere = True

@@ -9,7 +9,7 @@ from functools import cache
 
 import msgspec
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.grid import AnyCell, Cell, GridError, Part, named_parts
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Inputs
@@ -70,7 +70,7 @@ class Identities:
     def _read_digest(self, corpus: Part) -> str:
         try:
             return self._registry.corpus(corpus).digest(self._place)
-        except Mistake:
+        except UserError:
             raise
         except Exception as error:  # of a third party
             raise GridError(f"corpus {corpus.label}: {type(error).__name__}: {error}") from None

@@ -15,8 +15,14 @@ def _from_1(body: Body) -> Body:
     return body | {"resumed": resumed} if "points" in body else body
 
 
+def _from_2(body: Body) -> Body:
+    """Call ``circumstances`` what is called ``provenance`` today."""
+    body["provenance"] = body.pop("circumstances")
+    return body
+
+
 # What brings a body of each schema to the next one; a step stays for as long as there are records.
-STEPS: Mapping[int, Callable[[Body], Body]] = {1: _from_1}
+STEPS: Mapping[int, Callable[[Body], Body]] = {1: _from_1, 2: _from_2}
 
 
 def convert(body: Body, schema: int, wanted: int) -> Body:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from lmgrid.budget import Budget
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.grid import AnyCell, Cell, KernelCell, Part
 from lmgrid.machine.environment import Environment
 from lmgrid.result import KernelResult, ModelResult
@@ -21,7 +21,7 @@ CONTENDED = 0.25  # cores
 EMPTY: tuple[Any, ...] = (None, (), [], {})  # what a cell leaves unsaid
 
 
-class RecordError(Mistake):
+class RecordError(UserError):
     """A record cannot be read or trusted; the message says which and why."""
 
 
@@ -76,7 +76,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Provenance:
     """Where and beside what a number was made."""
 
     environment: Environment
@@ -98,7 +98,7 @@ class Record(ModelResult):
     """A finished cell: what went in, what came out, and where it was made."""
 
     inputs: Inputs
-    circumstances: Circumstances
+    provenance: Provenance
     total_seconds: float  # wall time of the whole cell, reading the corpus included
     earlier: tuple[str, ...] = ()  # addresses that it had before it was renewed
 
@@ -121,7 +121,7 @@ class KernelRecord(KernelResult):
     """A finished pair of loop and vectorised form: what went in, what came out, and where."""
 
     inputs: Inputs
-    circumstances: Circumstances
+    provenance: Provenance
     earlier: tuple[str, ...] = ()  # addresses that it had before it was renewed
 
 
@@ -136,7 +136,7 @@ class Failure:
     message: str
     traceback: str
     seconds: float
-    circumstances: Circumstances
+    provenance: Provenance
     peak_bytes: int | None = None  # the largest memory held, where it is known
 
 

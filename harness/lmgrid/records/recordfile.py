@@ -17,7 +17,7 @@ from lmgrid.records.record import (
     RecordError,
 )
 
-SCHEMA = 2  # goes up with each change of what is stored; conversion.py reads what is older
+SCHEMA = 3  # goes up with each change of what is stored; conversion.py reads what is older
 KINDS: dict[str, type[Any]] = {"record": Record, "kernel": KernelRecord, "failure": Failure}
 
 

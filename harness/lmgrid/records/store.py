@@ -23,7 +23,7 @@ from time import time
 import msgspec
 from filelock import FileLock, Timeout
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
 from lmgrid.records.history import Request, keep_request
 from lmgrid.records.record import Failure, KernelRecord, Outcome, Record, RecordError
@@ -37,16 +37,16 @@ REFUSED = {errno.EACCES, errno.EPERM}
 STALE_SECONDS = 3_600  # a draft lives for milliseconds
 
 
-class StoreError(Mistake):
+class StoreError(UserError):
     """The folder cannot be used; what was finished before is intact."""
 
 
 @dataclass(frozen=True)
-class Sound:
+class ReadResult:
     """What of a store can be trusted: its outcomes, and the records that were passed over."""
 
     outcomes: tuple[Outcome, ...]
-    passed_over: Mapping[str, RecordError]  # by address
+    unreadable: Mapping[str, RecordError]  # by address
 
 
 class Store:
@@ -90,7 +90,7 @@ class Store:
         found = [p.stem for p in self._files("records") if p.stem.startswith(prefix)]
         return found or [
             outcome.inputs.address
-            for outcome in self.sound().outcomes
+            for outcome in self.read_all().outcomes
             if not isinstance(outcome, Failure)
             and any(earlier.startswith(prefix) for earlier in outcome.earlier)
         ]
@@ -109,19 +109,19 @@ class Store:
             with suppress(RecordError):
                 yield self._read(path)
 
-    def sound(self) -> Sound:
+    def read_all(self) -> ReadResult:
         """Return every outcome that can be trusted, and why each other record cannot be."""
         outcomes: list[Outcome] = []
-        passed_over: dict[str, RecordError] = {}
+        unreadable: dict[str, RecordError] = {}
         for path in self._files("records"):
             try:
                 outcomes.append(self._read(path))
             except RecordError as error:
-                passed_over[path.stem] = error
+                unreadable[path.stem] = error
         for path in self._failures():
             with suppress(RecordError):
                 outcomes.append(self._read(path))
-        return Sound(tuple(outcomes), passed_over)
+        return ReadResult(tuple(outcomes), unreadable)
 
     def _failures(self) -> list[Path]:
         """Return the failures of cells without a record.

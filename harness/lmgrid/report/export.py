@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.report.frame import NESTED, plain_rows
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def to_parquet(rows: pd.DataFrame) -> bytes:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise Mistake("Parquet needs pyarrow: pip install 'lmgrid[parquet]'") from None
+        raise UserError("Parquet needs pyarrow: pip install 'lmgrid[parquet]'") from None
     schema = pa.schema([(name, _type(name)) for name in map(str, rows.columns)])
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(plain_rows(rows), schema), file)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lmgrid.grid import Part, budget_label
-from lmgrid.records.record import Circumstances, Failure, Inputs, KernelRecord, Outcome, Record
+from lmgrid.records.record import Failure, Inputs, KernelRecord, Outcome, Provenance, Record
 from lmgrid.result import Point
 
 COLUMNS = (
@@ -182,33 +182,33 @@ def _(outcome: Failure) -> dict[str, Any]:
 
 
 def _what(outcome: Outcome) -> dict[str, Any]:
-    circumstances = outcome.circumstances
+    provenance = outcome.provenance
     return {
         "address": outcome.inputs.address,
         **_cell(outcome.inputs),
-        "machine": circumstances.environment.machine,
-        "jobs": circumstances.jobs,
-        "load": circumstances.load,
-        "others": circumstances.others,
-        "shared": _shared(circumstances),
+        "machine": provenance.environment.machine,
+        "jobs": provenance.jobs,
+        "load": provenance.load,
+        "others": provenance.others,
+        "shared": _shared(provenance),
         "text": outcome.inputs.corpus,
         "version": outcome.inputs.version,
-        "libraries": _libraries(circumstances),
-        "started": circumstances.started,
+        "libraries": _libraries(provenance),
+        "started": provenance.started,
     }
 
 
-def _libraries(circumstances: Circumstances) -> str:
+def _libraries(provenance: Provenance) -> str:
     """Return what the cell's code imports, with versions; lmgrid's own code has its digest."""
-    found = circumstances.environment.libraries
+    found = provenance.environment.libraries
     return ", ".join(f"{name} {version}" for name, version in found if name != "lmgrid")
 
 
-def _shared(circumstances: Circumstances) -> bool:
+def _shared(provenance: Provenance) -> bool:
     """Whether a time was taken beside other work: cells of the run, or what else was seen."""
-    unwatched = circumstances.others is None
-    busy = circumstances.load >= circumstances.environment.cores
-    return circumstances.jobs > 1 or circumstances.contended or (unwatched and busy)
+    unwatched = provenance.others is None
+    busy = provenance.load >= provenance.environment.cores
+    return provenance.jobs > 1 or provenance.contended or (unwatched and busy)
 
 
 def _cell(inputs: Inputs) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmgrid.errors import Mistake
+from lmgrid.errors import UserError
 from lmgrid.printable import printable
 from lmgrid.report.layout import Table
 
@@ -127,4 +127,4 @@ def write_tables(tables: Sequence[Table], folder: Path) -> None:
                 else:
                     path.unlink(missing_ok=True)
     except OSError as error:
-        raise Mistake(f"{folder}: cannot write tables: {error.strerror}") from None
+        raise UserError(f"{folder}: cannot write tables: {error.strerror}") from None

@@ -11,14 +11,14 @@ from lmgrid_ngram.model import Estimated
 
 if TYPE_CHECKING:
     from lmgrid.spec import Tokens
-    from lmgrid.text import Vocabulary
-    from lmgrid_ngram.parts import Arpa
+    from lmgrid.vocabulary import Vocabulary
+    from lmgrid_ngram.parts import ArpaPart
 
 
 class ArpaModel(Estimated):
     """What an ARPA file says, over the ids of a corpus with the same words."""
 
-    def __init__(self, options: Arpa, vocabulary: Vocabulary) -> None:
+    def __init__(self, options: ArpaPart, vocabulary: Vocabulary) -> None:
         super().__init__(len(vocabulary))
         self.options = options
         self.words = vocabulary.words

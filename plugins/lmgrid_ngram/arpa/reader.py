@@ -35,14 +35,14 @@ _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
 
 
 @dataclass(frozen=True)
-class Arpa:
+class ArpaFile:
     """What an ARPA file holds: a model, and the word of each of its ids."""
 
     model: BackoffModel
     words: tuple[str, ...]
 
 
-def read_arpa(path: Path, words: Sequence[str] | None = None) -> Arpa:
+def read_arpa(path: Path, words: Sequence[str] | None = None) -> ArpaFile:
     """Return the model in a file. A word without a probability (``<unk>``, often) has zero.
 
     ``words`` gives each word its id, and must be those of the file; by default they are numbered as
@@ -61,7 +61,9 @@ def read_arpa(path: Path, words: Sequence[str] | None = None) -> Arpa:
         layers.append(_layer(lines, _section(lines, sizes, (k, unigrams)), layers))
     if lines.next() != "\\end\\":
         lines.fail("\\end\\ should stand here")
-    return Arpa(BackoffModel(tuple(layers)), tuple(word.decode() for word in unigrams.vocabulary))
+    return ArpaFile(
+        BackoffModel(tuple(layers)), tuple(word.decode() for word in unigrams.vocabulary)
+    )
 
 
 def _header(lines: Lines) -> list[int]:

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 
-class Room(Protocol):
+class ArrayStore(Protocol):
     """Makes arrays of zeros."""
 
     def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]: ...
 
 
-class Memory:
+class MemoryStore:
     """Arrays as usual."""
 
     def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
         return np.zeros(size, dtype)
 
 
-class Disk:
+class DiskStore:
     """Arrays as files that are mapped; the operating system keeps in memory what it can.
 
     The folder lives as long as this object. The space of a file is taken when it is made: a disk

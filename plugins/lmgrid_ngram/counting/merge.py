@@ -20,7 +20,7 @@ from lmgrid_ngram.counting.trie import EOS, Counts, Level, Nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.counting.arrays import Room
+    from lmgrid_ngram.counting.arrays import ArrayStore
 
     Ids = NDArray[np.int32]
 
@@ -44,7 +44,7 @@ class Runs:
     """How a text is cut, and where the runs are kept."""
 
     tokens: int  # of one run, about
-    room: Room
+    room: ArrayStore
 
 
 def _cut(tokens: Ids, size: int) -> Iterator[Ids]:
@@ -59,7 +59,7 @@ def _cut(tokens: Ids, size: int) -> Iterator[Ids]:
         low = high
 
 
-def _keep(counts: Counts, room: Room) -> list[Level]:
+def _keep(counts: Counts, room: ArrayStore) -> list[Level]:
     """Move the trie of a run to its room."""
 
     def move(array: Ids) -> Ids:
@@ -101,7 +101,7 @@ class _Span:
 class _Merge:
     """The merge of one level of all runs."""
 
-    def __init__(self, sources: list[_Source], k: int, room: Room) -> None:
+    def __init__(self, sources: list[_Source], k: int, room: ArrayStore) -> None:
         self.sources, self.k, self.room = sources, k, room
         most = sum(len(source.levels[k]) for source in sources)
         self.words, self.counts, self.suffixes = (room.zeros(most, np.int32) for _ in range(3))

@@ -58,53 +58,53 @@ class Families:
 
 
 @dataclass(frozen=True)
-class Shares:
+class Smoothed:
     """How the probability after each context is divided."""
 
-    kept: Floats  # (j,) by each seen word
-    freed: Floats  # (i,) for the lower order
+    probability: Floats  # (j,) of each seen word, shape of the n-grams of this order
+    backoff_mass: Floats  # (i,) left to the lower order after each context
 
 
 # ---------------------------------------------------------------- what seen words keep
 
 
-def relative(families: Families) -> Shares:
+def relative(families: Families) -> Smoothed:
     """c(hw) / c(h): nothing is freed."""
-    return Shares(families.c / families.spread(families.total), np.zeros(len(families.total)))
+    return Smoothed(families.c / families.spread(families.total), np.zeros(len(families.total)))
 
 
-def lidstone(families: Families, delta: float, vocabulary: int) -> Shares:
+def lidstone(families: Families, delta: float, vocabulary: int) -> Smoothed:
     """(c(hw) + delta) / (c(h) + delta V)."""
     total = families.sum(families.c) + delta * vocabulary
-    return Shares((families.c + delta) / families.spread(total), delta * vocabulary / total)
+    return Smoothed((families.c + delta) / families.spread(total), delta * vocabulary / total)
 
 
-def discounted(families: Families, lost: Floats) -> Shares:
+def discounted(families: Families, lost: Floats) -> Smoothed:
     """(c(hw) - lost(c)) / c(h). ``lost[r]`` is for the count r, the last entry for all above."""
     gone = lost.take(families.c.astype(np.intp), mode="clip")
     total = families.total
-    return Shares((families.c - gone) / families.spread(total), families.sum(gone) / total)
+    return Smoothed((families.c - gone) / families.spread(total), families.sum(gone) / total)
 
 
-def good_turing(families: Families, lost: Floats, fallback: Floats) -> Shares:
+def good_turing(families: Families, lost: Floats, fallback: Floats) -> Smoothed:
     """The discounts of Katz; a context that they free nothing in takes those of the fallback."""
     katz, other = discounted(families, lost), discounted(families, fallback)
-    none = katz.freed <= 0
-    kept = np.where(none.take(families.parents), other.kept, katz.kept)
-    return Shares(kept, np.where(none, other.freed, katz.freed))
+    none = katz.backoff_mass <= 0
+    kept = np.where(none.take(families.parents), other.probability, katz.probability)
+    return Smoothed(kept, np.where(none, other.backoff_mass, katz.backoff_mass))
 
 
-def witten_bell(families: Families) -> Shares:
+def witten_bell(families: Families) -> Smoothed:
     """c(hw) / (c(h) + T(h)), with T the number of different words seen after h."""
     different = families.sum(families.c > 0)
     total = np.maximum(families.sum(families.c) + different, 1)
-    return Shares(families.c / families.spread(total), different / total)
+    return Smoothed(families.c / families.spread(total), different / total)
 
 
-def weighted(families: Families, weights: Floats) -> Shares:
+def weighted(families: Families, weights: Floats) -> Smoothed:
     """lambda(h) c(hw) / c(h); lambda depends on the size of c(h), see ``bucket``."""
     share = weights.take(bucket(families.total), mode="clip")
-    return Shares(families.c / families.spread(families.total / share), 1 - share)
+    return Smoothed(families.c / families.spread(families.total / share), 1 - share)
 
 
 def bucket(total: Floats) -> NDArray[np.intp]:
@@ -115,16 +115,16 @@ def bucket(total: Floats) -> NDArray[np.intp]:
 # ---------------------------------------------------------------- two orders become one
 
 
-def interpolate(families: Families, shares: Shares) -> Shares:
+def interpolate(families: Families, shares: Smoothed) -> Smoothed:
     """p(w | h) = kept(hw) + freed(h) p(w | h'), for seen and unseen words alike."""
-    kept, freed = shares.kept, shares.freed
+    kept, freed = shares.probability, shares.backoff_mass
     if families.dropped is not None:
         freed = freed + families.sum(np.where(families.dropped, kept, 0.0))
         kept = np.where(families.dropped, 0.0, kept)
-    return Shares(kept + families.spread(freed) * families.lower, freed)
+    return Smoothed(kept + families.spread(freed) * families.lower, freed)
 
 
-def back_off(families: Families, shares: Shares) -> Shares:
+def back_off(families: Families, shares: Smoothed) -> Smoothed:
     """p(w | h) = kept(hw) for seen words, alpha(h) p(w | h') for the others (Katz 1987).
 
     Where the lower order leaves nothing to words unseen after h, the seen ones take all.
@@ -132,10 +132,10 @@ def back_off(families: Families, shares: Shares) -> Shares:
     seen = families.c > 0
     if families.dropped is not None:
         seen &= ~families.dropped
-    kept = np.where(seen, shares.kept, 0.0)
+    kept = np.where(seen, shares.probability, 0.0)
     room = 1 - families.sum(np.where(seen, families.lower, 0.0))
     whole = families.sum(kept)
     closed = (room < 1e-9) & (whole > 0)
     alpha = np.where(closed, 0.0, (1 - whole) / np.where(room < 1e-9, 1.0, room))
     kept = kept / families.spread(np.where(closed, whole, 1.0))
-    return Shares(np.where(seen, kept, families.spread(alpha) * families.lower), alpha)
+    return Smoothed(np.where(seen, kept, families.spread(alpha) * families.lower), alpha)

@@ -16,27 +16,27 @@ import numpy as np
 from lmgrid_ngram.counting.trie import BLOCK, Counts, Level
 from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
 from lmgrid_ngram.smoothing import discounts, equations, held_out, kenlm_quirk, pruning
-from lmgrid_ngram.smoothing.equations import Families, Shares
+from lmgrid_ngram.smoothing.equations import Families, Smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.counting.arrays import Room
-    from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.counting.arrays import ArrayStore
+    from lmgrid_ngram.parts import NGramPart
 
     Ids = NDArray[np.int32]
     Weights = NDArray[np.floating]
 
-Smoother = Callable[[Families], Shares]  # one order's p of each n-gram, and its backoff weights
+Smoother = Callable[[Families], Smoothed]  # one order's p of each n-gram, and its backoff weights
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrainingCounts:
     """What a model is estimated from."""
 
     tokens: Ids  # (n,)
     counts: Counts
-    room: Room  # for what is as large as the counts
+    room: ArrayStore  # for what is as large as the counts
     precision: type[np.floating] = np.float32  # of what the model keeps
 
     @property
@@ -48,7 +48,7 @@ class Evidence:
         return len(self.counts.levels[0])
 
 
-def estimate(evidence: Evidence, options: NGram) -> BackoffModel:
+def estimate(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """Return the model that the options make of the evidence."""
     model = _ESTIMATORS[options.smoothing](evidence, options)
     if options.min_counts:
@@ -63,7 +63,7 @@ def estimate(evidence: Evidence, options: NGram) -> BackoffModel:
 # ---------------------------------------------------------------- interpolated
 
 
-def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
+def modified_kneser_ney(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """D1, D2 and D3+ for each order; lower orders from continuation counts."""
     adjusted = continuation_counts(evidence)
     n = [discounts.counts_of_counts(c) for c in adjusted]
@@ -73,7 +73,7 @@ def modified_kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
     return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
 
 
-def kneser_ney(evidence: Evidence, options: NGram) -> BackoffModel:
+def kneser_ney(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """One discount for each order; lower orders from continuation counts."""
     adjusted = continuation_counts(evidence)
     lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in adjusted)
@@ -84,16 +84,16 @@ def _interpolated(lost: NDArray[np.float64]) -> Smoother:
     return lambda families: equations.interpolate(families, equations.discounted(families, lost))
 
 
-def witten_bell(evidence: Evidence, options: NGram) -> BackoffModel:
+def witten_bell(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """More is freed after contexts that many different words were seen after."""
 
-    def smoother(families: Families) -> Shares:
+    def smoother(families: Families) -> Smoothed:
         return equations.interpolate(families, equations.witten_bell(families))
 
     return _stack(evidence, options, evidence.raw, [smoother] * options.order)
 
 
-def jelinek_mercer(evidence: Evidence, options: NGram) -> BackoffModel:
+def jelinek_mercer(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """Relative frequencies, mixed with weights that fit a held-out share of the text best."""
     learned = held_out.learn_weights(evidence.tokens, evidence.vocabulary, options)
     return _stack(evidence, options, evidence.raw, (_mixed(weights) for weights in learned))
@@ -106,7 +106,7 @@ def _mixed(weights: NDArray[np.float64]) -> Smoother:
 # ---------------------------------------------------------------- backoff
 
 
-def absolute(evidence: Evidence, options: NGram) -> BackoffModel:
+def absolute(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """One discount for each order."""
     lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in evidence.raw)
     return _stack(evidence, options, evidence.raw, (_backed_off(d) for d in lost))
@@ -116,7 +116,7 @@ def _backed_off(lost: NDArray[np.float64]) -> Smoother:
     return lambda families: equations.back_off(families, equations.discounted(families, lost))
 
 
-def katz(evidence: Evidence, options: NGram) -> BackoffModel:
+def katz(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """Good-Turing discounts; absolute ones where the counts of an order do not allow them."""
     n = [discounts.counts_of_counts(c) for c in evidence.raw]
     pairs = [(discounts.good_turing(one), discounts.absolute(one)) for one in n]
@@ -133,31 +133,31 @@ def _good_turing(lost: NDArray[np.float64], fallback: NDArray[np.float64]) -> Sm
 # ---------------------------------------------------------------- one context only
 
 
-def stupid_backoff(evidence: Evidence, options: NGram) -> BackoffModel:
+def stupid_backoff(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """S(w | h) = c(hw) / c(h), else ``backoff`` times S(w | h') (Brants et al. 2007)."""
     return _constant(evidence, options, options.backoff)
 
 
-def mle(evidence: Evidence, options: NGram) -> BackoffModel:
+def mle(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """p(w | h) = c(hw) / c(h): nothing is left for what was not seen."""
     return _constant(evidence, options, 0.0)
 
 
-def _constant(evidence: Evidence, options: NGram, backoff: float) -> BackoffModel:
+def _constant(evidence: TrainingCounts, options: NGramPart, backoff: float) -> BackoffModel:
     model = _stack(evidence, options, evidence.raw, [equations.relative] * options.order)
     for layer in model.layers:
         layer.backoffs.fill(backoff)
     return BackoffModel(model.layers, unseen=backoff)
 
 
-def add_delta(evidence: Evidence, options: NGram) -> BackoffModel:
+def add_delta(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
     """p(w | h) = (c(hw) + delta) / (c(h) + delta V), uniform after a context never seen.
 
     Shorter contexts count only where a sentence begins. In backoff form: every other n-gram
     below the highest order has the uniform probability and hands on all it has.
     """
 
-    def smoother(families: Families) -> Shares:
+    def smoother(families: Families) -> Smoothed:
         return equations.lidstone(families, options.delta, evidence.vocabulary)
 
     model = _stack(evidence, options, evidence.raw, [smoother] * options.order)
@@ -170,7 +170,7 @@ def add_delta(evidence: Evidence, options: NGram) -> BackoffModel:
     return model
 
 
-_ESTIMATORS: dict[str, Callable[[Evidence, NGram], BackoffModel]] = {
+_ESTIMATORS: dict[str, Callable[[TrainingCounts, NGramPart], BackoffModel]] = {
     "mle": mle,
     "add-delta": add_delta,
     "stupid-backoff": stupid_backoff,
@@ -187,7 +187,7 @@ BACKOFF = ("katz", "absolute")
 # ---------------------------------------------------------------- order by order
 
 
-def continuation_counts(evidence: Evidence) -> list[Ids]:
+def continuation_counts(evidence: TrainingCounts) -> list[Ids]:
     """Return the counts that Kneser-Ney smoothing uses, order by order.
 
     Below the highest order it is the number of different words before an n-gram (Kneser and Ney
@@ -206,7 +206,7 @@ def continuation_counts(evidence: Evidence) -> list[Ids]:
 
 
 def _stack(
-    evidence: Evidence, options: NGram, c: list[Ids], smoothers: Iterable[Smoother]
+    evidence: TrainingCounts, options: NGramPart, c: list[Ids], smoothers: Iterable[Smoother]
 ) -> BackoffModel:
     """Estimate each order upon the one below.
 
@@ -248,5 +248,5 @@ def _weigh(
         below = lower.take(level.suffixes[kids].astype(np.intp)).astype(np.float64, copy=False)
         dropped = level.counts[kids] < minimum if minimum > 1 else None
         result = smoother(Families(counts[kids], local, below, dropped))
-        probabilities[kids] = result.kept
-        backoffs[block] = np.where(local[1:] > local[:-1], result.freed, 1.0)
+        probabilities[kids] = result.probability
+        backoffs[block] = np.where(local[1:] > local[:-1], result.backoff_mass, 1.0)

@@ -18,7 +18,7 @@ from lmgrid_ngram.smoothing.equations import bucket
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.parts import NGram
+    from lmgrid_ngram.parts import NGramPart
 
     Ids = NDArray[np.int32]
     Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class _Seen:
     classes: NDArray[np.intp]  # (s,) of the contexts
 
 
-def learn_weights(tokens: Ids, vocabulary: int, options: NGram) -> list[Floats]:
+def learn_weights(tokens: Ids, vocabulary: int, options: NGramPart) -> list[Floats]:
     """Return lambda for each class of contexts, order by order, shape (CLASSES,) each."""
     cut = split(tokens, options.held_out)
     counts = count(tokens[:cut], options.order, vocabulary)

@@ -17,12 +17,12 @@ from lmgrid_ngram.counting.trie import EOS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.smoothing.estimators import Evidence
+    from lmgrid_ngram.smoothing.estimators import TrainingCounts
 
     Ids = NDArray[np.int32]
 
 
-def rebook(n: list[NDArray[np.float64]], evidence: Evidence, adjusted: list[Ids]) -> None:
+def rebook(n: list[NDArray[np.float64]], evidence: TrainingCounts, adjusted: list[Ids]) -> None:
     """Move the last n-gram of each order but the highest, in the counts of counts ``n``."""
     words = last_ngram(evidence.tokens, evidence.counts.order, evidence.vocabulary)
     levels = evidence.counts.levels

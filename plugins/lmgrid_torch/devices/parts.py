@@ -13,7 +13,7 @@ from lmgrid.spec import Device, DevicePart
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-class TorchPart(DevicePart):
+class TorchDevicePart(DevicePart):
     """What the parts of torch's devices share."""
 
     requires: ClassVar[str] = "torch"
@@ -28,7 +28,7 @@ class TorchPart(DevicePart):
 
 
 @dataclass(frozen=True)
-class Cuda(TorchPart):
+class CudaPart(TorchDevicePart):
     """NVIDIA graphics cards, and AMD's under ROCm: ``cuda`` or ``cuda:n``."""
 
     def make(self) -> Device:
@@ -48,7 +48,7 @@ class Cuda(TorchPart):
 
 
 @dataclass(frozen=True)
-class Mps(TorchPart):
+class MpsPart(TorchDevicePart):
     """Apple's graphics processors."""
 
     def make(self) -> Device:

@@ -47,7 +47,7 @@ def optimizer(part: parts.TorchOptimizerPart) -> TorchOptimizer:
 
 
 @optimizer.register
-def _sgd(part: parts.Sgd) -> TorchOptimizer:
+def _sgd(part: parts.SgdPart) -> TorchOptimizer:
     options = {"momentum": part.momentum, "nesterov": part.nesterov}
     return TorchOptimizer(part, torch.optim.SGD, options, FUSED)
 
@@ -63,7 +63,7 @@ class Averaged(TorchOptimizer):
 
 
 @optimizer.register
-def _asgd(part: parts.Asgd) -> TorchOptimizer:
+def _asgd(part: parts.AsgdPart) -> TorchOptimizer:
     def start(moment: Moment) -> bool:
         stalled = part.trigger > 0 and non_monotonic(moment.valid, part.trigger)
         return stalled or (part.start_epoch is not None and moment.epochs >= part.start_epoch)
@@ -72,33 +72,33 @@ def _asgd(part: parts.Asgd) -> TorchOptimizer:
 
 
 @optimizer.register
-def _adagrad(part: parts.Adagrad) -> TorchOptimizer:
+def _adagrad(part: parts.AdagradPart) -> TorchOptimizer:
     return TorchOptimizer(part, torch.optim.Adagrad, {"eps": part.eps}, ("cpu",))
 
 
 @optimizer.register
-def _rmsprop(part: parts.RmsProp) -> TorchOptimizer:
+def _rmsprop(part: parts.RmsPropPart) -> TorchOptimizer:
     options = {"alpha": part.alpha, "eps": part.eps, "momentum": part.momentum}
     return TorchOptimizer(part, torch.optim.RMSprop, options)
 
 
 @optimizer.register
-def _adam(part: parts.Adam) -> TorchOptimizer:
+def _adam(part: parts.AdamPart) -> TorchOptimizer:
     return TorchOptimizer(part, torch.optim.Adam, _moments(part), FUSED)
 
 
 @optimizer.register
-def _adamw(part: parts.AdamW) -> TorchOptimizer:
+def _adamw(part: parts.AdamWPart) -> TorchOptimizer:
     options = {**_moments(part), "weight_decay": part.weight_decay}
     return TorchOptimizer(part, torch.optim.AdamW, options, FUSED)
 
 
 @optimizer.register
-def _nadamw(part: parts.NAdamW) -> TorchOptimizer:
+def _nadamw(part: parts.NAdamWPart) -> TorchOptimizer:
     decay = {"weight_decay": part.weight_decay, "decoupled_weight_decay": True}
     options = {**_moments(part), **decay, "momentum_decay": part.momentum_decay}
     return TorchOptimizer(part, torch.optim.NAdam, options)
 
 
-def _moments(part: parts.Adam) -> dict[str, Any]:
+def _moments(part: parts.AdamPart) -> dict[str, Any]:
     return {"betas": (part.beta1, part.beta2), "eps": part.eps}

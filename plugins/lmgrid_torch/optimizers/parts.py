@@ -37,7 +37,7 @@ class TorchOptimizerPart(OptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sgd(TorchOptimizerPart):
+class SgdPart(TorchOptimizerPart):
     """Stochastic gradient descent, with momentum (Polyak 1964; Nesterov 1983) if asked.
 
     lr: learning rate. momentum: share of the last step that is kept. nesterov: look ahead along
@@ -61,7 +61,7 @@ class Sgd(TorchOptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asgd(TorchOptimizerPart):
+class AsgdPart(TorchOptimizerPart):
     """Averaged stochastic gradient descent (Polyak and Juditsky 1992).
 
     Trains by plain gradient descent, and scores with the mean of the weights of all steps since
@@ -81,7 +81,7 @@ class Asgd(TorchOptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adagrad(TorchOptimizerPart):
+class AdagradPart(TorchOptimizerPart):
     """Adagrad (Duchi, Hazan and Singer 2011): a rate for each weight, falling with its gradients.
 
     lr: learning rate. eps: added to the root, against division by zero. Its schedule: as ``sgd``.
@@ -92,7 +92,7 @@ class Adagrad(TorchOptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RmsProp(TorchOptimizerPart):
+class RmsPropPart(TorchOptimizerPart):
     """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients.
 
     lr: learning rate. alpha: share of the running mean that is kept. eps: added to the root.
@@ -106,7 +106,7 @@ class RmsProp(TorchOptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam(TorchOptimizerPart):
+class AdamPart(TorchOptimizerPart):
     """Adam (Kingma and Ba 2015): running means of gradients and of their squares, unbiased.
 
     lr: learning rate. beta1, beta2: shares of the two running means that are kept. eps: added to
@@ -120,7 +120,7 @@ class Adam(TorchOptimizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW(Adam):
+class AdamWPart(AdamPart):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
     As ``adam``; weight_decay: each step first shrinks every weight by lr · weight_decay.
@@ -130,7 +130,7 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NAdamW(AdamW):
+class NAdamWPart(AdamWPart):
     """Adam with Nesterov momentum (Dozat 2016) and decoupled weight decay.
 
     As ``adamw``; momentum_decay: ψ of the schedule of momentum, β₁(1 - ½ · 0.96^(tψ)).

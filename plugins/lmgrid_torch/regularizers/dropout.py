@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import derive_seed
-from lmgrid_torch.regularizers.penalties import Idle
+from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
 
 Shape = tuple[int, ...]
@@ -37,7 +37,7 @@ def each_row(values: Tensor) -> Shape:
 
 
 @dataclass
-class Dropout(Idle):
+class Dropout(NoEffect):
     """Sets values to zero with the probability that ``rates`` has for the name of their Site.
 
     The others are divided by the probability of being kept, so that the mean is kept. ``draw``

@@ -19,7 +19,7 @@ class TorchRegularizerPart(RegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropout(TorchRegularizerPart):
+class DropoutPart(TorchRegularizerPart):
     """Dropout (Srivastava et al. 2014): in training, units are zero with a given probability.
 
     Kept units are divided by the probability of being kept (inverted dropout), so that scoring
@@ -41,7 +41,7 @@ class Dropout(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariationalDropout(Dropout):
+class VariationalDropoutPart(DropoutPart):
     """Dropout with one mask for all steps of a sequence (Gal and Ghahramani 2016), or "locked".
 
     As ``dropout``; a unit that is dropped is so at each step of a chunk of back-propagation
@@ -58,12 +58,12 @@ class VariationalDropout(Dropout):
         return Layers("variational-dropout", _rates(self), context.seed, each_sequence)
 
 
-def _rates(part: Dropout) -> dict[str, float]:
+def _rates(part: DropoutPart) -> dict[str, float]:
     return {"hidden": part.rate, "between": part.rate, "input": part.input_rate}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingDropout(TorchRegularizerPart):
+class EmbeddingDropoutPart(TorchRegularizerPart):
     """Drops whole words (Gal and Ghahramani 2016; Merity, Keskar and Socher 2018).
 
     In a step, the vector of a dropped word type is zero wherever the word stands; the vectors of
@@ -82,7 +82,7 @@ class EmbeddingDropout(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightDrop(TorchRegularizerPart):
+class WeightDropPart(TorchRegularizerPart):
     """DropConnect (Wan et al. 2013) on the recurrent weights (Merity, Keskar and Socher 2018).
 
     In a step, each recurrent weight is zero with a given probability, the same at every time step
@@ -117,7 +117,7 @@ class WeightedPart(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class L1(WeightedPart):
+class L1Part(WeightedPart):
     """Adds λ Σ |θ| to the loss, over all parameters (Tibshirani 1996).
 
     weight: λ, against a data loss in nats per token.
@@ -127,7 +127,7 @@ class L1(WeightedPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class L2(WeightedPart):
+class L2Part(WeightedPart):
     """Adds λ Σ θ² to the loss, over all parameters.
 
     weight: λ, against a data loss in nats per token.
@@ -137,7 +137,7 @@ class L2(WeightedPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activation(WeightedPart):
+class ActivationPart(WeightedPart):
     """Activation regularization (Merity, McCann and Socher 2017): adds α · mean of h².
 
     h are the values at the site ``hidden``, the mean is over words and units. The paper takes
@@ -150,7 +150,7 @@ class Activation(WeightedPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalActivation(WeightedPart):
+class TemporalActivationPart(WeightedPart):
     """Temporal activation regularization (Merity, McCann and Socher 2017).
 
     Adds β · mean of (h(t) - h(t-1))² to the loss, against states that change fast. h are the
@@ -164,7 +164,7 @@ class TemporalActivation(WeightedPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSmoothing(WeightedPart):
+class LabelSmoothingPart(WeightedPart):
     """Label smoothing (Szegedy et al. 2016, section 7), with the uniform distribution.
 
     The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)); what that adds to -ln p(target)
@@ -181,7 +181,7 @@ class LabelSmoothing(WeightedPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip(TorchRegularizerPart):
+class ClipPart(TorchRegularizerPart):
     """Scales the gradient down to a largest norm (Pascanu, Mikolov and Bengio 2013, Algorithm 1).
 
     norm: the largest length of the gradient over all parameters taken together.
@@ -196,7 +196,7 @@ class Clip(TorchRegularizerPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightDecay(WeightedPart):
+class WeightDecayPart(WeightedPart):
     """Decoupled weight decay (Loshchilov and Hutter 2019), beside any optimizer.
 
     Each step first shrinks what has a gradient by the learning rate times weight; with ``adam``

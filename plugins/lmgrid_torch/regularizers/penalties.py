@@ -13,7 +13,7 @@ from lmgrid_torch.regularizers import parts
 from lmgrid_torch.regularizers.site import Site, sites
 
 
-class Idle:
+class NoEffect:
     """A regularizer that does nothing; the others open the door they need."""
 
     def layers(self, module: nn.Module) -> None:
@@ -27,7 +27,7 @@ class Idle:
 
 
 @dataclass(frozen=True)
-class L1(Idle):
+class L1(NoEffect):
     """Adds ``weight`` · Σ |θ| over all parameters."""
 
     weight: float
@@ -38,7 +38,7 @@ class L1(Idle):
 
 
 @dataclass(frozen=True)
-class L2(Idle):
+class L2(NoEffect):
     """Adds ``weight`` · Σ θ² over all parameters."""
 
     weight: float
@@ -49,7 +49,7 @@ class L2(Idle):
 
 
 @dataclass
-class Keeping(Idle):
+class Keeping(NoEffect):
     """Keeps what passes a Site in a step, for the penalty of that step alone."""
 
     weight: float
@@ -117,7 +117,7 @@ def keep_at(module: nn.Module, name: str, keeping: Keeping) -> None:
 
 
 @dataclass(frozen=True)
-class Clip(Idle):
+class Clip(NoEffect):
     """If ‖g‖ ≥ ``norm``, g ← norm / ‖g‖ · g, with g the gradient over all parameters."""
 
     norm: float
@@ -134,7 +134,7 @@ class Clip(Idle):
 
 
 @dataclass(frozen=True)
-class WeightDecay(Idle):
+class WeightDecay(NoEffect):
     """Shrinks what has a gradient: θ ← (1 - rate · ``weight``) θ, whatever the optimizer.
 
     It acts at every step, which is no event to count.
@@ -151,10 +151,10 @@ class WeightDecay(Idle):
 
 
 OF_PART: Mapping[type[object], Callable[[float], Regularizer]] = {
-    parts.L1: L1,
-    parts.L2: L2,
-    parts.Activation: Activation,
-    parts.TemporalActivation: TemporalActivation,
-    parts.LabelSmoothing: LabelSmoothing,
-    parts.WeightDecay: WeightDecay,
+    parts.L1Part: L1,
+    parts.L2Part: L2,
+    parts.ActivationPart: Activation,
+    parts.TemporalActivationPart: TemporalActivation,
+    parts.LabelSmoothingPart: LabelSmoothing,
+    parts.WeightDecayPart: WeightDecay,
 }

@@ -8,11 +8,11 @@ import torch
 
 from lmgrid.spec import Progress
 from lmgrid_torch.training.computation import CompileClock
-from lmgrid_torch.training.step_stats import Tally
-from lmgrid_torch.training.trainer import Descent
+from lmgrid_torch.training.step_stats import StepStats
+from lmgrid_torch.training.trainer import Trainer
 
 
-def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float | None, None]:
+def descend(descent: Trainer, clock: CompileClock) -> Generator[Progress, float | None, None]:
     """Lower the loss on the training text, until the caller closes the generator.
 
     Yields at the first step at or past each multiple of ``recipe.point_interval`` tokens and at
@@ -21,7 +21,7 @@ def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float 
     instead; Diverged if it went back too often.
     """
     network, recipe = descent.network, descent.recipe
-    tally = Tally(getattr(network.output, "exact", True))
+    tally = StepStats(getattr(network.output, "exact", True))
     if recipe.resume is not None:
         yield from pause(descent, Progress(descent.place.tokens, None))
     while True:  # once, and again after each way back
@@ -46,7 +46,7 @@ def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float 
             tally.keep_loss(descent.place.steps, len(batches))
             if not may_yield:
                 continue
-            if not descent.sound(tally.total()):
+            if not descent.read_all(tally.total()):
                 descent.roll_back()
                 tally.undo()
                 break
@@ -54,7 +54,7 @@ def descend(descent: Descent, clock: CompileClock) -> Generator[Progress, float 
             yield from pause(descent, progress)
 
 
-def pause(descent: Descent, progress: Progress) -> Generator[Progress, float | None, None]:
+def pause(descent: Trainer, progress: Progress) -> Generator[Progress, float | None, None]:
     """Yield with what scores in place, and train on with what trains."""
     descent.rest()
     answer = yield progress

@@ -14,7 +14,7 @@ from lmgrid.spec import FIRST_STEPS, Progress, Regularizer
 
 
 @dataclass
-class Tally:
+class StepStats:
     """Losses, penalties and events. Losses stay on their device until they are asked for."""
 
     exact: bool  # whether the loss is that of normalised probabilities

@@ -38,7 +38,7 @@ ROLLBACKS = 5  # how often a training may go back and halve its learning rate
 
 
 @dataclass
-class Place:
+class Position:
     """How far a training has come."""
 
     epoch: int = 0
@@ -49,7 +49,7 @@ class Place:
     valid: list[float] = field(default_factory=list)  # the finite validation losses, in order
 
 
-class Descent:
+class Trainer:
     """One training of a network, made ready: the loop walks it step by step."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Descent:
         prepare(network, recipe.regularizers)
         self.optimizer = required(recipe.optimizer)(list(network.parameters()))
         self.loss = torch.compile(data_loss) if computation.compile else data_loss
-        self.place = Place()
+        self.place = Position()
         self.carried: Any = None  # the network's state after the batches that are done
         if recipe.resume is not None:
             self._restore(recipe.resume)
@@ -103,7 +103,7 @@ class Descent:
         return ended or place.tokens // interval > before // interval
 
     @torch.no_grad()
-    def sound(self, losses: Tensor) -> bool:
+    def read_all(self, losses: Tensor) -> bool:
         """Return whether losses and weights are finite; what is not has come into a sum.
 
         A gradient that is not finite leaves a weight that is not, and that never heals.
@@ -157,7 +157,7 @@ class Descent:
 
     def _restore(self, state: State) -> None:
         place = state.values["place"]
-        self.place = Place(**{**place, "valid": list(place["valid"])})
+        self.place = Position(**{**place, "valid": list(place["valid"])})
         kept = {name: unpack(state.values[name], state.arrays) for name in self._parts()}
         self.network.load_state_dict(kept["network"])
         restore_optimizer(self.optimizer, kept["optimizer"])

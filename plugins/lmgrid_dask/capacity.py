@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, order=True)
-class Room:
+class Capacity:
     """Accelerators and threads: what a worker has free, or what a cell takes of it."""
 
     units: float
     threads: int
 
-    def holds(self, asked: Room) -> bool:
+    def holds(self, asked: Capacity) -> bool:
         return self.units >= asked.units and self.threads >= asked.threads
 
-    def without(self, taken: Room) -> Room:
-        return Room(self.units - taken.units, self.threads - taken.threads)
+    def without(self, taken: Capacity) -> Capacity:
+        return Capacity(self.units - taken.units, self.threads - taken.threads)
 
 
-def have_room(cells: Iterable[Room], workers: Iterable[Room]) -> bool:
+def have_capacity(cells: Iterable[Capacity], workers: Iterable[Capacity]) -> bool:
     """Return whether all cells can run at once, each whole on one worker.
 
     The largest come first, each to the smallest worker that holds it, so that cells without an

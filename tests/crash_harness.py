@@ -32,7 +32,7 @@ MOMENTS = tuple(PASSES)
 
 
 @dataclass
-class Ordeal:
+class CrashHarness:
     """A grid that is run again and again, and killed at random moments."""
 
     folder: Path
@@ -137,11 +137,11 @@ def _is_of(process: psutil.Process, session: int) -> bool:
         return False
 
 
-def plan_addresses(ordeal: Ordeal, registry: Registry, text: str) -> set[str]:
-    """Write the grid of an ordeal; return the addresses of its cells."""
-    path = ordeal.folder / "grid.toml"
+def plan_addresses(crash_harness: CrashHarness, registry: Registry, text: str) -> set[str]:
+    """Write the grid of an crash_harness; return the addresses of its cells."""
+    path = crash_harness.folder / "grid.toml"
     path.write_text(f'[[corpora]]\nname = "tiny"\n{text}')
-    return {p.address for p in plan(read_grid(path, registry), ordeal.store, registry)}
+    return {p.address for p in plan(read_grid(path, registry), crash_harness.store, registry)}
 
 
 def small_cells(count: int) -> str:

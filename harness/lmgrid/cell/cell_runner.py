@@ -7,20 +7,20 @@ from time import perf_counter
 
 from lmgrid.cell.encoded import load_text
 from lmgrid.cell.inference import save_vocabulary
-from lmgrid.cell.runner import Desk, Replay, Setup, replay_model, run_model
-from lmgrid.errors import Mistake
+from lmgrid.cell.runner import Replay, Setup, Workspace, replay_model, run_model
+from lmgrid.errors import UserError
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.machine.environment import Environment, capture, load_average, now
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.address import Identities, text_key
-from lmgrid.records.record import Circumstances, Inputs, KernelRecord, Record
+from lmgrid.records.record import Inputs, KernelRecord, Provenance, Record
 from lmgrid.spec import Place
 
-SILENT = Desk()
+NO_WORKSPACE = Workspace()
 
 
 @dataclass(frozen=True)
-class Bench:
+class CellRunner:
     """What runs cells in this process: the plugins, and where their files are."""
 
     registry: Registry
@@ -29,18 +29,18 @@ class Bench:
     device: str = ""  # what a cell's device is called in this process; empty: as in the cell
 
     def run(
-        self, cell: AnyCell, desk: Desk = SILENT, planned: Inputs | None = None
+        self, cell: AnyCell, desk: Workspace = NO_WORKSPACE, planned: Inputs | None = None
     ) -> Record | KernelRecord:
-        """Run a cell and return its record; Mistake where it is not what was planned any more."""
+        """Run a cell and return its record; UserError where it is not what was planned any more."""
         began, started, load = perf_counter(), now(), round(load_average(), 2)
         inputs = self.inputs(cell)
         if planned not in (None, inputs):
-            raise Mistake(
+            raise UserError(
                 "the corpus or a plugin's source was edited after the run began; run again"
             )
 
-        def circumstances() -> Circumstances:
-            return Circumstances(self.environment(cell), started, self.jobs, load)
+        def provenance() -> Provenance:
+            return Provenance(self.environment(cell), started, self.jobs, load)
 
         if isinstance(cell, KernelCell):
             from lmgrid.cell.kernel import compare
@@ -48,20 +48,18 @@ class Bench:
             self._set_threads(cell)
             kernel = self.registry.kernel(cell.kernel).make(self._device(cell))
             found = compare(kernel, self.registry.device(self._device(cell)), self._device(cell))
-            return KernelRecord(**vars(found), inputs=inputs, circumstances=circumstances())
+            return KernelRecord(**vars(found), inputs=inputs, provenance=provenance())
         setup = self._setup(cell, inputs)
         result = run_model(setup, desk)
         if desk.weights and any(desk.weights.glob("*")):
             save_vocabulary(desk.weights, setup.text)
         seconds = perf_counter() - began
-        return Record(
-            **vars(result), inputs=inputs, circumstances=circumstances(), total_seconds=seconds
-        )
+        return Record(**vars(result), inputs=inputs, provenance=provenance(), total_seconds=seconds)
 
     def replay(self, cell: Cell, tokens: tuple[int, ...], *, whole: bool) -> Replay:
         """Run a recorded cell again, scored at these counts of training tokens."""
         setup = self._setup(cell, self.inputs(cell))
-        return replay_model(setup, SILENT, tokens, whole=whole)
+        return replay_model(setup, NO_WORKSPACE, tokens, whole=whole)
 
     def differ(self, cell: KernelCell) -> tuple[float, float]:
         """Return how far the twins of a kernel are apart, and how far they may be."""
