@@ -20,7 +20,8 @@ from time import process_time
 import psutil
 
 from lmgrid.execution.plan import Planned, plan
-from lmgrid.execution.scheduler import Listener, Run, execute, run_here
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler, run_grid
 from lmgrid.files import sync_folder, write_draft
 from lmgrid.grid import Grid
 from lmgrid.gridfile.reader import read_grid
@@ -135,15 +136,15 @@ def _write(folder: Path, text: str, numbers: Sequence[int], registry: Registry) 
 
 def _here(store: Store, grid: Grid, registry: Registry) -> float:
     """Return seconds a cell, without the first."""
-    outcomes = run_here(grid, store, registry)
+    outcomes = run_grid(grid, store, registry=registry)
     next(outcomes)
     return _seconds(lambda: list(outcomes)) / (CELLS - 1)
 
 
 def _apart(store: Store, grid: Grid, registry: Registry) -> float:
     """Return seconds a cell, without the first and what starts the server of the workers."""
-    run = Run(grid, store, plan(grid, store, registry))
-    outcomes = execute(run, Listener())
+    run = Run(grid, store, registry)
+    outcomes = Scheduler(run, RunListener()).outcomes()
     next(outcomes)
     return _seconds(lambda: list(outcomes)) / (CELLS - 1)
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from lmgrid.callbacks import Callbacks
 from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.checkpoint import Checkpoints
 from lmgrid.cell.runner import Workspace
@@ -133,13 +134,13 @@ def stopping_at(number: int) -> Iterator[Callable[[Point], None]]:
     """Give a listener that ends the run at the point of that number."""
     seen: list[Point] = []
 
-    def on_message(point: Point) -> None:
+    def on_point(point: Point) -> None:
         seen.append(point)
         if len(seen) == number:
             raise Stop
 
     with pytest.raises(Stop):
-        yield on_message
+        yield on_point
 
 
 @pytest.mark.parametrize("stops", [(1,), (3,), (4,), (2, 1)])
@@ -152,8 +153,8 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
     whole = bench.run(grid.cells[0])
     kept = Workspace(checkpoints=Checkpoints(tmp_path / "cell"))
     for number in stops:
-        with stopping_at(number) as on_message:
-            bench.run(grid.cells[0], replace(kept, on_point=on_message))
+        with stopping_at(number) as on_point:
+            bench.run(grid.cells[0], replace(kept, callbacks=Callbacks(point=on_point)))
     resumed = bench.run(grid.cells[0], kept)
     assert isinstance(whole, Record)
     assert isinstance(resumed, Record)

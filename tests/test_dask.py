@@ -21,13 +21,15 @@ from click.testing import CliRunner
 
 pytest.importorskip("distributed", reason="needs the extra lmgrid[dask]")
 
-from lmgrid.cell.training import Live
+from lmgrid.callbacks import Callbacks, Live
 from lmgrid.cli import main
 from lmgrid.engine import ExecutorContext, Resources, StopSignal
 from lmgrid.errors import UserError
-from lmgrid.execution.attempt import Job, LockedElsewhere
-from lmgrid.execution.plan import Planned, plan
-from lmgrid.execution.scheduler import Listener, Manner, Run, execute
+from lmgrid.execution.attempt import LockedElsewhere
+from lmgrid.execution.job import Job, RunOptions
+from lmgrid.execution.plan import Planned
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler
 from lmgrid.grid import Grid, KernelCell, Part
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Failure, Inputs, Record
@@ -79,7 +81,7 @@ def cluster() -> Iterator[Cluster]:
             process.wait(30)
 
 
-class Killer(Listener):
+class Killer(RunListener):
     """Kills a worker as soon as two cells have said how they go."""
 
     def __init__(self, victim: subprocess.Popen[bytes]) -> None:
@@ -107,11 +109,13 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     cell = KernelCell(Part("sum"), "cpu", 1)
-    return Job(cell, Inputs.of(cell, "", ()), tmp_path, Place(tmp_path, tmp_path))
+    place = Place(tmp_path, tmp_path)
+    inputs = Inputs.of(cell, "", ())
+    return Job(cell=cell, inputs=inputs, root=tmp_path, place=place, options=RunOptions())
 
 
 def executor_context(jobs: int) -> ExecutorContext:
-    return ExecutorContext(jobs, StopSignal(), lambda job, message: None)
+    return ExecutorContext(jobs=jobs, stop=StopSignal(), callbacks=lambda job: Callbacks())
 
 
 @pytest.mark.usefixtures("scheduler")
@@ -194,7 +198,9 @@ def test_a_cell_whose_workers_are_gone_is_no_cell_to_wait_for(
     with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         cell = executor.submit(job, Resources(threads=4))
         have(scheduler, (1, 0))
-        assert cell.result(timeout=10).error == "no worker is left that offers 4 threads"
+        outcome = cell.result(timeout=10)
+        assert isinstance(outcome, Failure)
+        assert outcome.error == "no worker is left that offers 4 threads"
 
 
 @pytest.mark.parametrize("asks", [1, 2])
@@ -290,8 +296,8 @@ def test_a_scheduler_that_says_nothing_is_a_mistake() -> None:
     """Something listens there that is no scheduler; the run gives up within ``wait``."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         began = time.monotonic()
+        part = DaskPart(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}", wait=1.0)
         with pytest.raises(UserError, match=r"what listens at .* is no scheduler"):
-            part = DaskPart(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}", wait=1.0)
             part.make(executor_context(1))
         assert time.monotonic() - began < 10
 
@@ -315,7 +321,7 @@ def test_a_cell_that_ended_leaves_no_thread(
 def test_an_accelerator_that_no_worker_has_is_refused(cluster: Cluster) -> None:
     """What would wait for ever is a mistake before anything is submitted."""
     executor = DaskPart(address=cluster.address).make(
-        ExecutorContext(1, StopSignal(), lambda job, message: None)
+        ExecutorContext(jobs=1, stop=StopSignal(), callbacks=lambda job: Callbacks())
     )
     try:
         executor.check(Resources())
@@ -352,9 +358,9 @@ def test_a_folder_that_is_not_shared_gets_everything(
     """Records, weights and failures come back; a cell that kills its process is a status."""
     store = Store(tmp_path / "apart")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["kill", ""]')
-    run = Run(grid, store, plan(grid, store, registry))
-    apart = DaskPart(address=cluster.address, shared=False)
-    found = [outcome for _, outcome in execute(run, Listener(), apart.make)]
+    executor = DaskPart(address=cluster.address, shared=False)
+    run = Run(grid, store, registry, executor=executor)
+    found = [outcome for _, outcome in Scheduler(run, RunListener()).outcomes()]
     ends = sorted(o.status if isinstance(o, Failure) else "done" for o in found)
     assert ends == ["done", "killed"]
     assert store.count() == 2
@@ -370,9 +376,9 @@ def test_a_killed_worker_costs_no_cell(
     store = Store(tmp_path / "shared")
     priors = "prior = [1.0, 2.0, 3.0, 4.0]"
     grid = make_grid(f'[[models]]\nname = "counts"\nsteps = 4\npause = 0.3\n{priors}')
-    run = Run(grid, store, plan(grid, store, registry))
+    run = Run(grid, store, registry, executor=DaskPart(address=cluster.address))
     killer = Killer(cluster.workers[0])
-    ended = dict(execute(run, killer, DaskPart(address=cluster.address).make))
+    ended = dict(Scheduler(run, killer).outcomes())
     assert cluster.workers[0].wait(10) != 0
     assert len(ended) == 4
     assert all(isinstance(outcome, Record) for outcome in ended.values())
@@ -382,7 +388,7 @@ def test_a_scheduler_that_is_not_there_is_a_mistake() -> None:
     """It is told in one sentence, soon."""
     with pytest.raises(UserError, match="no worker could be reached"):
         DaskPart(address="tcp://127.0.0.1:9", wait=1.0).make(
-            ExecutorContext(1, StopSignal(), lambda job, message: None)
+            ExecutorContext(jobs=1, stop=StopSignal(), callbacks=lambda job: Callbacks())
         )
 
 
@@ -411,8 +417,8 @@ def test_a_cell_has_so_many_tries(make_grid: MakeGrid, registry: Registry, tmp_p
     """One whose workers die each time is given up; one that dies alone has no other try."""
     store = Store(tmp_path / "results")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["orphan", "kill", ""]')
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=1))
-    found = [outcome for _, outcome in execute(run, Listener(), DaskPart(retries=1).make)]
+    run = Run(grid, store, registry, executor=DaskPart(retries=1), options=RunOptions(jobs=1))
+    found = [outcome for _, outcome in Scheduler(run, RunListener()).outcomes()]
     ends = [o.error if isinstance(o, Failure) else "done" for o in found]
     assert sorted(ends) == ["SIGKILL", "done", "the workers that ran it died, 2 times"]
     assert {o.status for o in found if isinstance(o, Failure)} == {"killed"}
@@ -424,12 +430,12 @@ def test_a_cluster_of_this_machine(make_grid: MakeGrid, registry: Registry, tmp_
     store = Store(tmp_path / "results")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["", "sleep"]')
 
-    class Stopper(Listener):
+    class Stopper(RunListener):
         def finished(self, planned: Planned, outcome: object) -> None:
             stop.request()
             stop.request()
 
     stop = StopSignal()
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2), stop)
-    assert len(list(execute(run, Stopper(), DaskPart().make))) == 1
+    run = Run(grid, store, registry, executor=DaskPart(), options=RunOptions(jobs=2), stop=stop)
+    assert len(list(Scheduler(run, Stopper()).outcomes())) == 1
     assert [getattr(outcome, "status", "done") for outcome in store] == ["done"]

@@ -160,7 +160,7 @@ def test_a_cluster_of_this_machine_starts_with_signals_blocked() -> None:
     """What starts workers blocks what a terminal sends, so they do from birth; no other thread."""
     from threading import Thread
 
-    from lmgrid.execution.worker import STOPS
+    from lmgrid.execution.worker import STOP_SIGNALS
     from lmgrid_dask.local import open_local
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -175,5 +175,5 @@ def test_a_cluster_of_this_machine_starts_with_signals_blocked() -> None:
 
         patched.setattr("lmgrid_dask.local.LocalCluster", cluster)
         assert open_local(n_workers=1) == "cluster"
-    assert set(STOPS) <= seen[0]
+    assert set(STOP_SIGNALS) <= seen[0]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.execution.executors import LocalExecutor
-from lmgrid.execution.plan import plan
-from lmgrid.execution.scheduler import Listener, Manner, Run, execute, executor_here
+from lmgrid.execution.job import RunOptions
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler
 from lmgrid.grid import GridError
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
@@ -111,9 +111,8 @@ def test_a_worker_sees_the_device_of_its_cell_alone(
     )
     registry = Registry.installed()
     grid, store = read_grid(tmp_path / "g.toml", registry), Store(tmp_path / "results")
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=jobs))
-    make = LocalExecutor if jobs else executor_here(registry)
-    found = list(execute(run, Listener(), make))
+    run = Run(grid, store, registry, options=RunOptions(jobs=jobs))
+    found = list(Scheduler(run, RunListener()).outcomes())
     assert [planned.cell.device for planned, _ in found] == ["quick:0", "quick:1"]
     assert [o.provenance.environment.accelerator for _, o in found] == seen
     assert "QUICK_VISIBLE" not in os.environ

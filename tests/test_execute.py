@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lmgrid.cell.training import Live
+from lmgrid.callbacks import Live
 from lmgrid.engine import StopSignal
 from lmgrid.execution.attempt import attempt
 from lmgrid.execution.executors import check_jobs
+from lmgrid.execution.job import RunOptions
 from lmgrid.execution.plan import Planned, plan
-from lmgrid.execution.scheduler import Listener, Manner, Run, execute, run_here
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler, run_grid
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.address import Code
@@ -23,11 +25,11 @@ MakeGrid = Callable[..., Grid]
 FAULTS = '[[models]]\nname = "counts"\nfault = ["raise", "kill", "segfault", "nan", "memory", ""]'
 
 
-def outcomes(run: Run, listener: Listener | None = None) -> dict[str, Outcome]:
+def outcomes(run: Run, listener: RunListener | None = None) -> dict[str, Outcome]:
     """Execute, and return what came of each cell by the fault it has."""
     return {
         dict(p.inputs.what.model.options)["fault"]: outcome  # type: ignore[union-attr]
-        for p, outcome in execute(run, listener or Listener())
+        for p, outcome in Scheduler(run, listener or RunListener()).outcomes()
     }
 
 
@@ -41,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 def test_each_end_has_its_status(make_grid: MakeGrid, registry: Registry, store: Store) -> None:
     """A cell that raises, kills itself, segfaults, diverges or lacks memory ends alone."""
     grid = make_grid(FAULTS)
-    found = outcomes(Run(grid, store, plan(grid, store, registry), Manner(jobs=2)))
+    found = outcomes(Run(grid, store, registry, options=RunOptions(jobs=2)))
     ends = {k: (o.status, o.error) for k, o in found.items() if isinstance(o, Failure)}
     assert ends == {
         "raise": ("error", "RuntimeError"),
@@ -56,7 +58,7 @@ def test_each_end_has_its_status(make_grid: MakeGrid, registry: Registry, store:
 def test_a_timeout_is_enforced(make_grid: MakeGrid, registry: Registry, store: Store) -> None:
     """A cell that sleeps past its time is killed and says so."""
     grid = make_grid('[[models]]\nname = "counts"\nfault = "sleep"')
-    run = Run(grid, store, plan(grid, store, registry), Manner(timeout=3))
+    run = Run(grid, store, registry, options=RunOptions(timeout=3))
     found = outcomes(run)["sleep"]
     assert isinstance(found, Failure)
     assert (found.status, found.error) == ("timeout", "over 3 s")
@@ -68,11 +70,11 @@ def test_a_finished_cell_is_not_run_again(
 ) -> None:
     """What is recorded is planned as such; what failed is tried again."""
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["raise", ""]')
-    first = list(run_here(grid, store, registry))
+    first = list(run_grid(grid, store, registry=registry))
     planned = plan(grid, store, registry)
     assert [p.recorded for p in planned] == [isinstance(o, Record) for o in first]
     assert [p.recorded for p in planned] == [False, True]
-    assert list(run_here(grid, store, registry))[1] == first[1]
+    assert list(run_grid(grid, store, registry=registry))[1] == first[1]
 
 
 def test_in_this_process_and_in_its_own_gives_the_same(
@@ -80,9 +82,9 @@ def test_in_this_process_and_in_its_own_gives_the_same(
 ) -> None:
     """An executor decides where a cell runs, not what comes out."""
     grid = make_grid('[[models]]\nname = "counts"\nsteps = 2')
-    here = next(run_here(grid, Store(tmp_path / "here"), registry))
+    here = next(run_grid(grid, Store(tmp_path / "here"), registry=registry))
     away_store = Store(tmp_path / "away")
-    away = outcomes(Run(grid, away_store, plan(grid, away_store, registry)))[""]
+    away = outcomes(Run(grid, away_store, registry))[""]
     assert isinstance(here, Record)
     assert isinstance(away, Record)
     assert (away.inputs, away.test, away.valid) == (here.inputs, here.test, here.valid)
@@ -103,7 +105,7 @@ def test_a_listener_hears_the_life_of_a_cell(
 ) -> None:
     """Started, live and points, finished; in this order, in the process of the command."""
 
-    class Ear(Listener):
+    class Ear(RunListener):
         def __init__(self) -> None:
             self.heard: list[str] = []
 
@@ -118,11 +120,11 @@ def test_a_listener_hears_the_life_of_a_cell(
 
     ear = Ear()
     grid = make_grid('[[models]]\nname = "counts"')
-    outcomes(Run(grid, store, plan(grid, store, registry)), ear)
+    outcomes(Run(grid, store, registry), ear)
     assert ear.heard == ["started", "live", "finished"]
 
 
-class Asking(Listener):
+class Asking(RunListener):
     """Asks so many times to stop, as soon as a cell has started."""
 
     def __init__(self, stop: StopSignal, times: int) -> None:
@@ -140,8 +142,8 @@ def test_halting_soon_lets_the_running_cell_finish(
     stop = StopSignal()
 
     grid = make_grid('[[models]]\nname = "counts"\nprior = [1.0, 2.0, 3.0]')
-    run = Run(grid, store, plan(grid, store, registry), Manner(), stop)
-    assert len(list(execute(run, Asking(stop, times=1)))) == 1
+    run = Run(grid, store, registry, stop=stop)
+    assert len(list(Scheduler(run, Asking(stop, times=1)).outcomes())) == 1
     assert [p.recorded for p in plan(grid, store, registry)] == [True, False, False]
 
 
@@ -152,8 +154,8 @@ def test_halting_now_ends_the_running_cell(
     stop = StopSignal()
 
     grid = make_grid('[[models]]\nname = "counts"\nfault = "sleep"')
-    run = Run(grid, store, plan(grid, store, registry), Manner(), stop)
-    assert list(execute(run, Asking(stop, times=2))) == []
+    run = Run(grid, store, registry, stop=stop)
+    assert list(Scheduler(run, Asking(stop, times=2)).outcomes()) == []
     assert list(store) == []
 
 
@@ -162,10 +164,11 @@ def test_an_edited_source_is_refused(
 ) -> None:
     """A cell whose plugin changed after planning gets a failure, not the old address."""
     grid = make_grid('[[models]]\nname = "counts"')
-    planned = plan(grid, store, registry)
+    run = Run(grid, store, registry)
+    job = run.job(run.planned[0])
     edited = Code((), (), (), ())
     monkeypatch.setattr("lmgrid.records.address._read_code", lambda classes, runner: edited)
-    found = attempt(Run(grid, store, planned).job(planned[0]), registry)
+    found = attempt(job, registry)
     assert isinstance(found, Failure)
     assert "edited" in found.message
 

@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from lmgrid.execution.plan import plan
-from lmgrid.execution.scheduler import Listener, Manner, Run, execute
+from lmgrid.execution.job import RunOptions
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler
 from lmgrid.grid import Grid
 from lmgrid.plugin.discovery import inspect_plugin
 from lmgrid.plugin.registry import Registry
@@ -54,7 +55,8 @@ def test_the_example_runs_cells(
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     store = Store(tmp_path / "results")
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["kill", "orphan", ""]')
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=1))
-    found = [outcome for _, outcome in execute(run, Listener(), lmgrid_ray.Ray().make)]
+    ray = lmgrid_ray.RayPart()
+    run = Run(grid, store, registry, executor=ray, options=RunOptions(jobs=1))
+    found = [outcome for _, outcome in Scheduler(run, RunListener()).outcomes()]
     ends = [o.error if isinstance(o, Failure) else "done" for o in found]
     assert sorted(ends) == ["SIGKILL", "done", "the workers that ran it died, 3 times"]

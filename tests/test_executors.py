@@ -11,15 +11,19 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from lmgrid.callbacks import Callbacks
 from lmgrid.cli import main
 from lmgrid.commands.options import parse_named
-from lmgrid.commands.run import parse_bytes
+from lmgrid.commands.run import Memory
 from lmgrid.engine import ExecutorContext, Resources, StopSignal
 from lmgrid.errors import UserError
 from lmgrid.execution.estimate import Estimator
 from lmgrid.execution.executors import LocalExecutor
+from lmgrid.execution.job import RunOptions
+from lmgrid.execution.local import LocalPart
 from lmgrid.execution.plan import Planned, plan
-from lmgrid.execution.scheduler import Listener, Manner, Run, _Waiting, execute, executor_here
+from lmgrid.execution.run import Run, RunListener
+from lmgrid.execution.scheduler import Scheduler, _Queue
 from lmgrid.execution.worker import search_path
 from lmgrid.grid import Grid
 from lmgrid.machine.contention import LoadMonitor
@@ -27,6 +31,7 @@ from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Failure, KernelRecord, Outcome, Provenance, Record
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
+from lmgrid_dask.parts import DaskPart
 
 FAULTS = Path(__file__).parent / "faults"
 MakeGrid = Callable[..., Grid]
@@ -37,13 +42,14 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-def outcomes(run: Run, registry: Registry) -> list[Outcome]:
+def outcomes(run: Run) -> list[Outcome]:
     """Run in this process."""
-    return [outcome for _, outcome in execute(run, Listener(), executor_here(registry))]
+    here = replace(run, options=replace(run.options, jobs=0))
+    return [outcome for _, outcome in Scheduler(here, RunListener()).outcomes()]
 
 
-def statuses(run: Run, registry: Registry) -> list[str]:
-    return [getattr(outcome, "status", "done") for outcome in outcomes(run, registry)]
+def statuses(run: Run) -> list[str]:
+    return [getattr(outcome, "status", "done") for outcome in outcomes(run)]
 
 
 def test_fail_fast_skips_the_rest_and_says_why(
@@ -51,8 +57,8 @@ def test_fail_fast_skips_the_rest_and_says_why(
 ) -> None:
     """Cells after a failure are not begun; what is skipped is told and not stored."""
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["", "raise", "nan", "memory"]')
-    run = Run(grid, store, plan(grid, store, registry), Manner(fail_fast=True))
-    found = outcomes(run, registry)
+    run = Run(grid, store, registry, options=RunOptions(fail_fast=True))
+    found = outcomes(run)
     assert [getattr(o, "status", "done") for o in found] == ["done", "error", "skipped", "skipped"]
     assert isinstance(found[-1], Failure)
     assert "counts[fault=raise]" in found[-1].error
@@ -64,10 +70,9 @@ def test_retry_says_what_is_run_again(
 ) -> None:
     """``failed`` tries failures again, ``none`` runs only what was never run."""
     grid = make_grid('[[models]]\nname = "counts"\nfault = ["", "raise"]')
-    assert statuses(Run(grid, store, plan(grid, store, registry)), registry) == ["done", "error"]
-    again = plan(grid, store, registry)
-    assert statuses(Run(grid, store, again), registry) == ["error"]
-    assert statuses(Run(grid, store, again, Manner(retry="none")), registry) == []
+    assert statuses(Run(grid, store, registry)) == ["done", "error"]
+    assert statuses(Run(grid, store, registry)) == ["error"]
+    assert statuses(Run(grid, store, registry, options=RunOptions(retry="none"))) == []
 
 
 def test_a_contended_record_is_made_again_and_kept_aside(
@@ -75,14 +80,13 @@ def test_a_contended_record_is_made_again_and_kept_aside(
 ) -> None:
     """The new record takes the place of the old one, which moves to ``superseded``."""
     grid = make_grid('[[kernels]]\nname = "sum"\nsize = [10, 20]')
-    first, second = outcomes(Run(grid, store, plan(grid, store, registry)), registry)
+    first, second = outcomes(Run(grid, store, registry))
     for outcome, others in ((first, 0.0), (second, 1.5)):
         disturbed = replace(outcome.provenance, others=others, started="earlier")
         store.supersede(replace(outcome, provenance=disturbed))
-    planned = plan(grid, store, registry)
-    assert outcomes(Run(grid, store, planned), registry) == []
+    assert outcomes(Run(grid, store, registry)) == []
     assert list(frame(store)["shared"]).count(True) == 1
-    (again,) = outcomes(Run(grid, store, planned, Manner(retry="contended")), registry)
+    (again,) = outcomes(Run(grid, store, registry, options=RunOptions(retry="contended")))
     assert isinstance(again, KernelRecord)
     assert again.inputs == second.inputs
     assert again.provenance.started != "earlier"
@@ -91,7 +95,11 @@ def test_a_contended_record_is_made_again_and_kept_aside(
     assert list(store.damages()) == []
 
 
-class Overlap(Listener):
+def size_of(text: str) -> int:
+    return Memory().convert(text, None, None)
+
+
+class Overlap(RunListener):
     """Notes which cells ran beside which."""
 
     def __init__(self) -> None:
@@ -112,8 +120,8 @@ def test_kernels_run_alone(make_grid: MakeGrid, registry: Registry, store: Store
         '[[models]]\nname = "counts"\nprior = [1.0, 2.0]\n[[kernels]]\nname = "sum"\nsize = [9, 8]'
     )
     grid, overlap = make_grid(text), Overlap()
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
-    found = [outcome for _, outcome in execute(run, overlap)]
+    run = Run(grid, store, registry, options=RunOptions(jobs=2))
+    found = [outcome for _, outcome in Scheduler(run, overlap).outcomes()]
     assert all(len(seen) == 1 for seen in overlap.seen if any("kernel" in name for name in seen))
     assert sorted((type(o).__name__, o.provenance.jobs) for o in found) == [
         ("KernelRecord", 1),
@@ -130,8 +138,8 @@ def test_a_budget_of_time_runs_alone(
     """How far a cell comes in a time depends on who runs beside it; so nobody does."""
     text = f'[[models]]\nname = "learner"\nseeds = [0, 1]\nbudget = {{ {limit} = 0.01 }}'
     grid, overlap = make_grid(text), Overlap()
-    run = Run(grid, store, plan(grid, store, registry), Manner(jobs=2))
-    found = [outcome for _, outcome in execute(run, overlap)]
+    run = Run(grid, store, registry, options=RunOptions(jobs=2))
+    found = [outcome for _, outcome in Scheduler(run, overlap).outcomes()]
     assert [len(seen) for seen in overlap.seen] == [1, 1]
     assert [o.provenance.jobs for o in found] == [1, 1]
 
@@ -142,9 +150,9 @@ def test_cells_on_machines_of_their_own_share_none(
 ) -> None:
     """-j 16 on a cluster is no company; there, what others take is measured alone."""
     grid = make_grid('[[models]]\nname = "counts"')
-    manner = Manner(jobs=16, remote=remote)
-    run = Run(grid, store, plan(grid, store, registry), manner)
-    assert run.job(run.planned[0]).jobs == beside
+    executor = DaskPart(address="tcp://there:1") if remote else LocalPart()
+    run = Run(grid, store, registry, executor=executor, options=RunOptions(jobs=16))
+    assert run.job(run.planned[0]).side_by_side == beside
 
 
 def test_the_first_cell_that_fits_begins(
@@ -155,7 +163,7 @@ def test_the_first_cell_that_fits_begins(
         '[[models]]\nname = "learner"\nbudget = { seconds = 0.01 }\n'
         '[[models]]\nname = "counts"\nthreads = [1, 2]\nprior = [1.0, 2.0]'
     )
-    waiting = _Waiting(Run(grid, store, plan(grid, store, registry)))
+    waiting = _Queue(Run(grid, store, registry))
     found = [(p.cell.threads, p.cell.label.startswith("learner")) for p in waiting]
     assert found == [(1, False), (2, False), (1, False), (2, False), (1, True)]
     first, *_ = waiting
@@ -172,7 +180,9 @@ def test_the_first_cell_that_fits_begins(
 
 def test_an_accelerator_has_one_cell_at_a_time() -> None:
     """Two cells of one device wait for each other, two of two devices do not."""
-    local = LocalExecutor(ExecutorContext(4, StopSignal(), lambda job, message: None))
+    local = LocalExecutor(
+        ExecutorContext(jobs=4, stop=StopSignal(), callbacks=lambda job: Callbacks())
+    )
     one, two, cpu = (Resources(device=name) for name in ("cuda:0", "cuda:1", "cpu"))
     assert local.fits(two, [one])
     assert not local.fits(one, [one, two])
@@ -211,20 +221,20 @@ def test_a_worker_looks_for_plugins_where_its_parent_did(tmp_path: Path) -> None
 )
 def test_sizes(text: str, size: int) -> None:
     """By powers of a thousand, in either case."""
-    assert parse_bytes(text) == size
+    assert size_of(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "4Q", "-1G", "G", "1e9"])
 def test_a_size_that_is_none_is_a_mistake(text: str) -> None:
     """It says what a size looks like."""
     with pytest.raises(UserError, match="800M or 4G"):
-        parse_bytes(text)
+        size_of(text)
 
 
 def test_a_limit_that_kills_every_cell_is_a_mistake() -> None:
     """A worker that does nothing yet holds more than a forgotten unit says."""
     with pytest.raises(UserError, match="at least 50M"):
-        parse_bytes("800")
+        size_of("800")
 
 
 def test_an_executor_is_named_with_its_options() -> None:
@@ -243,9 +253,9 @@ def test_an_executor_is_named_with_its_options() -> None:
         (("--executor", "dask[adress=x]"), "--executor dask.adress: "),
         (("--executor", "dask[retries=-1]"), "--executor dask.retries: "),
         (("--executor", "local[x=1]"), "--executor local.x: "),
-        (("--executor", "dask", "-j", "0"), "need no --executor dask"),
-        (("--executor", "dask", "-j", "0", "--timeout", "3"), "need no --executor dask"),
-        (("--retry", "contended", "-j", "2"), "times want -j 1"),
+        (("--executor", "dask", "-j", "0"), "without --executor dask"),
+        (("--executor", "dask", "-j", "0", "--timeout", "3"), "without --executor dask"),
+        (("--retry", "contended", "-j", "2"), "use -j 1"),
         (("-j", "0", "--timeout", "3"), "cannot be ended"),
         (("--memory", "lots"), "800M or 4G"),
     ],
@@ -288,7 +298,7 @@ def test_an_estimate_leaves_out_what_was_resumed(
     """The seconds of a record that went on from a checkpoint are of its last part alone."""
     grid = make_grid('[[models]]\nname = "counts"')
     planned = plan(grid, store, registry)
-    (made,) = outcomes(Run(grid, store, planned), registry)
+    (made,) = outcomes(Run(grid, store, registry))
     assert Estimator([store]).seconds(planned[0]) is not None
     assert isinstance(made, Record)
     store.supersede(replace(made, resumed=1))

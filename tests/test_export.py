@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lmgrid.cli import main
-from lmgrid.execution.scheduler import run_here
+from lmgrid.execution.scheduler import run_grid
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.store import Store
@@ -33,7 +33,7 @@ name = "sum"
 @pytest.fixture
 def store(make_grid: Callable[..., Grid], registry: Registry, tmp_path: Path) -> Store:
     store = Store(tmp_path / "results")
-    assert len(list(run_here(make_grid(GRID), store, registry))) == 5
+    assert len(list(run_grid(make_grid(GRID), store, registry=registry))) == 5
     return store
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from crash_harness import MOMENTS, CrashHarness, plan_addresses, small_cells, trained_cells
 
-from lmgrid.execution.scheduler import run_here
+from lmgrid.execution.scheduler import run_grid
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Failure, Outcome, Record
@@ -31,7 +31,7 @@ def endure(crash_harness: CrashHarness, registry: Registry, kills: int) -> None:
     assert list(crash_harness.folder.glob("results/checkpoints/*")) == []
     victims, moments = zip(*(line.split()[1:] for line in crash_harness.kills), strict=True)
     assert ({*victims}, {*moments}) == ({"worker", "run"}, {*MOMENTS})
-    quiet = run_here(grid, Store(crash_harness.folder / "quiet"), registry)
+    quiet = run_grid(grid, Store(crash_harness.folder / "quiet"), registry=registry)
     assert {key(outcome) for outcome in crash_harness.store} == {key(outcome) for outcome in quiet}
     assert any(o.resumed for o in crash_harness.store if isinstance(o, Record))
 

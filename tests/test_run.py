@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmgrid.callbacks import Callbacks
 from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.runner import Workspace
 from lmgrid.cell.score import ProtocolViolation
@@ -24,9 +25,9 @@ MakeGrid = Callable[..., Grid]
 def run_model(make_grid: MakeGrid, registry: Registry, place: Place) -> Callable[..., Record]:
     """Run the one cell of a grid whose model has these options."""
 
-    def run_it(options: str = "", **desk: object) -> Record:
+    def run_it(options: str = "", **workspace: object) -> Record:
         grid = make_grid(f'[[models]]\nname = "counts"\n{options}')
-        record = CellRunner(registry, place).run(grid.cells[0], Workspace(**desk))  # type: ignore[arg-type]
+        record = CellRunner(registry, place).run(grid.cells[0], Workspace(**workspace))  # type: ignore[arg-type]
         assert isinstance(record, Record)
         return record
 
@@ -85,7 +86,7 @@ def test_events_are_counted_between_points(run_model: Callable[..., Record]) -> 
 def test_a_listener_hears_every_point(run_model: Callable[..., Record]) -> None:
     """Points are told as they come, in order."""
     heard: list[object] = []
-    record = run_model("steps = 3", on_point=heard.append)
+    record = run_model("steps = 3", callbacks=Callbacks(point=heard.append))
     assert tuple(heard) == record.points
 
 

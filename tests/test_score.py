@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmgrid.budget import Budget
 from lmgrid.cell.score import BLOCKS, ProtocolViolation, check_distribution, measure
-from lmgrid.cell.training import BestWeights, BudgetTracker, TrainingMeter, Usage
+from lmgrid.cell.training import BestWeights, BudgetTracker, Chosen, TrainingMeter, Usage
 from lmgrid.machine.clock import Stopwatch
 from lmgrid.machine.cpu import Processor
 from lmgrid.result import Point, Score
@@ -51,6 +51,10 @@ class Fixed(Uniform):
     def score(self, tokens: Tokens) -> LogProbs:
         found: LogProbs = self.scores
         return found
+
+
+def usage(tokens: int, seconds: float = 0.0) -> Usage:
+    return Usage(tokens=tokens, seconds=seconds, cpu_seconds=seconds)
 
 
 @pytest.mark.parametrize("size", [2, 50, 10_000])
@@ -193,20 +197,20 @@ def test_a_budget_ends_at_whichever_comes_first(
     budget: Budget, tokens: int, seconds: float, spent: bool
 ) -> None:
     """Epochs of a hundred tokens, tokens, or seconds of training."""
-    assert BudgetTracker(budget, 100).over(Usage(tokens, seconds, seconds)) == spent
+    assert BudgetTracker(budget, 100).over(usage(tokens, seconds)) == spent
 
 
 def test_validation_is_due_at_each_epoch() -> None:
     """Once an epoch, and at the end of the budget."""
     spending = BudgetTracker(Budget(epochs=2), 100)
-    due = [tokens for tokens in range(10, 201, 10) if spending.due(Usage(tokens, 0.0, 0.0))]
+    due = [tokens for tokens in range(10, 201, 10) if spending.due(usage(tokens))]
     assert due == [100, 200]
 
 
 def test_validation_is_due_at_each_tenth_of_a_budget() -> None:
     """Where epochs may be longer than the budget."""
     spending = BudgetTracker(Budget(tokens=1_000), 10**6)
-    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(Usage(tokens, 0.0, 0.0))]
+    due = [tokens for tokens in range(50, 1_001, 50) if spending.due(usage(tokens))]
     assert due == list(range(100, 1_001, 100))
 
 
@@ -249,7 +253,7 @@ def test_the_weights_of_the_best_point_are_kept(
     for i, found in enumerate(points):
         model.weight = i
         best.consider(found)
-    assert best.restore(points[-1]) == ("best validation point", 10 * kept)
+    assert best.restore(points[-1]) == Chosen("best validation point", 10 * kept)
     assert model.weight == kept
     assert [file.name for file in tmp_path.iterdir()] == [str(kept)]
 
@@ -258,7 +262,7 @@ def test_a_model_that_cannot_be_stored_keeps_its_last_weights(tmp_path: Path) ->
     """And the record says so."""
     best = BestWeights(Uniform(2), tmp_path)
     best.consider(point(10, 1.0))
-    assert best.restore(point(20, 2.0)) == ("last point", 20)
+    assert best.restore(point(20, 2.0)) == Chosen("last point", 20)
 
 
 def scored(nats: float) -> Score:

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lmgrid.cli import main
-from lmgrid.execution.attempt import Job, attempt
-from lmgrid.execution.plan import plan
-from lmgrid.execution.scheduler import Run
+from lmgrid.execution.attempt import attempt
+from lmgrid.execution.job import Job
+from lmgrid.execution.run import Run
 from lmgrid.execution.supervise import deliver
 from lmgrid.grid import Cell, Grid, Part
 from lmgrid.plugin.registry import Registry
@@ -66,7 +66,7 @@ def files(folder: Path) -> Iterator[Path]:
 def made(make_grid: MakeGrid, registry: Registry, tmp_path: Path) -> Made:
     grid, store = make_grid('[[models]]\nname = "counts"'), Store(tmp_path / "deep" / "results")
     store.begin()
-    run = Run(grid, store, plan(grid, store, registry))
+    run = Run(grid, store, registry)
     job = run.job(run.planned[0])
     outcome = attempt(job, registry)
     return job, outcome, set(files(job.root.parent))

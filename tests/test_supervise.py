@@ -15,11 +15,12 @@ from typing import Literal
 import pytest
 from filelock import Timeout
 
+from lmgrid.callbacks import Callbacks
 from lmgrid.engine import StopSignal
-from lmgrid.execution.attempt import Callbacks, Job, Termination, attempt
-from lmgrid.execution.plan import Planned, plan
-from lmgrid.execution.scheduler import Manner, Run
-from lmgrid.execution.supervise import _death, conclude, deliver, supervise
+from lmgrid.execution.attempt import Termination, attempt
+from lmgrid.execution.job import Job, RunOptions
+from lmgrid.execution.run import Run
+from lmgrid.execution.supervise import _termination, deliver, store_failure, supervise
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Failure, KernelRecord, Record
@@ -44,8 +45,8 @@ def make_job(make_grid: MakeGrid, registry: Registry, store: Store) -> MakeJob:
 
     def make(text: str, retry: Literal["failed", "contended"] = "failed") -> Job:
         grid = make_grid(text)
-        planned: tuple[Planned, ...] = plan(grid, store, registry)
-        return Run(grid, store, planned, Manner(retry=retry)).job(planned[0])
+        run = Run(grid, store, registry, options=RunOptions(retry=retry))
+        return run.job(run.planned[0])
 
     return make
 
@@ -111,10 +112,10 @@ def test_workers_begin_where_there_is_no_fork(
 ) -> None:
     """As on Windows, each is a new interpreter; a death is an outcome there too."""
     monkeypatch.setattr("lmgrid.execution.supervise.CONTEXT", multiprocessing.get_context("spawn"))
-    done = supervise(make_job('[[models]]\nname = "counts"'), lambda message: None, StopSignal())
+    done = supervise(make_job('[[models]]\nname = "counts"'), Callbacks(), StopSignal())
     assert isinstance(done, Record)
     killed = make_job('[[models]]\nname = "counts"\nfault = "kill"')
-    found = supervise(killed, lambda message: None, StopSignal())
+    found = supervise(killed, Callbacks(), StopSignal())
     assert isinstance(found, Failure)
     assert (found.status, found.error) == ("killed", "SIGKILL")
 
@@ -122,7 +123,7 @@ def test_workers_begin_where_there_is_no_fork(
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (35, "signal 35")])
 def test_the_signal_that_killed_is_named(make_job: MakeJob, number: int, name: str) -> None:
     """By its number where it has no name, as most real-time signals have not."""
-    end = _death("died", -number, make_job(RESUMABLE))
+    end = _termination("died", -number, make_job(RESUMABLE))
     assert end.status == "killed"
     assert end.cause == name
 
@@ -130,7 +131,7 @@ def test_the_signal_that_killed_is_named(make_job: MakeJob, number: int, name: s
 def test_the_end_of_a_cell_is_stored(make_job: MakeJob, store: Store) -> None:
     """With its status, the cause in words, and what it took."""
     job = make_job(RESUMABLE)
-    found = conclude(job, Termination("killed", "SIGKILL"), 1.5, 7)
+    found = store_failure(job, Termination("killed", "SIGKILL"), 1.5, 7)
     assert isinstance(found, Failure)
     assert (found.status, found.error, found.seconds) == ("killed", "SIGKILL", 1.5)
     assert found.peak_bytes == 7
@@ -143,10 +144,10 @@ def test_the_end_of_a_cell_is_stored(make_job: MakeJob, store: Store) -> None:
 def raising(error: BaseException) -> Callbacks:
     """Listen until the first point is kept, and then raise."""
 
-    def on_message(point: Point) -> None:
+    def on_point(point: Point) -> None:
         raise error
 
-    return Callbacks(on_point=on_message)
+    return Callbacks(point=on_point)
 
 
 @pytest.mark.parametrize(

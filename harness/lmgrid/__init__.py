@@ -21,14 +21,20 @@ from lmgrid.spec import hookimpl as hookimpl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lmgrid.engine import ExecutorPart
+    from lmgrid.execution.job import RunOptions as RunOptions
     from lmgrid.grid import Grid
     from lmgrid.records.record import Outcome
     from lmgrid.records.store import Store as Store
     from lmgrid.report.frame import frame as frame
 
 __version__ = "0.1.0"
-__all__ = ["Store", "frame", "hookimpl", "read_grid", "run_grid"]
-_LATE = {"Store": "lmgrid.records.store", "frame": "lmgrid.report.frame"}
+__all__ = ["RunOptions", "Store", "frame", "hookimpl", "read_grid", "run_grid"]
+_LATE = {
+    "RunOptions": "lmgrid.execution.job",
+    "Store": "lmgrid.records.store",
+    "frame": "lmgrid.report.frame",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -45,9 +51,19 @@ def read_grid(path: str | Path) -> Grid:
     return read(Path(path), Registry.installed())
 
 
-def run_grid(grid: Grid, store: Store) -> Iterator[Outcome]:
-    """Run in this process what the store does not hold yet; yield every cell's outcome in order."""
-    from lmgrid.execution.scheduler import run_here
+def run_grid(
+    grid: Grid,
+    store: Store,
+    *,
+    executor: ExecutorPart | None = None,
+    options: RunOptions | None = None,
+) -> Iterator[Outcome]:
+    """Run the cells that the store does not hold; yield the outcome of each cell, in order.
+
+    By default cells run one after the other in this process, as with ``lmgrid run -j 0``.
+    ``RunOptions(jobs=2)`` runs them in processes of their own, two side by side.
+    """
+    from lmgrid.execution.scheduler import run_grid as run
     from lmgrid.plugin.registry import Registry
 
-    return run_here(grid, store, Registry.installed())
+    return run(grid, store, registry=Registry.installed(), executor=executor, options=options)

@@ -1,4 +1,4 @@
-"""The contract of executors: what decides where cells run, and what it is told of them."""
+"""The contract of executors: an executor decides where cells run."""
 
 from __future__ import annotations
 
@@ -6,64 +6,81 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lmgrid.callbacks import Callbacks as Callbacks
 from lmgrid.spec import AnyPart
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from lmgrid.execution.job import Job
+    from lmgrid.records.record import Outcome
+
 
 @dataclass
 class StopSignal:
-    """Asked to stop: ``soon`` starts no new cell, ``now`` ends the running ones too."""
+    """Whether a run has been asked to stop.
 
-    graceful: Event = field(default_factory=Event)
-    immediate: Event = field(default_factory=Event)
+    >>> stop = StopSignal()
+    >>> stop.request()
+    >>> stop.graceful.is_set(), stop.immediate.is_set()
+    (True, False)
+    """
+
+    graceful: Event = field(default_factory=Event)  # start no new cell
+    immediate: Event = field(default_factory=Event)  # end the running cells too
 
     def request(self) -> None:
+        """Ask for a graceful stop; the second request asks for an immediate one."""
         (self.immediate if self.graceful.is_set() else self.graceful).set()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a cell needs of the machine that runs it."""
 
     threads: int = 1
     device: str = "cpu"
-    memory: int | None = None  # bytes that it is killed beyond
-    timed: bool = False  # its times count: nothing else may run on its device
+    memory: int | None = None  # bytes; the cell is killed if it holds more
+    timed: bool = False  # its time is a result, so nothing else may run on its device
+
+    @property
+    def whole_machine(self) -> bool:
+        """Whether no other cell may run on the same machine meanwhile."""
+        return self.timed and self.device == "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExecutorContext:
-    """What an executor is made for."""
+    """What an executor is given when it is made."""
 
-    jobs: int  # cells side by side, as asked
+    jobs: int  # how many cells to run side by side
     stop: StopSignal
-    on_message: Callable[[Any, Any], None]  # to be told each job and what its cell says meanwhile
+    callbacks: Callable[[Job], Callbacks]  # what to call while a job runs; from any thread
 
 
 class Executor(ABC):
-    """Decides where cells run, and nothing else.
+    """Decides where cells run.
 
-    There it calls ``lmgrid.execution.supervise.supervise``.
+    On the machine that it chooses it calls ``lmgrid.execution.supervise.supervise(job, callbacks,
+    stop)``, which runs the cell in a child process.
     """
 
     @abstractmethod
-    def submit(self, job: Any, resources: Resources) -> Future[Any]:
-        """Begin an ``lmgrid.execution.attempt.Job``; the future holds what ``supervise`` gives."""
+    def submit(self, job: Job, resources: Resources) -> Future[Outcome | None]:
+        """Start a job; the future gets what ``supervise`` returns or raises."""
 
     def check(self, resources: Resources) -> None:
-        """Raise a ValueError if no worker can give so much: it would wait for ever."""
+        """Raise ValueError if no worker will ever have these resources."""
         return
 
     def fits(self, resources: Resources, running: Collection[Resources]) -> bool:
-        """Return whether a cell can begin now, beside those that run."""
+        """Return whether a cell can start now, beside those that are running."""
         return True
 
     def close(self) -> None:
-        """Let go of what it holds; no cell is running."""
+        """Release what the executor holds. It is called when no cell is running."""
         return
 
 
@@ -72,7 +89,7 @@ class ExecutorPart(AnyPart, ABC):
 
     @property
     def remote(self) -> bool:
-        """Whether cells run on other machines, whose devices its ``check`` must know of."""
+        """Whether cells run on other machines. A grid may then name devices that are not here."""
         return False
 
     @abstractmethod

@@ -1,9 +1,9 @@
-"""The hooks of a plugin: functions that return its parts by name, or are told of cells."""
+"""The hooks of a plugin: some return its parts by name, others are told what happens to cells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -11,6 +11,9 @@ from lmgrid.spec import GROUP
 
 if TYPE_CHECKING:
     from lmgrid.engine import ExecutorPart
+    from lmgrid.grid import AnyCell
+    from lmgrid.records.record import Outcome
+    from lmgrid.result import Point
     from lmgrid.spec import (
         CorpusPart,
         DevicePart,
@@ -64,16 +67,20 @@ def lmgrid_executors() -> Mapping[str, type[ExecutorPart]]:  # type: ignore[empt
     """Return executors by name."""
 
 
-@hookspec
-def lmgrid_cell_started(address: str, label: str) -> None:
-    """A cell begins. For trackers; called in the process of the command."""
+# The hooks below are called in the process of the command, for each cell in this order: started
+# once, its points, finished once. ``cell.model``, ``cell.optimizer``, … have names and options.
 
 
 @hookspec
-def lmgrid_point(address: str, point: Any) -> None:
-    """A cell reached a point of its curve (an ``lmgrid.result.Point``)."""
+def lmgrid_cell_started(address: str, cell: AnyCell) -> None:
+    """A cell starts. ``address`` identifies it and its record."""
 
 
 @hookspec
-def lmgrid_cell_finished(address: str, outcome: Any) -> None:
-    """A cell ended: an ``lmgrid.records.record.Record``, ``KernelRecord`` or ``Failure``."""
+def lmgrid_point(address: str, cell: AnyCell, point: Point) -> None:
+    """A cell reached a point of its learning curve."""
+
+
+@hookspec
+def lmgrid_cell_finished(address: str, cell: AnyCell, outcome: Outcome) -> None:
+    """A cell ended, with a ``Record``, a ``KernelRecord`` or a ``Failure``."""

@@ -21,7 +21,10 @@ from distributed.scheduler import KilledWorker
 from lmgrid.engine import Executor, ExecutorContext, Resources
 from lmgrid.errors import UserError
 from lmgrid.execution.executors import check_jobs, fits_beside
-from lmgrid.execution.supervise import Termination, conclude
+from lmgrid.execution.job import Job
+from lmgrid.execution.messages import dispatch
+from lmgrid.execution.supervise import Termination, store_failure
+from lmgrid.records.record import Outcome
 from lmgrid_dask.capacity import Capacity, have_capacity
 from lmgrid_dask.local import open_local
 from lmgrid_dask.queues import open_queue, submit_jobs
@@ -39,7 +42,7 @@ GRACE_SECONDS = 5.0  # for cells that are ended to say so; after it they count a
 class _Submitted:
     """A cell that was given to the scheduler, for these workers alone if any are named."""
 
-    job: Any
+    job: Job
     asked: Capacity
     workers: frozenset[str]
 
@@ -57,9 +60,9 @@ class DaskExecutor(Executor):
 
     def __init__(self, options: DaskPart, context: ExecutorContext) -> None:
         self._options, self._context = options, context
-        self._jobs: dict[str, Any] = {}
-        self._open: dict[Future[Any], _Submitted] = {}
-        self._orders = RunInfo(f"lmgrid-{uuid4().hex}", options.shared)
+        self._jobs: dict[str, Job] = {}
+        self._open: dict[Future[Outcome | None], _Submitted] = {}
+        self._run_info = RunInfo(f"lmgrid-{uuid4().hex}", options.shared)
         self._renew: Callable[[], None] = lambda: None
         self._held = ExitStack()
         try:
@@ -67,8 +70,8 @@ class DaskExecutor(Executor):
         except BaseException:
             self._held.close()
             raise
-        self._soon, self._now = self._orders.stops(self._client)
-        self._client.subscribe_topic(self._orders.topic, self._on_message)
+        self._soon, self._now = self._run_info.stops(self._client)
+        self._client.subscribe_topic(self._run_info.topic, self._on_message)
         self._closed = False
         self._workers: dict[str, Capacity] = {}
         self._looked = 0.0
@@ -163,25 +166,25 @@ class DaskExecutor(Executor):
 
     # ------------------------------------------------------------ cells
 
-    def submit(self, job: Any, resources: Resources) -> Future[Any]:
+    def submit(self, job: Job, resources: Resources) -> Future[Outcome | None]:
         self._jobs[job.inputs.address] = job
         submitted = self._address(job, self._room(resources))
         task = self._client.submit(
             run_cell,
             job,
-            self._orders,
+            self._run_info,
             key=f"lmgrid-{job.inputs.address}-{uuid4().hex[:8]}",
             resources={self._options.gpu: 1} if submitted.asked.units else {},
             workers=sorted(submitted.workers) or None,
             pure=False,
         )
-        ended: Future[Any] = Future()
+        ended: Future[Outcome | None] = Future()
         self._open[ended] = submitted
         ended.add_done_callback(self._open.pop)
         task.add_done_callback(lambda done: _settle(ended, lambda: self._outcome(job, done)))
         return ended
 
-    def _address(self, job: Any, asked: Capacity) -> _Submitted:
+    def _address(self, job: Job, asked: Capacity) -> _Submitted:
         """Name the workers that have threads enough, if others have not: dask does not know.
 
         Not if all have, since one in the place of one that died has another name.
@@ -190,15 +193,15 @@ class DaskExecutor(Executor):
         enough = frozenset(name for name, room in workers.items() if room.threads >= asked.threads)
         return _Submitted(job, asked, enough if len(enough) < len(workers) else frozenset())
 
-    def _outcome(self, job: Any, task: Any) -> Any:
+    def _outcome(self, job: Job, task: Any) -> Any:
         try:
-            parcel = task.result()
+            result = task.result()
         except KilledWorker:
             tries = f"the workers that ran it died, {self._options.retries + 1} times"
-            return conclude(job, Termination("killed", tries), 0.0)
+            return store_failure(job, Termination("killed", tries), 0.0)
         except CancelledError as error:
             raise UserError(f"dask: the scheduler let its cells go: {error}") from None
-        return None if parcel is None else parcel.deliver(job)
+        return None if result is None else result.deliver(job)
 
     def _tend(self) -> None:
         """Pass on that the run is stopped; have the queue begin again what jobs ended.
@@ -230,15 +233,15 @@ class DaskExecutor(Executor):
                 lost = Termination(
                     "killed", f"no worker is left that offers {cell.asked.threads} threads"
                 )
-                _settle(ended, partial(conclude, cell.job, lost, 0.0))
+                _settle(ended, partial(store_failure, cell.job, lost, 0.0))
 
     def _on_message(self, event: tuple[float, Any]) -> None:
         address, message = pickle.loads(event[1])
-        self._context.on_message(self._jobs[address], message)
+        dispatch(message, self._context.callbacks(self._jobs[address]))
 
     def close(self) -> None:
         self._closed = True
-        self._client.unsubscribe_topic(self._orders.topic)
+        self._client.unsubscribe_topic(self._run_info.topic)
         self._held.close()
 
 
@@ -253,7 +256,7 @@ def _connect(target: Any, seconds: float) -> Client:
         raise TimeoutError(str(error) or f"what listens at {target} is no scheduler") from None
 
 
-def _settle(ended: Future[Any], result: Callable[[], Any]) -> None:
+def _settle(ended: Future[Outcome | None], result: Callable[[], Any]) -> None:
     """Give a future its result; one that has a result keeps it."""
     if ended.done():
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed import LocalCluster
 
-from lmgrid.execution.worker import STOPS
+from lmgrid.execution.worker import STOP_SIGNALS
 
 
 def open_local(**options: Any) -> Any:
@@ -26,6 +26,6 @@ def open_local(**options: Any) -> Any:
 
 def _block_stops() -> None:
     if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # for what is started next, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # for what is started next, too
         resource_tracker.ensure_running()  # it unblocks some, and comes with the first process
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

@@ -17,7 +17,10 @@ from distributed import Event, get_client, get_worker
 from lmgrid.engine import StopSignal
 from lmgrid.errors import UserError
 from lmgrid.execution.attempt import LockedElsewhere
+from lmgrid.execution.job import Job
+from lmgrid.execution.messages import Message, callbacks_to
 from lmgrid.execution.supervise import deliver, supervise
+from lmgrid.records.record import Outcome
 from lmgrid.records.store import Store
 
 ASK_SECONDS = 1.0
@@ -39,11 +42,11 @@ class RunInfo:
 class CellResult:
     """What came of a cell; the files of its model where the folder is not shared."""
 
-    outcome: Any
+    outcome: Outcome
     files: tuple[tuple[str, bytes], ...] = ()
     shared: bool = True
 
-    def deliver(self, job: Any) -> Any:
+    def deliver(self, job: Job) -> Outcome:
         """Return the outcome, once it is in the results folder of this machine."""
         return self.outcome if self.shared else deliver(job, self.outcome, self.files)
 
@@ -54,7 +57,7 @@ class CellError:
 
     error: Exception
 
-    def deliver(self, job: Any) -> Any:
+    def deliver(self, job: Job) -> Outcome:
         raise self.error
 
 
@@ -83,28 +86,30 @@ class Threads:
 THREADS = Threads()  # of this process, which is one worker
 
 
-def run_cell(job: Any, orders: RunInfo) -> CellResult | CellError | None:
+def run_cell(job: Job, run_info: RunInfo) -> CellResult | CellError | None:
     """Run a cell in a process of its own, with its messages sent to whoever asked.
 
     Returns None if the run is stopped before the cell begins or ends.
     """
     worker, address = get_worker(), job.inputs.address
 
-    def on_message(message: Any) -> None:
-        worker.log_event(orders.topic, pickle.dumps((address, message)))
+    def send(message: Message) -> None:
+        worker.log_event(run_info.topic, pickle.dumps((address, message)))
 
     with THREADS.taken(job.cell.threads, worker.state.nthreads):
-        stops = orders.stops(get_client())
+        stops = run_info.stops(get_client())
         if stops[0].is_set():
             return None
         with _obeying(stops) as stop:
             try:
-                return _run(job, orders.shared, lambda job: supervise(job, on_message, stop))
+                return _run(
+                    job, run_info.shared, lambda job: supervise(job, callbacks_to(send), stop)
+                )
             except (UserError, LockedElsewhere) as error:
                 return CellError(error)
 
 
-def _run(job: Any, shared: bool, run: Callable[[Any], Any]) -> CellResult | None:
+def _run(job: Job, shared: bool, run: Callable[[Any], Any]) -> CellResult | None:
     if shared:
         if not job.root.is_dir():
             raise UserError(

@@ -1,4 +1,4 @@
-"""A cell to its record: makes its parts, runs it, and says what went in and where it was made."""
+"""Runs a cell in this process: makes its parts, runs them, and returns the record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from time import perf_counter
 
 from lmgrid.cell.encoded import load_text
 from lmgrid.cell.inference import save_vocabulary
-from lmgrid.cell.runner import Replay, Setup, Workspace, replay_model, run_model
+from lmgrid.cell.runner import ModelRunner, Replay, Setup, Workspace
 from lmgrid.errors import UserError
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.machine.environment import Environment, capture, load_average, now
@@ -21,17 +21,17 @@ NO_WORKSPACE = Workspace()
 
 @dataclass(frozen=True)
 class CellRunner:
-    """What runs cells in this process: the plugins, and where their files are."""
+    """Runs cells in this process."""
 
     registry: Registry
     place: Place
-    jobs: int = 1  # cells that run side by side
-    device: str = ""  # what a cell's device is called in this process; empty: as in the cell
+    side_by_side: int = 1  # cells that may share this machine; it is recorded
+    device_name: str = ""  # of the cell's device in this process; empty: as in the cell
 
     def run(
-        self, cell: AnyCell, desk: Workspace = NO_WORKSPACE, planned: Inputs | None = None
+        self, cell: AnyCell, workspace: Workspace = NO_WORKSPACE, *, planned: Inputs | None = None
     ) -> Record | KernelRecord:
-        """Run a cell and return its record; UserError where it is not what was planned any more."""
+        """Run a cell and return its record; UserError if it is no longer what was planned."""
         began, started, load = perf_counter(), now(), round(load_average(), 2)
         inputs = self.inputs(cell)
         if planned not in (None, inputs):
@@ -40,7 +40,7 @@ class CellRunner:
             )
 
         def provenance() -> Provenance:
-            return Provenance(self.environment(cell), started, self.jobs, load)
+            return Provenance(self.environment(cell), started, self.side_by_side, load)
 
         if isinstance(cell, KernelCell):
             from lmgrid.cell.kernel import compare
@@ -50,19 +50,19 @@ class CellRunner:
             found = compare(kernel, self.registry.device(self._device(cell)), self._device(cell))
             return KernelRecord(**vars(found), inputs=inputs, provenance=provenance())
         setup = self._setup(cell, inputs)
-        result = run_model(setup, desk)
-        if desk.weights and any(desk.weights.glob("*")):
-            save_vocabulary(desk.weights, setup.text)
+        result = ModelRunner(setup, workspace).run()
+        if workspace.weights and any(workspace.weights.glob("*")):
+            save_vocabulary(workspace.weights, setup.text)
         seconds = perf_counter() - began
         return Record(**vars(result), inputs=inputs, provenance=provenance(), total_seconds=seconds)
 
     def replay(self, cell: Cell, tokens: tuple[int, ...], *, whole: bool) -> Replay:
         """Run a recorded cell again, scored at these counts of training tokens."""
         setup = self._setup(cell, self.inputs(cell))
-        return replay_model(setup, NO_WORKSPACE, tokens, whole=whole)
+        return ModelRunner(setup, NO_WORKSPACE).replay(tokens, whole=whole)
 
     def differ(self, cell: KernelCell) -> tuple[float, float]:
-        """Return how far the twins of a kernel are apart, and how far they may be."""
+        """Return the largest difference of a kernel's two forms, and the tolerance."""
         from lmgrid.cell.kernel import largest_difference
 
         self._set_threads(cell)
@@ -73,7 +73,7 @@ class CellRunner:
         return Identities(self.registry, self.place).of(cell)
 
     def _setup(self, cell: Cell, inputs: Inputs) -> Setup:
-        """Return what a cell is made of, with the threads of every library set."""
+        """Make the parts of a cell, and set the threads of every library."""
         registry = self.registry.counting_from(self.place.folder)
         self._set_threads(cell)
         return Setup(
@@ -90,15 +90,15 @@ class CellRunner:
         )
 
     def _device(self, cell: AnyCell) -> str:
-        return self.device or cell.device
+        return self.device_name or cell.device
 
     def _set_threads(self, cell: AnyCell) -> None:
-        """Set the threads of every library that the cell uses, in this one place."""
+        """Set the threads of every library that the cell uses."""
         for provider in self.registry.device_parts(cell):
             provider.make().set_threads(cell.threads)
 
     def environment(self, cell: AnyCell) -> Environment:
-        """Return what the numbers were made with, once everything that they need is imported."""
+        """Return the machine and the libraries, once everything that the cell needs is imported."""
         registry, device = self.registry, self._device(cell)
         parts = registry.device_parts(cell)
         sets = {name: found for part in parts for name, found in part.instruction_sets().items()}

@@ -33,7 +33,7 @@ STATE, BEST = "state-", "best-"
 class _Index:
     """What ``checkpoint.msgpack`` holds."""
 
-    stand: RunnerState
+    runner: RunnerState
     values: dict[str, Any]
     state: str  # file names
     best: str
@@ -46,16 +46,16 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, stand: RunnerState, state: State, weights: Path) -> None:
-        """Write a checkpoint: the runner's stand, the model's state, a folder of best weights."""
+    def save(self, runner: RunnerState, state: State, weights: Path) -> None:
+        """Write a checkpoint: the state of the runner and of the model, and the best weights."""
         from safetensors.numpy import save
 
         self._folder.mkdir(exist_ok=True)
-        tokens = stand.points[-1].tokens
-        name, best = f"{STATE}{tokens}", f"{BEST}{stand.best.tokens if stand.best else 0}"
+        tokens = runner.points[-1].tokens
+        name, best = f"{STATE}{tokens}", f"{BEST}{runner.best.tokens if runner.best else 0}"
         write_whole(self._folder / name, save(dict(_whole(state.arrays))))
         self._copy(weights, best)
-        index = _Index(stand, dict(state.values), name, best, self._hashes(name, best))
+        index = _Index(runner, dict(state.values), name, best, self._hashes(name, best))
         body = msgspec.msgpack.encode(index)
         write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._sweep({index.state, index.best, INDEX})
@@ -74,7 +74,7 @@ class Checkpoints:
         arrays = load((self._folder / index.state).read_bytes())
         for file in (self._folder / index.best).iterdir():
             shutil.copy(file, weights / file.name)
-        return index.stand, State(arrays, index.values)
+        return index.runner, State(arrays, index.values)
 
     def _index(self) -> _Index | None:
         """Return what is said to be there, if it is there, unaltered, and of this version."""

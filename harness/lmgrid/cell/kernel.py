@@ -1,4 +1,4 @@
-"""A pair of loop and vectorised form to its result: first proved equal, then timed."""
+"""Compares a loop with its vectorised form: first their results, then their times."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lmgrid.result import KernelResult
 from lmgrid.spec import Device, Kernel
 
 SEED = 5
-NUMBERS = "biufc"  # kinds of NumPy's types that have a distance
-PROOFS = 2  # samples on which the twins must agree, from unlike seeds
+NUMBERS = "biufc"  # NumPy's kinds of numeric types
+SAMPLES = 2  # from different seeds, on each of which the two forms must agree
 
 
 def compare(kernel: Kernel, device: Device, name: str) -> KernelResult:
-    """Run both twins on equal arguments; time them on the named device only if they agree."""
+    """Run both forms on equal arguments; time them on the named device only if they agree."""
     gap = largest_difference(kernel)
     equal = gap <= kernel.tolerance
     loop, vector = _times(kernel, device, name) if equal else ((), ())
@@ -32,21 +32,22 @@ def compare(kernel: Kernel, device: Device, name: str) -> KernelResult:
 
 
 def largest_difference(kernel: Kernel) -> float:
-    """Return how far the twins are apart at most, over the samples on which they must agree."""
-    return max(difference(kernel, seed) for seed in range(SEED, SEED + PROOFS))
+    """Return the largest absolute difference of the two forms over all samples."""
+    return max(difference(kernel, seed) for seed in range(SEED, SEED + SAMPLES))
 
 
 def difference(kernel: Kernel, seed: int) -> float:
-    """Return how far the twins are apart, each on arguments of its own.
+    """Return the largest absolute difference of the two forms on one sample.
 
-    Each is called twice on them, as when it is timed: one that changes its arguments shows.
+    Each form is called twice on arguments of its own, as when it is timed, so that a form that
+    changes its arguments is found.
     """
-    one, two = (_call_twice(twin, kernel.sample(seed)) for twin in (kernel.loop, kernel.vector))
+    one, two = (_call_twice(form, kernel.sample(seed)) for form in (kernel.loop, kernel.vector))
     return max(distance(left, right) for left in one for right in two)
 
 
-def _call_twice(twin: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    return twin(*arguments), twin(*arguments)
+def _call_twice(form: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    return form(*arguments), form(*arguments)
 
 
 def distance(one: Any, two: Any) -> float:
@@ -78,6 +79,6 @@ def _times(kernel: Kernel, device: Device, name: str) -> tuple[Seconds, Seconds]
     return time_pair(loop, vector, lambda: device.synchronize(name))
 
 
-def _bind(kernel: Kernel, twin: Callable[..., Any]) -> Callable[[], Any]:
+def _bind(kernel: Kernel, form: Callable[..., Any]) -> Callable[[], Any]:
     arguments = kernel.sample(SEED)
-    return lambda: twin(*arguments)
+    return lambda: form(*arguments)

@@ -1,24 +1,24 @@
-"""From a cell's parts to its result: owns the clock, the budget, validation and selection.
+"""Trains and scores a model, given the parts of a cell: the clock, the budget and validation.
 
-Nothing here knows of plugins, stores or tables: what a cell is made of is handed in. So an edit of
-those moves no address, and an edit of this module moves all of them.
+This module knows nothing of plugins, stores or tables, so an edit of those moves no address of a
+record; an edit of this module moves all of them.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lmgrid.budget import Budget
+from lmgrid.callbacks import NO_CALLBACKS, Callbacks
 from lmgrid.cell.score import ProtocolViolation, check_distribution, measure
 from lmgrid.cell.training import (
     BestWeights,
     BudgetTracker,
     Checkpoints,
-    Live,
     ReplaySchedule,
     Schedule,
     TrainingHistory,
@@ -29,7 +29,6 @@ from lmgrid.result import CorpusSize, ModelResult, Point, Score, Training
 from lmgrid.spec import (
     Context,
     Device,
-    LanguageModel,
     ModelPart,
     OptimizerPart,
     Reading,
@@ -43,12 +42,12 @@ from lmgrid.spec import (
 )
 from lmgrid.vocabulary import UNK, Text
 
-POINT_INTERVAL = 10_000  # training tokens between two looks at the clock
+POINT_INTERVAL = 10_000  # training tokens between two yields of ``fit``
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a cell is made of."""
+    """The parts and settings of a cell."""
 
     text: Text
     model: ModelPart
@@ -58,63 +57,57 @@ class Setup:
     budget: Budget | None
     seed: int | None
     device: Device
-    device_name: str  # as this process calls it
+    device_name: str  # in this process
     cache: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where a running cell keeps its files, and who listens."""
+    """Where a running cell keeps files, and whom it tells."""
 
-    weights: Path | None = None  # a folder to make for the best weights; None keeps none
-    checkpoints: Checkpoints | None = None  # keeps how far training is; None: nobody
-    on_live: Callable[[Live], None] = field(default=lambda live: None)
-    on_point: Callable[[Point], None] = field(default=lambda point: None)
+    weights: Path | None = None  # a folder to create for the best weights; None discards them
+    checkpoints: Checkpoints | None = None  # saves the state of training; None: nothing is saved
+    callbacks: Callbacks = NO_CALLBACKS
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What a recorded cell yields when it is run again up to one of its points."""
+    """The points and scores of a recorded cell that was run again."""
 
     points: tuple[Point, ...]
     valid: Score | None  # None: it was stopped before its end
     test: Score | None
 
 
-def run_model(setup: Setup, desk: Workspace) -> ModelResult:
-    """Train a model until its budget ends, and score it."""
-    return _Session(setup, desk).result()
+class ModelRunner:
+    """Runs the model of one cell, once."""
 
-
-def replay_model(setup: Setup, desk: Workspace, tokens: tuple[int, ...], *, whole: bool) -> Replay:
-    """Train a model again, scoring validation at these counts of training tokens.
-
-    ``whole``: they are all points that the record has, so that valid and test are scored too.
-    """
-    return _Session(setup, desk).replay(ReplaySchedule(tokens), whole=whole)
-
-
-class _Session:
-    """One cell being run."""
-
-    def __init__(self, setup: Setup, desk: Workspace) -> None:
-        self._setup, self._desk = setup, desk
+    def __init__(self, setup: Setup, workspace: Workspace) -> None:
+        self._setup, self._workspace = setup, workspace
         self._text = setup.text
         self._clock = Stopwatch(setup.device, setup.device_name)
         self._meter = TrainingMeter(self._clock)
         setup.device.reset_peak_bytes(setup.device_name)
-        seed = derive_seed(setup.seed or 0, "cell")
-        vocabulary, counts = self._text.vocabulary, self._text.counts
-        self._context = Context(vocabulary, counts, seed, setup.device_name, setup.cache)
-        self._model: LanguageModel = setup.model.make(self._context)
+        self._context = Context(
+            vocabulary=self._text.vocabulary,
+            counts=self._text.counts,
+            seed=derive_seed(setup.seed or 0, "cell"),
+            device=setup.device_name,
+            cache=setup.cache,
+        )
+        self._model = setup.model.make(self._context)
 
-    def result(self) -> ModelResult:
+    def run(self) -> ModelResult:
+        """Train until the budget ends; score the best weights on validation and test.
+
+        ProtocolViolation if the scores are not probabilities, Diverged if a loss is not finite.
+        """
         with self._weights() as weights:
             best = BestWeights(self._model, Path(weights))
-            course = TrainingHistory(self._model, best, self._desk.checkpoints)
+            history = TrainingHistory(self._model, best, self._workspace.checkpoints)
             budget = self._setup.budget or Budget()
             schedule = BudgetTracker(budget, len(self._text.train.tokens))
-            points = tuple(self._curve(course, schedule))
+            points = tuple(self._curve(history, schedule))
             training = self._training(points, best)
         valid, test, seconds = self._scores()
         sizes = self._model.sizes() if isinstance(self._model, Sized) else None
@@ -128,82 +121,94 @@ class _Session:
             score_seconds=seconds,
             parameters=sizes.parameters if sizes else None,
             bytes=sizes.bytes if sizes else None,
-            resumed=course.resumed,
+            resumed=history.resumed,
         )
 
-    def replay(self, schedule: ReplaySchedule, *, whole: bool) -> Replay:
+    def replay(self, tokens: tuple[int, ...], *, whole: bool) -> Replay:
+        """Train again, and score validation at these counts of training tokens.
+
+        ``whole``: these are all points of the record, so valid and test are scored too.
+        """
+        schedule = ReplaySchedule(tokens)
         with tempfile.TemporaryDirectory(prefix="lmgrid-") as weights:
             best = BestWeights(self._model, Path(weights))
-            points = tuple(self._curve(TrainingHistory(self._model, best, None), schedule))
+            history = TrainingHistory(self._model, best, None)
+            points = tuple(self._curve(history, schedule))
             if not whole:
                 return Replay(points, None, None)
             self._training(points, best)
         valid, test, _ = self._scores()
         return Replay(points, valid, test)
 
-    def _weights(self) -> AbstractContextManager[Path | str]:
-        """Return where the best weights are kept: for good, or until the test is scored."""
-        kept = self._desk.weights
-        return nullcontext(kept) if kept else tempfile.TemporaryDirectory(prefix="lmgrid-")
-
-    def _recipe(self, resume: State | None) -> Recipe:
-        setup, context = self._setup, self._context
-        return Recipe(
-            setup.optimizer.make(context) if setup.optimizer else None,
-            tuple(part.make(context) for part in setup.regularizers),
-            context.seed,
-            setup.budget,
-            POINT_INTERVAL,
-            tuple(part.make(context) for part in setup.reporters),
-            resume,
-        )
-
-    def _curve(self, course: TrainingHistory, schedule: Schedule) -> Iterator[Point]:
-        """Train to the end of the schedule; the clock stands still while a point is scored."""
-        recipe = self._recipe(course.resume(self._meter, schedule))
-        yield from course.points
+    def _curve(self, history: TrainingHistory, schedule: Schedule) -> Iterator[Point]:
+        """Train until the schedule is over; yield the points of the learning curve."""
+        # Resume from a checkpoint, if there is one. Its points come first.
+        recipe = self._recipe(history.resume(self._meter, schedule))
+        yield from history.points
         answer: float | None = None
         with closing(self._model.fit(self._text.train.tokens, recipe)) as fitting:
             if recipe.resume:
-                next(fitting)  # stands where it stood; outside the clock, as it was then
-                answer = course.points[-1].nats
-            while not schedule.over(self._meter.spent):
+                next(fitting)  # the yield at which it was saved; not timed, as it was then
+                answer = history.points[-1].nats
+            while not schedule.over(self._meter.usage):
+                # Train up to the next yield of ``fit``. Only this is timed.
                 try:
                     with self._clock.running():
                         progress = fitting.send(answer)
                 except StopIteration:
                     return
+                # Count what it reports.
                 self._meter.add(progress)
-                self._desk.on_live(self._meter.live(schedule.share(self._meter.spent)))
+                share = schedule.share(self._meter.usage)
+                self._workspace.callbacks.live(self._meter.live(share))
+                # Score validation if it is due, and save a checkpoint.
                 answer = None
-                if schedule.due(self._meter.spent):
+                if schedule.due(self._meter.usage):
                     valid = measure(self._model, self._text.valid)
                     point = self._meter.point(valid, self._readings(recipe.reporters))
-                    course.add(point, self._meter.compile_seconds)
-                    self._desk.on_point(point)
+                    history.add(point, self._meter.compile_seconds)
+                    self._workspace.callbacks.point(point)
                     yield point
                     answer = point.nats
+
+    def _weights(self) -> AbstractContextManager[Path | str]:
+        """Return the folder of the best weights; a temporary one if they are discarded."""
+        kept = self._workspace.weights
+        return nullcontext(kept) if kept else tempfile.TemporaryDirectory(prefix="lmgrid-")
+
+    def _recipe(self, resume: State | None) -> Recipe:
+        setup, context = self._setup, self._context
+        return Recipe(
+            optimizer=setup.optimizer.make(context) if setup.optimizer else None,
+            regularizers=tuple(part.make(context) for part in setup.regularizers),
+            seed=context.seed,
+            budget=setup.budget,
+            point_interval=POINT_INTERVAL,
+            reporters=tuple(part.make(context) for part in setup.reporters),
+            resume=resume,
+        )
 
     def _readings(self, reporters: tuple[Reporter, ...]) -> tuple[Reading, ...]:
         tokens = self._text.valid.tokens
         return tuple(r for reporter in reporters for r in reporter.readings(self._model, tokens))
 
     def _training(self, points: tuple[Point, ...], best: BestWeights) -> Training:
+        """Restore the best weights; return what training cost."""
         if not points:
             raise ProtocolViolation("the model ended before it yielded once")
-        kept, tokens = best.restore(points[-1])
+        chosen = best.restore(points[-1])
         return Training(
-            points[-1].tokens,
-            self._meter.seconds,
-            self._clock.cpu_seconds,
-            self._meter.compile_seconds,
-            self._setup.device.peak_bytes(self._setup.device_name),
-            kept,
-            tokens,
+            tokens=points[-1].tokens,
+            seconds=self._meter.seconds,
+            cpu_seconds=self._clock.cpu_seconds,
+            compile_seconds=self._meter.compile_seconds,
+            peak_bytes=self._setup.device.peak_bytes(self._setup.device_name),
+            kept=chosen.kept,
+            kept_tokens=chosen.tokens,
         )
 
     def _scores(self) -> tuple[Score, Score, float]:
-        """Return the scores of valid and test, and the seconds that the latter took."""
+        """Return the scores of valid and test, and the seconds that scoring test took."""
         part = self._setup.model
         if part.normalised:
             sums = (1,) if part.sums_to_one else (0, 1)
@@ -216,4 +221,6 @@ class _Session:
     def _corpus_size(self) -> CorpusSize:
         train = self._text.train.tokens
         unknown = float(self._text.counts[UNK]) / len(train)
-        return CorpusSize(len(self._text.vocabulary), len(train), unknown)
+        return CorpusSize(
+            types=len(self._text.vocabulary), train_tokens=len(train), train_unknown_rate=unknown
+        )

@@ -1,4 +1,4 @@
-"""Perplexity's raw material: a model's scores of a split, every token once."""
+"""Scores a split with a model, each token once: the sums that perplexity is computed from."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from lmgrid.result import Score
 from lmgrid.spec import Diverged, LanguageModel, LogProbs, Predicts
 from lmgrid.vocabulary import UNK, Split
 
-BLOCKS = 50
-CHECKED_CONTEXTS = 4
-CHECKED_TOKENS = 400
+BLOCKS = 50  # shares of a split whose mean losses are recorded
+CHECKED_CONTEXTS = 4  # contexts after which the sum of all probabilities is checked
+CHECKED_TOKENS = 400  # the longest of them
 SUM_TOLERANCE = 1e-3
 
 
 class ProtocolViolation(Exception):
-    """A model's scores are not what the protocol says; its numbers would mean nothing."""
+    """A model's scores are not what the protocol asks for, so they are not recorded."""
 
 
 def check_distribution(model: LanguageModel, split: Split, sums: tuple[int, ...] = (1,)) -> None:
-    """Hold a few predictions against the sums they may have and against the scores."""
+    """Check that some predictions sum to an allowed value and agree with the scores.
+
+    ProtocolViolation if they do not. A model without ``next_log_probs`` is not checked.
+    """
     if not isinstance(model, Predicts):
         return
     tokens = split.tokens
@@ -57,14 +60,14 @@ def measure(model: LanguageModel, split: Split, watch: Stopwatch | None = None) 
         raise Diverged(f"score returned {logs[first]} at token {first}")
     known = tokens != UNK
     return Score(
-        len(tokens),
-        _total(logs),
-        int(len(tokens) - known.sum()),
-        _total(logs[known]),
-        int(np.isneginf(logs).sum()),
-        split.characters,
-        split.bytes,
-        _block_means(logs),
+        tokens=len(tokens),
+        nats=_total(logs),
+        unknown_tokens=int(len(tokens) - known.sum()),
+        known_nats=_total(logs[known]),
+        zero_probability_tokens=int(np.isneginf(logs).sum()),
+        characters=split.characters,
+        bytes=split.bytes,
+        blocks=_block_means(logs),
     )
 
 
@@ -74,7 +77,10 @@ def _total(logs: LogProbs) -> float | None:
 
 
 def _block_means(logs: LogProbs) -> tuple[float | None, ...]:
-    """Return the mean loss of each block; the first ones are a token longer where it must be."""
+    """Return the mean loss of each of BLOCKS consecutive blocks, shape (BLOCKS,).
+
+    Where the length is not a multiple of BLOCKS, the first blocks are one token longer.
+    """
     count = min(BLOCKS, len(logs))
     length, longer = divmod(len(logs), count)
     blocks = np.arange(count)

@@ -1,4 +1,4 @@
-"""What the runner keeps in mind while a model trains: the budget, the points, the best weights."""
+"""The state of a training that the runner keeps: budget, meter, best weights, history."""
 
 from __future__ import annotations
 
@@ -10,28 +10,20 @@ from pathlib import Path
 from typing import Protocol
 
 from lmgrid.budget import Budget
+from lmgrid.callbacks import Live
 from lmgrid.machine.clock import Stopwatch
 from lmgrid.result import Point, Score
 from lmgrid.spec import Diverged, LanguageModel, Progress, Reading, Resumable, State, Stored
 
-POINTS_A_BUDGET = 10  # validation is scored at each such share of a budget, and each epoch's end
+POINTS_A_BUDGET = 10  # validation is scored at each tenth of a budget and at each epoch's end
 
 
-@dataclass(frozen=True)
-class Live:
-    """What a progress bar shows of a running cell."""
-
-    share: float  # of the budget that is spent
-    tokens_per_second: float
-    perplexity: float | None  # of the training text just seen; None: not known
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What training has cost so far."""
+    """What training has used of a budget so far."""
 
-    tokens: int
-    seconds: float
+    tokens: int  # training tokens predicted
+    seconds: float  # wall time of training, compilation apart
     cpu_seconds: float
 
 
@@ -39,24 +31,24 @@ class Schedule(Protocol):
     """Says when validation is scored, and when training ends."""
 
     def resume(self, point: Point) -> None:
-        """Go on from a point that was made before."""
+        """Continue from a point that was recorded before."""
         ...
 
-    def share(self, spent: Usage) -> float:
-        """Return how much of training is done, from 0 to about 1."""
+    def share(self, usage: Usage) -> float:
+        """Return which share of training is done, from 0 to about 1."""
         ...
 
-    def due(self, spent: Usage) -> bool:
-        """Return whether validation is to be scored now."""
+    def due(self, usage: Usage) -> bool:
+        """Return whether validation is scored now. It is asked once at each yield of ``fit``."""
         ...
 
-    def over(self, spent: Usage) -> bool:
+    def over(self, usage: Usage) -> bool:
         """Return whether training ends now."""
         ...
 
 
 class BudgetTracker:
-    """How much of a budget is spent, and when validation is due."""
+    """A schedule that follows a budget: it ends when the budget is used up."""
 
     def __init__(self, budget: Budget, train_tokens: int) -> None:
         self._limit = budget.limit(train_tokens)
@@ -67,55 +59,56 @@ class BudgetTracker:
         self._last = (0, 0)
 
     def resume(self, point: Point) -> None:
-        """Go on from a point that was made before."""
-        self.due(Usage(point.tokens, point.seconds, point.cpu_seconds))
+        """Continue from a point that was recorded before."""
+        usage = Usage(tokens=point.tokens, seconds=point.seconds, cpu_seconds=point.cpu_seconds)
+        self.due(usage)
 
-    def share(self, spent: Usage) -> float:
-        share = self._share(spent)
-        return share if share > 0 else 1.0  # no budget: a counting model, done at its one yield
+    def share(self, usage: Usage) -> float:
+        share = self._share(usage)
+        return share if share > 0 else 1.0  # without a budget: a counting model, which yields once
 
-    def _share(self, spent: Usage) -> float:
-        by_time = spent.seconds / self._seconds, spent.cpu_seconds / self._cpu_seconds
-        return max(spent.tokens / self._limit, *by_time)
+    def _share(self, usage: Usage) -> float:
+        by_time = usage.seconds / self._seconds, usage.cpu_seconds / self._cpu_seconds
+        return max(usage.tokens / self._limit, *by_time)
 
-    def over(self, spent: Usage) -> bool:
-        return self._share(spent) >= 1
+    def over(self, usage: Usage) -> bool:
+        return self._share(usage) >= 1
 
-    def due(self, spent: Usage) -> bool:
-        """Return whether an epoch or a tenth of the budget ended since this was last true."""
-        epoch = spent.tokens // self._train_tokens
-        tenth = int(self.share(spent) * POINTS_A_BUDGET) if self._by_share else 0
-        if (epoch, tenth) == self._last and not self.over(spent):
+    def due(self, usage: Usage) -> bool:
+        """Return whether an epoch or a tenth of the budget ended since the last time it was due."""
+        epoch = usage.tokens // self._train_tokens
+        tenth = int(self.share(usage) * POINTS_A_BUDGET) if self._by_share else 0
+        if (epoch, tenth) == self._last and not self.over(usage):
             return False
         self._last = (epoch, tenth)
         return True
 
 
 class ReplaySchedule:
-    """Scores validation where a record has its points, whatever the time, and ends at the last."""
+    """A schedule that scores validation where a record has its points, and ends at the last one."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._left = list(tokens)
         self._count = len(tokens)
 
     def resume(self, point: Point) -> None:
-        raise ValueError("what is replayed begins anew")
+        raise ValueError("a replay starts from the beginning")
 
-    def share(self, spent: Usage) -> float:
+    def share(self, usage: Usage) -> float:
         return 1 - len(self._left) / self._count
 
-    def due(self, spent: Usage) -> bool:
-        if not self._left or spent.tokens < self._left[0]:
+    def due(self, usage: Usage) -> bool:
+        if not self._left or usage.tokens < self._left[0]:
             return False
         del self._left[0]
         return True
 
-    def over(self, spent: Usage) -> bool:
+    def over(self, usage: Usage) -> bool:
         return not self._left
 
 
 class TrainingMeter:
-    """Adds up what training said between two points."""
+    """Adds up what ``fit`` reports between two points, and the time it takes."""
 
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
@@ -129,7 +122,7 @@ class TrainingMeter:
         self.compile_seconds = 0.0
 
     def resume(self, points: tuple[Point, ...], compile_seconds: float) -> None:
-        """Go on from the last of the points made before, perhaps in another process."""
+        """Continue from the last recorded point, perhaps in another process."""
         point = points[-1]
         self.tokens = point.tokens
         self._good = max((p.tokens for p in points if p.valid_nats is not None), default=0)
@@ -140,7 +133,7 @@ class TrainingMeter:
     def add(self, progress: Progress) -> None:
         if progress.train_nats is not None and not math.isfinite(progress.train_nats):
             raise Diverged(f"the training loss is {progress.train_nats} at token {progress.tokens}")
-        if progress.tokens <= self.tokens:  # rolled back to the last good point
+        if progress.tokens <= self.tokens:  # rolled back to the last point with a finite loss
             self._since, self.tokens = [], self._good
         self.compile_seconds += progress.compile_seconds
         before, self.seconds = self.seconds, self._clock.seconds - self.compile_seconds
@@ -152,13 +145,13 @@ class TrainingMeter:
         self.tokens = progress.tokens
 
     @property
-    def spent(self) -> Usage:
-        return Usage(self.tokens, self.seconds, self._clock.cpu_seconds)
+    def usage(self) -> Usage:
+        return Usage(tokens=self.tokens, seconds=self.seconds, cpu_seconds=self._clock.cpu_seconds)
 
     def live(self, share: float) -> Live:
         loss = self._since[-1][1].train_nats
         perplexity = None if loss is None else math.exp(min(loss, 700.0))
-        return Live(min(share, 1.0), self._rate, perplexity)
+        return Live(share=min(share, 1.0), tokens_per_second=self._rate, perplexity=perplexity)
 
     def point(self, valid: Score, readings: tuple[Reading, ...] = ()) -> Point:
         since, self._since = self._since, []
@@ -168,26 +161,34 @@ class TrainingMeter:
             self._good = self.tokens
         known = [(n, p.train_nats) for n, p in since if p.train_nats is not None]
         return Point(
-            self.tokens,
-            self.seconds,
-            self._clock.cpu_seconds,
-            _mean(known),
-            _mean([(n, p.penalty) for n, p in since]),
-            None if valid.nats is None else valid.mean_nats,
-            tuple(sorted(events.items())),
-            readings,
-            tuple(losses),
+            tokens=self.tokens,
+            seconds=self.seconds,
+            cpu_seconds=self._clock.cpu_seconds,
+            train_nats=_mean(known),
+            penalty=_mean([(n, p.penalty) for n, p in since]),
+            valid_nats=None if valid.nats is None else valid.mean_nats,
+            events=tuple(sorted(events.items())),
+            readings=readings,
+            losses=tuple(losses),
         )
 
 
 def _mean(weighted: list[tuple[int, float]]) -> float | None:
-    """Return the mean of values by their weights; None if there are none."""
+    """Return the weighted mean of (weight, value) pairs; None if the weights sum to zero."""
     total = sum(n for n, _ in weighted)
     return sum(n * value for n, value in weighted) / total if total else None
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Which weights are scored on test."""
+
+    kept: str  # "best validation point" or "last point"
+    tokens: int  # training tokens at that point
+
+
 class BestWeights:
-    """Keeps the weights of the best validation point, where the model can save."""
+    """Saves the weights of the point with the lowest validation loss, if the model can save."""
 
     def __init__(self, model: LanguageModel, folder: Path) -> None:
         self.folder = folder
@@ -197,6 +198,7 @@ class BestWeights:
             folder.mkdir(exist_ok=True)
 
     def consider(self, point: Point) -> None:
+        """Save the weights if no point before had so low a validation loss."""
         if self.point is not None and point.nats >= self.point.nats:
             return
         self.point = point
@@ -205,40 +207,40 @@ class BestWeights:
                 old.unlink()
             self._stored.save(self.folder)
 
-    def restore(self, last: Point) -> tuple[str, int]:
-        """Make the model what is kept; return how it was chosen and its training tokens."""
+    def restore(self, last: Point) -> Chosen:
+        """Load the best weights into the model; the last ones stay if it cannot be stored."""
         best = self.point or last
         if self._stored is None:
-            return "last point", last.tokens
+            return Chosen("last point", last.tokens)
         if best is not last:
             self._stored.load(self.folder)
-        return "best validation point", best.tokens
+        return Chosen("best validation point", best.tokens)
 
 
 @dataclass(frozen=True)
 class RunnerState:
-    """Where the runner stands at a point: all of it but the model's own state."""
+    """What the runner itself needs to resume a training; the model has a state of its own."""
 
     points: tuple[Point, ...]
     best: Point | None
     compile_seconds: float
-    resumed: int  # how often it went on from a checkpoint before
+    resumed: int  # how often training was resumed before
 
 
 class Checkpoints(Protocol):
-    """Keeps how far a cell is, so that another process goes on from there."""
+    """Saves the state of a training, so that another process can resume it."""
 
-    def save(self, stand: RunnerState, state: State, weights: Path) -> None:
-        """Keep the runner's stand, the model's state, and a folder of the best weights."""
+    def save(self, runner: RunnerState, state: State, weights: Path) -> None:
+        """Save the state of the runner and of the model, and copy the folder of best weights."""
         ...
 
     def load(self, weights: Path) -> tuple[RunnerState, State] | None:
-        """Return what was kept last and copy its best weights; None if there is nothing whole."""
+        """Return what was saved last, and copy its weights; None if nothing sound was saved."""
         ...
 
 
 class TrainingHistory:
-    """The points of a cell so far, each with a checkpoint where the model can be resumed."""
+    """The points of a training so far; saves a checkpoint at each if the model can be resumed."""
 
     def __init__(
         self, model: LanguageModel, best: BestWeights, checkpoints: Checkpoints | None
@@ -247,23 +249,29 @@ class TrainingHistory:
         self._resumable = model if isinstance(model, Resumable) else None
         self._checkpoints = checkpoints if self._resumable else None
         self.points: tuple[Point, ...] = ()
-        self.resumed = 0  # how often it went on from a checkpoint
+        self.resumed = 0  # how often training was resumed from a checkpoint
 
     def resume(self, meter: TrainingMeter, schedule: Schedule) -> State | None:
-        """Take up the last checkpoint; return what the model needs to go on, None for nothing."""
+        """Load the last checkpoint; return the model's state, or None if there is none."""
         found = self._checkpoints and self._checkpoints.load(self._best.folder)
         if not found:
             return None
-        stand, state = found
-        self.points, self.resumed = stand.points, stand.resumed + 1
-        self._best.point = stand.best
-        meter.resume(stand.points, stand.compile_seconds)
-        schedule.resume(stand.points[-1])
+        runner, state = found
+        self.points, self.resumed = runner.points, runner.resumed + 1
+        self._best.point = runner.best
+        meter.resume(runner.points, runner.compile_seconds)
+        schedule.resume(runner.points[-1])
         return state
 
     def add(self, point: Point, compile_seconds: float) -> None:
+        """Add a point, and save a checkpoint."""
         self.points = (*self.points, point)
         self._best.consider(point)
         if self._checkpoints and self._resumable:
-            stand = RunnerState(self.points, self._best.point, compile_seconds, self.resumed)
-            self._checkpoints.save(stand, self._resumable.state(), self._best.folder)
+            runner = RunnerState(
+                points=self.points,
+                best=self._best.point,
+                compile_seconds=compile_seconds,
+                resumed=self.resumed,
+            )
+            self._checkpoints.save(runner, self._resumable.state(), self._best.folder)

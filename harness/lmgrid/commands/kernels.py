@@ -1,15 +1,15 @@
-"""``lmgrid kernels``: loops against their vectorised forms."""
+"""``lmgrid kernels``: compare loops with their vectorised forms."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from lmgrid.commands.options import JSON_OPTION, results_option, store_of
-from lmgrid.commands.run import Way, executor_of, run_and_show
+from lmgrid.commands.options import JSON_OPTION, command_line, open_store, results_option
+from lmgrid.commands.run import run_and_show
 
 if TYPE_CHECKING:
     from lmgrid.grid import Grid
@@ -21,32 +21,53 @@ if TYPE_CHECKING:
 @click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @results_option("The folder of records; by default results/runs/kernels.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; only the table.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only the table.")
 @JSON_OPTION
-def kernels(**options: Any) -> None:
-    """Prove that each NAME's loop and vectorised form agree, then time both; all without NAME."""
+def kernels(
+    *,
+    names: tuple[str, ...],
+    devices: tuple[str, ...],
+    threads: int,
+    results: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Check that each NAME's loop and vectorised form agree, then time both; without NAME, all.
+
+    Example: lmgrid kernels lecture
+    """
+    from lmgrid.execution.job import RunOptions
+    from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
+    from lmgrid.records.history import Request
 
     registry = Registry.installed()
-    grid = _grid(options, registry)
-    store = store_of(options, grid.name)
-    options |= {"jobs": 1, "timeout": None, "memory": None, "discard_models": True}
-    options |= {"retry": "failed", "fail_fast": False, "executor": "local"}
-    sys.exit(run_and_show(grid, store, Way(registry, executor_of(options, registry), options)))
+    grid = _grid(registry, names, devices, threads)
+    ready = Run(
+        grid,
+        open_store(results, grid.name),
+        registry,
+        options=RunOptions(keep_weights=False),
+        request=Request(command_line()),
+    )
+    sys.exit(run_and_show(ready, quiet=quiet, as_json=as_json))
 
 
-def _grid(options: dict[str, Any], registry: Registry) -> Grid:
+def _grid(
+    registry: Registry, names: tuple[str, ...], devices: tuple[str, ...], threads: int
+) -> Grid:
+    """Return a cell for each kernel on each device that it can run on."""
     from fnmatch import fnmatchcase
 
     from lmgrid.grid import Grid, KernelCell
 
-    names = options["names"] or [p.name for p in registry.provided("kernel") if not p.lacks]
-    parts = [registry.part("kernel", name, {}) for name in dict.fromkeys(names)]
-    devices = dict.fromkeys(map(registry.resolve_device, options["devices"]))
+    chosen = names or tuple(p.name for p in registry.provided("kernel") if not p.lacks)
+    parts = [registry.part("kernel", name, {}) for name in dict.fromkeys(chosen)]
+    known = dict.fromkeys(map(registry.resolve_device, devices))
     cells = tuple(
-        KernelCell(part, device, options["threads"])
+        KernelCell(part, device, threads)
         for part in parts
-        for device in devices
+        for device in known
         if any(fnmatchcase(device, pattern) for pattern in registry.kernel(part).devices)
     )
     return Grid("kernels", "Loop against vectorised form", Path(), cells)

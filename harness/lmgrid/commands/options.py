@@ -1,9 +1,10 @@
-"""What several commands ask alike: the grid, its overrides, the results folder."""
+"""Options that several commands share: the grid, its overrides, the results folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from dataclasses import dataclass
+from functools import reduce, wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from lmgrid.grid import Grid
-    from lmgrid.gridfile.reader import Overrides
     from lmgrid.plugin.registry import Registry
     from lmgrid.records.record import Outcome
     from lmgrid.records.store import Store
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 QUICKSTART = "quickstart"
 RUNS = Path("results/runs")
-COMMAND_LINE = "lmgrid.command_line"  # of the context's meta: as it was typed
+COMMAND_LINE = "lmgrid.command_line"  # key in the context's meta: the command as it was typed
 
 
 def installed_grids() -> tuple[str, ...]:
@@ -43,8 +43,51 @@ def _complete_grid(context: click.Context, parameter: Any, start: str) -> list[C
     return [*named, CompletionItem(start, type="file")]
 
 
-def grid_options(command: F) -> F:
-    """Add GRID and everything that changes it."""
+@dataclass(frozen=True, kw_only=True)
+class GridArguments:
+    """The grid that a command is given, and what the command line changes in it."""
+
+    grid: str  # a file, or the name of a grid that comes with lmgrid
+    sets: tuple[str, ...]
+    only: tuple[str, ...]
+    devices: tuple[str, ...]
+    seeds: tuple[int, ...]
+    results: Path | None
+
+    @property
+    def file(self) -> Path:
+        """The grid's file; UserError if there is no such grid."""
+        return find_grid(self.grid)
+
+    def read(self, registry: Registry) -> Grid:
+        """Return the grid; GridError says what is wrong with it."""
+        from lmgrid.gridfile.reader import Overrides, read_grid
+
+        overrides = Overrides(
+            sets=self.sets, only=self.only, devices=self.devices, seeds=self.seeds
+        )
+        return read_grid(self.file, registry, overrides)
+
+
+def grid_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    """Add GRID and everything that changes it; the command gets ``arguments: GridArguments``."""
+
+    @wraps(command)
+    def wrapped(
+        *,
+        grid: str,
+        sets: tuple[str, ...],
+        only: tuple[str, ...],
+        devices: tuple[str, ...],
+        seeds: tuple[int, ...],
+        results: Path | None,
+        **options: object,
+    ) -> None:
+        arguments = GridArguments(
+            grid=grid, sets=sets, only=only, devices=devices, seeds=seeds, results=results
+        )
+        command(arguments=arguments, **options)
+
     options = (
         click.argument("grid", default=QUICKSTART, shell_complete=_complete_grid),
         click.option(
@@ -59,7 +102,7 @@ def grid_options(command: F) -> F:
             multiple=True,
             metavar="KEY=VALUE",
             help="Run only cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none. "
-            "Repeats of one key are alternatives, different keys must all hold.",
+            "Values of one key are alternatives; conditions on different keys must all hold.",
         ),
         click.option("--device", "devices", multiple=True, help="Run on this device: cpu, cuda, …"),
         click.option(
@@ -67,7 +110,8 @@ def grid_options(command: F) -> F:
         ),
         results_option("The folder of records; by default results/runs/GRID."),
     )
-    return reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+    made: Callable[..., None] = wrapped
+    return reduce(lambda wrapped, option: option(wrapped), reversed(options), made)
 
 
 def results_option(text: str) -> Callable[[F], F]:
@@ -77,19 +121,6 @@ def results_option(text: str) -> Callable[[F], F]:
         metavar="DIR",
         help=text,
     )
-
-
-def asked(options: dict[str, Any]) -> Overrides:
-    from lmgrid.gridfile.reader import Overrides
-
-    return Overrides(options["sets"], options["only"], options["devices"], options["seeds"])
-
-
-def read(options: dict[str, Any], registry: Registry) -> Grid:
-    """Return the grid that a command was given."""
-    from lmgrid.gridfile.reader import read_grid
-
-    return read_grid(find_grid(options["grid"]), registry, asked(options))
 
 
 def command_line() -> str:
@@ -122,14 +153,15 @@ def find_grid(name: str) -> Path:
     return Path(str(files("lmgrid_benchmarks"))) / f"{name}.toml"
 
 
-def store_of(options: dict[str, Any], name: str) -> Store:
+def open_store(results: Path | None, name: str) -> Store:
+    """Return the store of a grid: in the folder that was named, else in results/runs/NAME."""
     from lmgrid.records.store import Store
 
-    return Store(options["results"] or RUNS / name)
+    return Store(results or RUNS / name)
 
 
 def sound_outcomes(store: Store) -> tuple[Outcome, ...]:
-    """Return what of a store can be trusted; tell of each record that is passed over."""
+    """Return the outcomes of a store that can be read; print why each of the others cannot."""
     from lmgrid.commands.output import complain
 
     found = store.read_all()

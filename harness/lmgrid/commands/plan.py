@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgrid.commands.options import JSON_OPTION, RUNS, grid_options, read, store_of
+from lmgrid.commands.options import JSON_OPTION, RUNS, GridArguments, grid_arguments, open_store
 from lmgrid.commands.output import complain, say, show_json, show_tables
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ TO_RUN, UNREADABLE = "to run", "recorded, but not to be read"
 
 
 @click.command()
-@grid_options
+@grid_arguments
 @JSON_OPTION
-def plan(**options: Any) -> None:
+def plan(*, arguments: GridArguments, as_json: bool) -> None:
     """Show GRID's cells: which are recorded, which are excluded and why, and how long it takes."""
     from lmgrid.execution.estimate import Estimator
     from lmgrid.execution.plan import plan as make_plan
@@ -29,14 +29,14 @@ def plan(**options: Any) -> None:
     from lmgrid.records.store import Store
 
     registry = Registry.installed()
-    grid = read(options, registry)
-    store = store_of(options, grid.name)
+    grid = arguments.read(registry)
+    store = open_store(arguments.results, grid.name)
     planned = make_plan(grid, store, registry)
     states = _states(planned, store)
     others = [Store(folder) for folder in sorted(RUNS.glob("*")) if folder != store.root]
     estimator = Estimator([store, *others])
     seconds = [None if p.recorded else estimator.seconds(p) for p in planned]
-    if options["as_json"]:
+    if as_json:
         show_json(_as_json(grid, planned, seconds))
         return
     _show(grid, [(p, states[p.address], s) for p, s in zip(planned, seconds, strict=True)])

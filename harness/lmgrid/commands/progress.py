@@ -1,4 +1,4 @@
-"""How a run is going: bars on a terminal, a line a cell elsewhere. Goes to standard error."""
+"""Shows how a run goes, on standard error: bars on a terminal, else a line for each cell."""
 
 from __future__ import annotations
 
@@ -14,51 +14,52 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lmgrid.cell.training import Live
+from lmgrid.callbacks import Live
 from lmgrid.commands.output import complain, console
 from lmgrid.execution.plan import Planned
-from lmgrid.execution.scheduler import Listener
+from lmgrid.execution.run import RunListener
 from lmgrid.plugin.registry import Registry
 from lmgrid.printable import printable
 from lmgrid.records.record import Outcome, Record
 from lmgrid.result import Point
 
 
-class Reporting(Listener):
-    """Tells the plugins' life-cycle hooks, and counts the cells."""
+class ProgressReport(RunListener):
+    """Calls the plugins' life-cycle hooks, and counts the cells that ended. It prints nothing."""
 
     def __init__(self, registry: Registry, count: int) -> None:
         self._registry, self._count, self._done = registry, count, 0
 
     def watching(self) -> AbstractContextManager[object]:
-        """Return what is open while cells run."""
+        """Return a context that is open while cells run."""
         return nullcontext()
 
     def started(self, planned: Planned) -> None:
-        self._announce("lmgrid_cell_started", address=planned.address, label=planned.cell.label)
+        self._announce("lmgrid_cell_started", planned)
 
     def point(self, planned: Planned, point: Point) -> None:
-        self._announce("lmgrid_point", address=planned.address, point=point)
+        self._announce("lmgrid_point", planned, point=point)
 
     def finished(self, planned: Planned, outcome: Outcome) -> None:
         self._done += 1
-        self._announce("lmgrid_cell_finished", address=planned.address, outcome=outcome)
+        self._announce("lmgrid_cell_finished", planned, outcome=outcome)
 
-    def _announce(self, hook: str, **arguments: object) -> None:
-        for problem in self._registry.announce(hook, **arguments):
+    def _announce(self, hook: str, planned: Planned, **arguments: Point | Outcome) -> None:
+        told = {"address": planned.address, "cell": planned.cell, **arguments}
+        for problem in self._registry.announce(hook, **told):
             complain(f"plugin {problem}")
 
 
-class Lines(Reporting):
-    """A line for each cell that ends."""
+class Lines(ProgressReport):
+    """Prints a line for each cell that ends."""
 
     def finished(self, planned: Planned, outcome: Outcome) -> None:
         super().finished(planned, outcome)
         complain(f"[{self._done}/{self._count}] {planned.cell.label}: {_ending(outcome)}")
 
 
-class Bars(Reporting):
-    """A bar for the grid and one for each running cell."""
+class Bars(ProgressReport):
+    """Draws a bar for the grid and one for each running cell."""
 
     def __init__(self, registry: Registry, count: int) -> None:
         super().__init__(registry, count)
@@ -104,8 +105,8 @@ def _ending(outcome: Outcome) -> str:
     return f"{status} {getattr(outcome, 'error', '')}".strip()
 
 
-def reporting(registry: Registry, count: int, *, quiet: bool) -> Reporting:
-    """Return who tells of a run of so many cells."""
+def progress_report(registry: Registry, count: int, *, quiet: bool) -> ProgressReport:
+    """Return the report of a run of ``count`` cells that suits standard error."""
     watched = sys.stderr is not None and sys.stderr.isatty()
-    kind = Reporting if quiet else Bars if watched else Lines
+    kind = ProgressReport if quiet else Bars if watched else Lines
     return kind(registry, count)

@@ -1,4 +1,4 @@
-"""``lmgrid run``: train and score every cell once, write the tables, print the main one."""
+"""``lmgrid run``: run the cells of a grid, write the tables, print the main ones."""
 
 from __future__ import annotations
 
@@ -7,41 +7,54 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lmgrid.commands.options import (
     JSON_OPTION,
+    GridArguments,
     command_line,
-    find_grid,
-    grid_options,
+    grid_arguments,
+    open_store,
     parse_named,
-    read,
-    store_of,
 )
 from lmgrid.commands.output import complain, say, show_json, show_tables
 from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
-    from lmgrid.commands.progress import Reporting
     from lmgrid.engine import ExecutorPart
+    from lmgrid.execution.job import Retry, RunOptions
     from lmgrid.execution.plan import Planned
-    from lmgrid.execution.scheduler import MakeExecutor, Manner, Run
-    from lmgrid.grid import Grid
+    from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
     from lmgrid.records.history import Request
     from lmgrid.records.record import Outcome
     from lmgrid.records.store import Store
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # the exit status after Ctrl-C
 LEAST_MEMORY = 50_000_000  # bytes
 
 
+class Memory(click.ParamType[int]):
+    """A size such as ``800M`` or ``4G`` in bytes, by powers of a thousand."""
+
+    name = "size"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", str(value).strip().upper())
+        if not found or not float(found[1]):
+            raise UserError(f"--memory {value}: expected a size such as 800M or 4G")
+        size = int(float(found[1]) * units[found[2]])
+        if size < LEAST_MEMORY:
+            raise UserError(f"--memory {value}: a cell that does nothing holds more; at least 50M")
+        return size
+
+
 @click.command()
-@grid_options
+@grid_arguments
 @click.option(
     "-j",
     "--jobs",
@@ -52,44 +65,76 @@ LEAST_MEMORY = 50_000_000  # bytes
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    help="Seconds after which a cell is killed.",
+    metavar="SECONDS",
+    help="Kill a cell that runs longer.",
 )
 @click.option(
-    "--memory", metavar="SIZE", help="Bytes beyond which a cell is killed, e.g. 800M or 4G."
+    "--memory",
+    type=Memory(),
+    metavar="SIZE",
+    help="Kill a cell that holds more memory, e.g. 800M or 4G.",
 )
 @click.option(
     "--retry",
     type=click.Choice(["none", "failed", "contended", "other-libraries"]),
     default="failed",
-    help="Run again also what failed (the default), or this and what was timed beside others, or "
-    "this and what was made with other versions of libraries than are here.",
+    help="Run again also cells that failed (the default); or these and cells whose times other "
+    "processes disturbed; or these and cells made with other versions of libraries than here.",
 )
-@click.option("--fail-fast", is_flag=True, help="Begin no cell after one has failed.")
+@click.option("--fail-fast", is_flag=True, help="Start no cell after one has failed.")
 @click.option(
     "--executor",
     default="local",
     metavar="NAME[OPTION=VALUE,…]",
-    help="Where cells run: local, dask[address=tcp://host:8786], …; lmgrid describe dask.",
+    help="Where cells run: local, dask[address=tcp://host:8786], …; see lmgrid describe dask.",
 )
 @click.option("--discard-models", is_flag=True, help="Keep no weights; generate needs them.")
 @click.option("--strict", is_flag=True, help="End with status 2 if any plugin is broken.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; only the tables.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only the tables.")
 @JSON_OPTION
-def run(**options: Any) -> None:
-    """Run GRID, a file or the name of an installed grid; without it, the quickstart.
+def run(
+    *,
+    arguments: GridArguments,
+    jobs: int,
+    timeout: float | None,
+    memory: int | None,
+    retry: Retry,
+    fail_fast: bool,
+    executor: str,
+    discard_models: bool,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run GRID, a file or the name of a grid that comes with lmgrid; by default the quickstart.
 
-    What the results folder already holds is not run again. The tables are written to DIR/tables.
-    Ctrl-C lets the running cells finish, twice ends them; the same command goes on from there.
+    Cells that the results folder holds already are not run again. Tables are written to
+    DIR/tables. After Ctrl-C the running cells finish; a second Ctrl-C ends them at once. The same
+    command continues from there.
+
+    Example: lmgrid run quickstart --only model=rnn --set budget.epochs=1
     """
+    from lmgrid.execution.job import RunOptions
+    from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
 
     registry = Registry.installed()
-    check_plugins(registry, strict=options["strict"])
-    check_manner(options)
-    executor = executor_of(options, registry)
-    grid = read(options, registry.remote() if executor.remote else registry)
-    way = Way(registry, executor, options, find_grid(options["grid"]))
-    sys.exit(run_and_show(grid, store_of(options, grid.name), way))
+    check_plugins(registry, strict=strict)
+    options = RunOptions(
+        jobs=jobs,
+        timeout=timeout,
+        memory=memory,
+        keep_weights=not discard_models,
+        retry=retry,
+        fail_fast=fail_fast,
+    )
+    check_options(options, executor)
+    part = find_executor(executor, registry)
+    grid = arguments.read(registry.remote() if part.remote else registry)
+    store = open_store(arguments.results, grid.name)
+    request = _request(arguments)
+    ready = Run(grid, store, registry, executor=part, options=options, request=request)
+    sys.exit(run_and_show(ready, quiet=quiet, as_json=as_json))
 
 
 def check_plugins(registry: Registry, *, strict: bool) -> None:
@@ -103,46 +148,43 @@ def check_plugins(registry: Registry, *, strict: bool) -> None:
         raise UserError(f"--strict: {len(broken)} broken plugins; see lmgrid plugins")
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a grid is to be run: by what plugins, where, and as the command line says."""
+def run_and_show(ready: Run, *, quiet: bool, as_json: bool) -> int:
+    """Run the cells that are left, print the tables of the whole grid, return the exit status."""
+    from lmgrid.commands.progress import progress_report
+    from lmgrid.execution.scheduler import Scheduler
 
-    registry: Registry
-    executor: ExecutorPart
-    options: dict[str, Any]
-    grid_file: Path | None = None
-
-
-def run_and_show(grid: Grid, store: Store, way: Way) -> int:
-    """Run what is left, print the tables of the whole grid, and return the exit status."""
-    from lmgrid.execution.plan import plan
-    from lmgrid.execution.scheduler import Run, executor_here
-
-    registry, options = way.registry, way.options
-    make = way.executor.make if options["jobs"] else executor_here(registry)
-    planned = plan(grid, store, registry)
-    request = _request(way)
-    ready = Run(grid, store, planned, manner_of(options, way.executor), request=request)
-    _check_records(store, planned)
-    if not options["quiet"]:
+    store = ready.store
+    _check_records(store, ready.planned)
+    if not quiet:
         _introduce(ready)
-    if not ready.remaining and store.count():
-        store.keep_request(request)
-    skipped = _execute(ready, make, reporting_of(ready, registry, quiet=options["quiet"]))
+    if not ready.remaining and store.count() and ready.request:
+        store.keep_request(ready.request)
+    # Run what is left. Cells that are skipped are in no store.
+    store.sweep()
+    skipped: dict[str, Outcome] = {}
+    if ready.remaining:
+        report = progress_report(ready.registry, len(ready.remaining), quiet=quiet)
+        with _interruptible(ready), report.watching():
+            for planned, outcome in Scheduler(ready, report).outcomes():
+                if getattr(outcome, "status", "") == "skipped":
+                    skipped[planned.address] = outcome
+        if ready.stop.graceful.is_set():
+            complain("interrupted; the same command continues from here")
+    # Show the outcomes of the cells of this grid, in its order.
     stored = {outcome.inputs.address: outcome for outcome in store.read_all().outcomes}
     known = stored | skipped
-    outcomes = [known[p.address] for p in planned if p.address in known]
-    _show(outcomes, as_json=options["as_json"])
+    outcomes = [known[p.address] for p in ready.planned if p.address in known]
+    _show(outcomes, as_json=as_json)
     _write_tables(store, stored.values())
-    if not options["as_json"]:
+    if not as_json:
         say(f"records and tables: {store.root}")
     return _status(ready, outcomes)
 
 
 def _check_records(store: Store, planned: Sequence[Planned]) -> None:
-    """Tell of records that cannot be trusted, before the night and not after it.
+    """Print which records cannot be read, before anything is run.
 
-    RecordError for one of a cell of the grid: its place is taken, and what is there is no number.
+    RecordError if one of them is of a cell of the grid, since its outcome could not be stored.
     """
     unreadable = store.read_all().unreadable
     for cell in planned:
@@ -152,67 +194,37 @@ def _check_records(store: Store, planned: Sequence[Planned]) -> None:
         complain(f"passed over: {error}")
 
 
-def _request(way: Way) -> Request:
-    """Return what is kept in the results folder of what was asked."""
+def _request(arguments: GridArguments) -> Request:
+    """Return what the results folder keeps of the command: its line and the grid's file."""
     from lmgrid.records.history import Request
 
-    path = way.grid_file
-    if path is None:
-        return Request(command_line())
-    is_own = path == Path(way.options["grid"])  # else it is one that comes with lmgrid
+    path = arguments.file
+    is_own = path == Path(arguments.grid)  # else it comes with lmgrid
     return Request(command_line(), path.read_bytes(), path.parent if is_own else None)
 
 
-def manner_of(options: dict[str, Any], executor: ExecutorPart) -> Manner:
-    from lmgrid.execution.scheduler import Manner
-
-    return Manner(
-        options["jobs"],
-        options["timeout"],
-        not options["discard_models"],
-        None if options["memory"] is None else parse_bytes(options["memory"]),
-        options["retry"],
-        options["fail_fast"],
-        executor.remote,
-    )
-
-
-def check_manner(options: dict[str, Any]) -> None:
-    """Raise UserError if what was asked for cannot go together."""
-    jobs, name = options["jobs"], parse_named(options["executor"], "--executor")[0]
+def check_options(options: RunOptions, executor: str) -> None:
+    """Raise UserError if options contradict each other."""
+    jobs, name = options.jobs, parse_named(executor, "--executor")[0]
     if jobs == 0 and name != "local":
-        raise UserError(
-            f"-j 0: cells in the process of the command need no --executor {name}; -j 1"
-        )
-    limited = [limit for limit in ("timeout", "memory") if options[limit] is not None]
+        raise UserError(f"-j 0 runs cells in this process, without --executor {name}; use -j 1")
+    limited = [limit for limit in ("timeout", "memory") if getattr(options, limit) is not None]
     if limited and jobs == 0:
         raise UserError(
-            f"--{limited[0]}: a cell without a process of its own cannot be ended; -j 1"
+            f"--{limited[0]}: a cell without a process of its own cannot be ended; use -j 1"
         )
-    if options["retry"] == "contended" and jobs > 1:
+    if options.retry == "contended" and jobs > 1:
         raise UserError(
-            f"--retry contended -j {jobs}: cells side by side disturb each other's times, so that "
-            "they would be contended again; times want -j 1"
+            f"--retry contended -j {jobs}: cells side by side disturb each other's times, so they "
+            "would be contended again; use -j 1"
         )
 
 
-def parse_bytes(text: str) -> int:
-    """Return a size such as ``800M`` or ``4G`` in bytes, by powers of a thousand."""
-    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
-    if not found or not float(found[1]):
-        raise UserError(f"--memory {text}: expected a size such as 800M or 4G")
-    size = int(float(found[1]) * units[found[2]])
-    if size < LEAST_MEMORY:
-        raise UserError(f"--memory {text}: a cell that does nothing holds more; at least 50M")
-    return size
-
-
-def executor_of(options: dict[str, Any], registry: Registry) -> ExecutorPart:
-    """Return the executor that was asked for, with its options."""
+def find_executor(text: str, registry: Registry) -> ExecutorPart:
+    """Return the executor of ``NAME[OPTION=VALUE,…]``; UserError if there is none such."""
     from lmgrid.grid import PartError
 
-    name, given = parse_named(options["executor"], "--executor")
+    name, given = parse_named(text, "--executor")
     try:
         part = registry.executor(registry.part("executor", name, given))
     except PartError as error:
@@ -237,46 +249,25 @@ def _introduce(ready: Run) -> None:
     )
 
 
-def reporting_of(ready: Run, registry: Registry, *, quiet: bool) -> Reporting:
-    from lmgrid.commands.progress import reporting
-
-    return reporting(registry, len(ready.remaining), quiet=quiet)
-
-
-def _execute(ready: Run, make: MakeExecutor, listener: Reporting) -> dict[str, Outcome]:
-    """Run what is left; return by address what was skipped, which no store knows."""
-    from lmgrid.execution.scheduler import execute
-
-    ready.store.sweep()
-    skipped: dict[str, Outcome] = {}
-    if not ready.remaining:
-        return skipped
-    with _interruptible(ready), listener.watching():
-        for planned, outcome in execute(ready, listener, make):
-            if getattr(outcome, "status", "") == "skipped":
-                skipped[planned.address] = outcome
-    if ready.stop.graceful.is_set():
-        complain("interrupted; the same command goes on from here")
-    return skipped
-
-
 @contextmanager
 def _interruptible(ready: Run) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP stop softly at first, at once the second time.
+    """Let Ctrl-C, SIGTERM and SIGHUP ask for a graceful stop, the second time for an immediate one.
 
-    A cell that runs in this process, which nobody else can end, is left by KeyboardInterrupt.
+    A cell that runs in this process is then left by KeyboardInterrupt.
     """
 
-    from lmgrid.execution.worker import STOPS
+    from lmgrid.execution.worker import STOP_SIGNALS
 
-    def ask(*_: object) -> None:
+    def request_stop(*_: object) -> None:
         if not ready.stop.graceful.is_set():
             complain("stopping when the running cells are done; once more stops at once")
         ready.stop.request()
-        if ready.stop.immediate.is_set() and ready.manner.jobs == 0:
+        if ready.stop.immediate.is_set() and ready.options.jobs == 0:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in STOPS if _is_heard(number)}
+    before = {
+        number: signal.signal(number, request_stop) for number in STOP_SIGNALS if _is_obeyed(number)
+    }
     try:
         with suppress(KeyboardInterrupt):
             yield
@@ -285,8 +276,8 @@ def _interruptible(ready: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _is_heard(number: signal.Signals) -> bool:
-    """Return whether a stop is obeyed; nohup has asked not to hear of a terminal that closes."""
+def _is_obeyed(number: signal.Signals) -> bool:
+    """Return whether a signal stops the run. ``nohup`` ignores SIGHUP, and that stays so."""
     return number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
 
 

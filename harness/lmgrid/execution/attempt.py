@@ -1,4 +1,4 @@
-"""One attempt at one cell: runs it under its lock, and writes a record or a failure."""
+"""One attempt to run a cell: under its lock, ending in a stored record or failure."""
 
 from __future__ import annotations
 
@@ -6,102 +6,82 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from filelock import Timeout
 
+from lmgrid.callbacks import NO_CALLBACKS, Callbacks
 from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.checkpoint import Checkpoints
 from lmgrid.cell.runner import Workspace
-from lmgrid.cell.training import Live
-from lmgrid.grid import AnyCell, Cell
+from lmgrid.execution.job import Job
+from lmgrid.grid import Cell
 from lmgrid.machine.contention import LoadMonitor, LoadSample
-from lmgrid.machine.environment import capture, load_average, now, unlike_libraries
+from lmgrid.machine.environment import capture, load_average, now
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.record import Failure, Inputs, KernelRecord, Outcome, Provenance, Record
+from lmgrid.records.record import Failure, KernelRecord, Outcome, Provenance, Record
 from lmgrid.records.store import Store, StoreError
-from lmgrid.result import Point
-from lmgrid.spec import Diverged, Place
+from lmgrid.spec import Diverged
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-# What is run again beside the cells without an outcome: nothing, what failed, or also what was
-# timed beside others, or was made with other versions of the libraries that its code imports.
-Retry: TypeAlias = Literal["none", "failed", "contended", "other-libraries"]
-LONGEST_MESSAGE = 2_000
+LONGEST_MESSAGE = 2_000  # characters of an error's message that are stored
 LONGEST_TRACEBACK = 20_000
 
 
 class LockedElsewhere(Exception):
-    """Another run holds the cell's lock, and was not to be waited for."""
+    """Another run holds the cell's lock, and the job does not wait for it."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A cell and where it is to be run; it travels to the worker process."""
+def attempt(job: Job, registry: Registry, callbacks: Callbacks = NO_CALLBACKS) -> Outcome:
+    """Run a cell and store its outcome; return the stored outcome if there is one already.
 
-    cell: AnyCell
-    inputs: Inputs
-    root: Path  # of the store
-    place: Place
-    jobs: int = 1  # cells side by side
-    keep_weights: bool = True
-    libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with their versions here
-    timeout: float | None = None  # seconds of wall time, from when it holds its lock
-    memory: int | None = None  # bytes
-    retry: Retry = "failed"  # what there is already and is made again nevertheless
-    own_process: bool = False  # it has a process of its own, which needs no device but the cell's
-    wait_for_lock: bool = True  # for another run that has the cell; else Held is raised
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """Who hears of a running cell."""
-
-    on_live: Callable[[Live], None] = field(default=lambda live: None)
-    on_point: Callable[[Point], None] = field(default=lambda point: None)
-    on_begun: Callable[[], None] = field(default=lambda: None)  # the lock is held
-    on_waiting: Callable[[], None] = field(default=lambda: None)  # for whoever has the lock
-
-
-NO_CALLBACKS = Callbacks()
-
-
-def attempt(job: Job, registry: Registry, ears: Callbacks = NO_CALLBACKS) -> Outcome:
-    """Run a cell, unless it was finished meanwhile, and put what came of it into the store."""
+    An error of the cell is stored as a Failure. StoreError if the results folder cannot be
+    written, LockedElsewhere if another run has the cell and the job does not wait.
+    """
     store, address = Store(job.root), job.inputs.address
-    with _held(store, job, ears):
+    # Take the cell's lock: another run may have the same cell.
+    with _locked(store, job, callbacks):
         before = store.find(address)
-        if before and stands(before, job):
+        if before and job.is_settled_by(before):
             return before
         started = perf_counter()
-        ears.on_begun()
+        callbacks.begun()
+        checkpoints = Checkpoints(store.checkpoint_folder(address))
         try:
+            # Run it, and see what else the machine does meanwhile.
             load = LoadMonitor()
-            outcome = _beside(_record(job, registry, ears), load.sample())
-            keep(outcome, store)
+            device = registry.confine(job.cell.device) if job.own_process else ""
+            runner = CellRunner(
+                registry, job.place, side_by_side=job.side_by_side, device_name=device
+            )
+            workspace = Workspace(checkpoints=checkpoints, callbacks=callbacks)
+            if job.options.keep_weights and isinstance(job.cell, Cell):
+                with store.weights_draft(address) as draft:
+                    workspace = replace(workspace, weights=draft)
+                    outcome = runner.run(job.cell, workspace, planned=job.inputs)
+                    store.keep_weights(address, draft)
+            else:
+                outcome = runner.run(job.cell, workspace, planned=job.inputs)
+            store_outcome(with_load(outcome, load.sample()), store)
         except StoreError:
             raise
         except BaseException as error:
+            # Ctrl-C in the process of the command stops the run; elsewhere it is the cell's error.
             if isinstance(error, KeyboardInterrupt) and not job.own_process:
                 raise
             store.check_room(error)
             end = Termination(_status(error), error)
             store.add(failure(job, end, perf_counter() - started))
+            # After a lack of memory or disk the next attempt resumes from the checkpoint.
             if end.of_machine:
                 return store.written(address)
-        # What was killed, or lacked memory or a disk, goes on from here; all else begins anew.
-        Checkpoints(store.checkpoint_folder(address)).remove()
+        checkpoints.remove()
         return store.written(address)
 
 
 @contextmanager
-def _held(store: Store, job: Job, ears: Callbacks) -> Iterator[None]:
-    """Hold the cell's lock; whoever has it is waited for, if the job says so."""
+def _locked(store: Store, job: Job, callbacks: Callbacks) -> Iterator[None]:
+    """Hold the cell's lock. If another run has it, wait for it or raise LockedElsewhere."""
     address = job.inputs.address
     with ExitStack() as stack:
         try:
@@ -109,31 +89,21 @@ def _held(store: Store, job: Job, ears: Callbacks) -> Iterator[None]:
         except Timeout:
             if not job.wait_for_lock:
                 raise LockedElsewhere from None
-            ears.on_waiting()
+            callbacks.waiting()
             stack.enter_context(store.lock(address))
         yield
 
 
-def stands(before: Outcome, job: Job) -> bool:
-    """Return whether an outcome that is there already is what the job asks for."""
-    if isinstance(before, Failure):
-        return False
-    if job.retry == "contended":
-        return not before.provenance.contended
-    if job.retry == "other-libraries":
-        return not unlike_libraries(before.provenance.environment, job.libraries)
-    return True
-
-
-def keep(outcome: Outcome, store: Store) -> None:
-    """Put an outcome in its place; a record moves an older one aside. The lock must be held."""
+def store_outcome(outcome: Outcome, store: Store) -> None:
+    """Store an outcome; a record moves an older one aside. The cell's lock must be held."""
     if store.has(outcome.inputs.address) and not isinstance(outcome, Failure):
         store.supersede(outcome)
     else:
         store.add(outcome)
 
 
-def _beside(outcome: Record | KernelRecord, load: LoadSample) -> Record | KernelRecord:
+def with_load(outcome: Record | KernelRecord, load: LoadSample) -> Record | KernelRecord:
+    """Return a record that says what else the machine did while its cell ran."""
     provenance = replace(
         outcome.provenance,
         others=load.others,
@@ -143,49 +113,35 @@ def _beside(outcome: Record | KernelRecord, load: LoadSample) -> Record | Kernel
     return replace(outcome, provenance=provenance)
 
 
-def _record(job: Job, registry: Registry, ears: Callbacks) -> Record | KernelRecord:
-    store, address = Store(job.root), job.inputs.address
-    device = registry.confine(job.cell.device) if job.own_process else ""
-    bench = CellRunner(registry, job.place, job.jobs, device)
-    checkpoints = Checkpoints(store.checkpoint_folder(address))
-    desk = Workspace(checkpoints=checkpoints, on_live=ears.on_live, on_point=ears.on_point)
-    if not (job.keep_weights and isinstance(job.cell, Cell)):
-        return bench.run(job.cell, desk, job.inputs)
-    with store.weights_draft(address) as draft:
-        outcome = bench.run(job.cell, replace(desk, weights=draft), job.inputs)
-        store.keep_weights(address, draft)
-        return outcome
-
-
 @dataclass(frozen=True)
 class Termination:
-    """How a cell ended that has no record, and by what: an exception, or a few words."""
+    """How a cell ended without a record: its status, and an exception or a few words."""
 
     status: str
     cause: BaseException | str
 
     @property
     def of_machine(self) -> bool:
-        """Whether another machine, or this one later, may get further."""
+        """Whether the machine lacked something, so that another attempt may get further."""
         return self.status == "out-of-memory" or isinstance(self.cause, OSError)
 
 
 def failure(job: Job, end: Termination, seconds: float, peak_bytes: int | None = None) -> Failure:
-    """Return what is stored of an end; texts are bounded."""
-    provenance = Provenance(capture(), now(), job.jobs, round(load_average(), 2))
+    """Return the Failure that is stored of a cell; its texts are cut to a bounded length."""
+    provenance = Provenance(capture(), now(), job.side_by_side, round(load_average(), 2))
     error = end.cause
     kind = error if isinstance(error, str) else type(error).__name__
     message = "" if isinstance(error, str) else _message(error)
     trace = "" if isinstance(error, str) else "".join(traceback.format_exception(error))
     return Failure(
-        job.inputs,
-        end.status,
-        kind,
-        _encodable(message)[:LONGEST_MESSAGE],
-        _encodable(_without_paths(trace))[-LONGEST_TRACEBACK:],
-        round(seconds, 3),
-        provenance,
-        peak_bytes,
+        inputs=job.inputs,
+        status=end.status,
+        error=kind,
+        message=_encodable(message)[:LONGEST_MESSAGE],
+        traceback=_encodable(_without_paths(trace))[-LONGEST_TRACEBACK:],
+        seconds=round(seconds, 3),
+        provenance=provenance,
+        peak_bytes=peak_bytes,
     )
 
 
@@ -197,19 +153,19 @@ def _message(error: BaseException) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Return a text as UTF-8 can hold it; a file's name may have bytes that are none."""
+    """Return a text with escapes for what UTF-8 cannot encode, such as bytes of a file's name."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _without_paths(trace: str) -> str:
-    """Shorten file names to the package, so that a shared store tells nothing of a home folder."""
+    """Shorten file names to two parts, so that a stored traceback names no home folder."""
     return re.sub(r'File "[^"]*?([^"/\\]+[/\\][^"/\\]+)"', r'File "\1"', trace)
 
 
 def _status(error: BaseException) -> str:
     if isinstance(error, Diverged):
         return "diverged"
-    # torch.OutOfMemoryError is no MemoryError, and this module does not import torch.
+    # torch.OutOfMemoryError is not a MemoryError; by its name, as torch is not imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out-of-memory"
     return "error"

@@ -1,4 +1,4 @@
-"""How long a cell will take, by earlier records of the same machine."""
+"""Estimates how long a cell takes from records of similar cells on the same machine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lmgrid.records.store import Store
 
 
 class Estimator:
-    """Seconds by likeness: the same cell but for its seed, else the same kind of model.
+    """Estimates seconds from records of the same machine.
 
-    The first takes the mean of whole cells; the second scales with the training tokens that an
-    epochs or tokens budget names, or takes a seconds budget as it is.
+    If there are records of the same cell with other seeds, the estimate is the mean of their times.
+    Else records of the same kind of model, corpus and device give the time of a training token.
     """
 
     def __init__(self, stores: Iterable[Store]) -> None:
@@ -32,7 +32,7 @@ class Estimator:
         machine = capture()
         for record in outcomes:
             if record.resumed:
-                continue  # its seconds are of the last part alone
+                continue  # its seconds are those since it was resumed
             made_on = record.provenance.environment
             if (made_on.processor, made_on.cores) == (machine.processor, machine.cores):
                 self._take(record)
@@ -44,7 +44,7 @@ class Estimator:
         self._epochs[record.inputs.corpus] = record.corpus.train_tokens
 
     def seconds(self, planned: Planned) -> float | None:
-        """Return an estimate, or None where no record is like the cell."""
+        """Return an estimate, or None if there is no record of a similar cell."""
         cell = planned.cell
         if not isinstance(cell, Cell):
             return None

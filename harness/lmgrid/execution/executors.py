@@ -1,4 +1,4 @@
-"""The executors that come with lmgrid: processes of this machine, or the process that asks."""
+"""The executors of this machine: each cell in a process of its own, or all in this process."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from lmgrid.engine import Executor, ExecutorContext, Resources
-from lmgrid.execution.attempt import Callbacks, Job, attempt
+from lmgrid.execution.attempt import attempt
+from lmgrid.execution.job import Job
 from lmgrid.execution.supervise import start_server, supervise
 from lmgrid.grid import AnyCell, GridError
 from lmgrid.machine.environment import usable_cores
 from lmgrid.plugin.registry import Registry
+from lmgrid.records.record import Outcome
 
 
 def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | None = None) -> None:
-    """Raise GridError if so many cells side by side would share cores, by default of here."""
+    """Raise GridError if cells side by side need more cores than there are, by default here."""
     cores = usable_cores() if cores is None else cores
     threads = max((cell.threads for cell in cells), default=1)
     if threads > cores:
@@ -32,33 +33,29 @@ def check_jobs(jobs: int, cells: Sequence[AnyCell | Resources], cores: int | Non
 
 
 def fits_beside(resources: Resources, running: Collection[Resources], jobs: int) -> bool:
-    """Return whether a cell may begin beside others of the same machine, so many at most.
+    """Return whether a cell may start beside those that run on the same machine.
 
-    What is timed on the processor runs alone, and any other device has one cell.
+    At most ``jobs`` run at once. A cell that needs the whole machine runs alone, and a device
+    other than the processor has one cell at a time.
     """
     if len(running) >= jobs:
         return False
-    if running and any(has_machine(cell) for cell in (resources, *running)):
+    if running and any(cell.whole_machine for cell in (resources, *running)):
         return False
     return resources.device == "cpu" or resources.device not in {r.device for r in running}
 
 
-def has_machine(resources: Resources) -> bool:
-    """Return whether a cell must have the machine to itself."""
-    return resources.timed and resources.device == "cpu"
-
-
 class LocalExecutor(Executor):
-    """Each cell in a process of its own on this machine, so many side by side."""
+    """Runs each cell in a process of its own on this machine."""
 
     def __init__(self, context: ExecutorContext) -> None:
         self._context = context
         start_server()
         self._threads = ThreadPoolExecutor(context.jobs)
 
-    def submit(self, job: Job, resources: Resources) -> Future[object]:
+    def submit(self, job: Job, resources: Resources) -> Future[Outcome | None]:
         context = self._context
-        return self._threads.submit(supervise, job, partial(context.on_message, job), context.stop)
+        return self._threads.submit(supervise, job, context.callbacks(job), context.stop)
 
     def check(self, resources: Resources) -> None:
         check_jobs(self._context.jobs, (resources,))
@@ -72,18 +69,20 @@ class LocalExecutor(Executor):
 
 @dataclass(frozen=True)
 class InProcessExecutor(Executor):
-    """One cell after the other in this process: the least overhead, and no protection."""
+    """Runs one cell after the other in this process (``-j 0``): the least overhead, no protection.
+
+    A cell that dies takes the run with it, and no time or memory limit is enforced.
+    """
 
     context: ExecutorContext
     registry: Registry
 
-    def submit(self, job: Job, resources: Resources) -> Future[object]:
-        on_message = partial(self.context.on_message, job)
-        future: Future[object] = Future()
+    def submit(self, job: Job, resources: Resources) -> Future[Outcome | None]:
+        future: Future[Outcome | None] = Future()
         try:
-            # Standard output is for results; a cell that changes the folder has changed its own.
+            # Standard output is for results, and a cell may change the working folder.
             with redirect_stdout(sys.stderr), chdir(Path.cwd()):
-                future.set_result(attempt(job, self.registry, Callbacks(on_message, on_message)))
+                future.set_result(attempt(job, self.registry, self.context.callbacks(job)))
         except Exception as error:
             future.set_exception(error)
         return future

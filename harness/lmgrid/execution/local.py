@@ -1,4 +1,4 @@
-"""The plugin with the executor ``local``, which runs cells where it was asked."""
+"""The plugin with the executor ``local``, which runs cells on the machine of the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmgrid.spec import hookimpl
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPart(ExecutorPart):
-    """Each cell in a process of its own on this machine, -j of them side by side."""
+    """Runs each cell in a process of its own on this machine, ``-j`` of them side by side."""
 
     def make(self, context: ExecutorContext) -> Executor:
         from lmgrid.execution.executors import LocalExecutor

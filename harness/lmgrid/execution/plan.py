@@ -1,4 +1,4 @@
-"""What a run would do: each cell with its address, and whether it is recorded already."""
+"""Plans a grid: each cell with its address, and whether the store has its record."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lmgrid.spec import Place
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, what decides its numbers, whether the store holds them, and what it imports."""
+    """A cell of a grid, what decides its numbers, and whether the store has its record."""
 
     cell: AnyCell
     inputs: Inputs
     recorded: bool
-    modules: tuple[str, ...] = ()  # slow to import
-    libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with their versions here
+    modules: tuple[str, ...] = ()  # that its parts import and that are slow to import
+    libraries: tuple[tuple[str, str], ...] = ()  # that its code imports, with the versions here
 
     @property
     def address(self) -> str:
@@ -33,21 +33,24 @@ def place_of(grid: Grid) -> Place:
 
 
 def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
-    """Return the grid's cells in order, each address once; it reads corpora and trains nothing."""
+    """Return the cells of a grid in order, each address once. It reads corpora, trains nothing."""
     identities = Identities(registry, place_of(grid))
     planned: dict[str, Planned] = {}
     for cell in grid.cells:
-        went_in = identities.of(cell)
-        address = went_in.address
-        modules = tuple(name for part in registry.parts(cell) for name in part.preload)
-        known = store.has(address)
-        found = Planned(cell, went_in, known, modules, identities.code(cell).libraries)
-        planned.setdefault(address, found)
+        inputs = identities.of(cell)
+        found = Planned(
+            cell=cell,
+            inputs=inputs,
+            recorded=store.has(inputs.address),
+            modules=tuple(name for part in registry.parts(cell) for name in part.preload),
+            libraries=identities.code(cell).libraries,
+        )
+        planned.setdefault(found.address, found)
     return tuple(planned.values())
 
 
 def unresolved(grid: Grid, registry: Registry) -> tuple[str, ...]:
-    """Return the imports of a grid's cells that could not be followed, each once."""
+    """Return the imports in the code of a grid's cells that could not be followed, each once."""
     identities = Identities(registry, place_of(grid))
     found = (where for cell in grid.cells for where in identities.code(cell).unresolved)
     return tuple(dict.fromkeys(found))

@@ -1,6 +1,7 @@
-"""What the processes of all cells need, done once in the server that they are forked from.
+"""Imports once, in the fork server, what the workers of all cells need.
 
-Nothing here may end the server: what fails is left to the worker that needs it, which can say so.
+Importing this module does it. A module that cannot be imported must not end the server: the worker
+that needs it imports it again and reports the error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from lmgrid.execution.worker import (
     PRELOAD,
-    STOPS,
+    STOP_SIGNALS,
     Preload,
     end_with_parent,
     ignore_stops,
@@ -30,7 +31,7 @@ from lmgrid.source.closure import read_ahead
 ignore_stops()
 end_with_parent()
 if hasattr(signal, "pthread_sigmask"):
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # blocked while the server was started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked while the server was started
 if PRELOAD in os.environ:
     _asked = msgspec.json.decode(os.environ[PRELOAD], type=Preload)
     sys.path[:] = _asked.path
@@ -42,4 +43,4 @@ read_ahead((one.part for one in _provided if one.kind != "executor"), (MODEL_RUN
 with suppress(Exception):
     capture()
 gc.collect()
-gc.freeze()  # a collection in a worker would write to, and so copy, the pages of what is shared
+gc.freeze()  # else a collection in a worker writes to the shared pages, which copies them

@@ -18,7 +18,7 @@ from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.runner import Replay
 from lmgrid.errors import UserError
 from lmgrid.execution.supervise import CONTEXT, preload
-from lmgrid.execution.worker import installed, search_path, stand_alone
+from lmgrid.execution.worker import become_worker, installed, search_path
 from lmgrid.grid import AnyCell, GridError, KernelCell, Part, PartError, named_parts
 from lmgrid.machine.environment import Environment, same_bits
 from lmgrid.plugin.discovery import say
@@ -232,7 +232,7 @@ def _in_process(task: _Task) -> Replayed | _Gap | _Ended:
 
 
 def _tell(task: _Task, connection: Connection) -> None:
-    stand_alone()
+    become_worker()
     try:
         found = _perform(task)
     except UserError as mistake:
@@ -245,11 +245,11 @@ def _tell(task: _Task, connection: Connection) -> None:
 
 def _perform(task: _Task) -> Replayed | _Gap:
     registry = installed(search_path())
-    bench = CellRunner(registry, task.place, device=registry.confine(task.cell.device))
+    runner = CellRunner(registry, task.place, device_name=registry.confine(task.cell.device))
     if isinstance(task.cell, KernelCell):
-        return _Gap(*bench.differ(task.cell))
-    replay = bench.replay(task.cell, task.tokens, whole=task.whole)
-    return Replayed(replay, bench.environment(task.cell))
+        return _Gap(*runner.differ(task.cell))
+    replay = runner.replay(task.cell, task.tokens, whole=task.whole)
+    return Replayed(replay, runner.environment(task.cell))
 
 
 # ---------------------------------------------------------------- held against the record

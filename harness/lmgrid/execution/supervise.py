@@ -1,6 +1,6 @@
-"""A cell in a child process that may die; any death of it becomes an outcome.
+"""Runs a cell in a child process and turns whatever happens to that process into an outcome.
 
-Every executor calls ``supervise`` on the machine where it wants the cell to run.
+Every executor calls ``supervise`` on the machine where the cell is to run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,25 +22,17 @@ from typing import Protocol
 
 import msgspec
 
-from lmgrid.cell.training import Live
+from lmgrid.callbacks import Callbacks
 from lmgrid.engine import StopSignal
-from lmgrid.execution.attempt import Job, LockedElsewhere, failure, keep, stands
+from lmgrid.execution.attempt import LockedElsewhere, failure, store_outcome
 from lmgrid.execution.attempt import Termination as Termination  # for executors
-from lmgrid.execution.worker import (
-    PRELOAD,
-    STOPS,
-    Begun,
-    Message,
-    Preload,
-    Waiting,
-    end_group,
-    work,
-)
+from lmgrid.execution.job import Job
+from lmgrid.execution.messages import Begun, Waiting, dispatch
+from lmgrid.execution.worker import PRELOAD, STOP_SIGNALS, Preload, Sent, end_group, work
 from lmgrid.machine.memory import MemoryWatch
 from lmgrid.records.record import Outcome
 from lmgrid.records.store import Store, StoreError
 from lmgrid.records.verify import MANIFEST
-from lmgrid.result import Point
 
 POLL_SECONDS = 0.05
 # Windows has no fork; a fork of a process with threads, which this one is, may hang.
@@ -50,11 +42,9 @@ WORKER = (
     "from lmgrid.execution.supervise import serve; serve({handle})"
 )
 
-Hear = Callable[[Live | Point], None]
-
 
 class Child(Protocol):
-    """A process that runs a cell."""
+    """A child process that runs a cell."""
 
     @property
     def pid(self) -> int | None: ...
@@ -68,11 +58,11 @@ class Child(Protocol):
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Let the server that workers are forked from import what all of them need, once.
+    """Let the fork server import modules once, so that no worker needs to import them.
 
-    Every worker imports the main module anew, so that what this one imports is among it. Their
-    names, and where to look for them, go by the environment to ``lmgrid.execution.preload``, since
-    the server itself would end with an import that fails.
+    A worker imports the main module again, so the modules that the main module imports are
+    added. The names go to ``lmgrid.execution.preload`` in an environment variable, since the fork
+    server itself ends if an import fails.
     """
     main = dict.fromkeys(_imported_by(sys.modules["__main__"]))
     asked = Preload(tuple(sys.path), ("lmgrid.cell.kernel", "numpy", *main, *modules))
@@ -81,7 +71,7 @@ def preload(modules: Iterable[str]) -> None:
 
 
 def _imported_by(module: ModuleType) -> Iterator[str]:
-    """Yield the modules whose contents a module has imported."""
+    """Yield the names of the modules from which a module has imported something."""
     for value in vars(module).values():
         name = value.__name__ if isinstance(value, ModuleType) else value.__class__.__module__
         if isinstance(value, (type, FunctionType)):
@@ -91,65 +81,69 @@ def _imported_by(module: ModuleType) -> Iterator[str]:
 
 
 def start_server() -> None:
-    """Start what workers are forked from, in the thread that lives as long as the run.
+    """Start the fork server, from the thread that lives as long as the run.
 
-    It and what is forked from it ignore from their birth what a terminal or a queue sends to all.
+    Stop signals are blocked meanwhile, so that the server and its workers never obey one that a
+    terminal or a batch queue sends to all processes at once.
     """
     if sys.platform == "win32":
         return
     from multiprocessing import forkserver
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     in_main = threading.current_thread() is threading.main_thread()
-    handlers = {n: signal.signal(n, signal.SIG_IGN) for n in STOPS} if in_main else {}
+    handlers = {n: signal.signal(n, signal.SIG_IGN) for n in STOP_SIGNALS} if in_main else {}
     try:
         forkserver.ensure_running()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what came meanwhile comes now
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # signals sent meanwhile come now
 
 
-def supervise(job: Job, on_message: Hear, stop: StopSignal) -> Outcome | None:
-    """Run a cell in a child process and turn any death of it into an outcome.
+def supervise(job: Job, callbacks: Callbacks, stop: StopSignal) -> Outcome | None:
+    """Run a cell in a child process; return its stored outcome.
 
-    Returns None where the run was stopped meanwhile, and raises Held where another run has the
-    cell and the job is not to wait.
+    A process that dies, exceeds its time or its memory leaves a Failure. Returns None if the run
+    was stopped before the cell ended. LockedElsewhere if another run has the cell and the job does
+    not wait for it; StoreError if the outcome cannot be stored.
     """
     started = monotonic()
     try:
         connection, child = _start(job)
-    except (OSError, EOFError) as error:  # no process, no pipe
-        return conclude(job, Termination("error", error), monotonic() - started)
+    except (OSError, EOFError) as error:  # no process or no pipe could be made
+        return store_failure(job, Termination("error", error), monotonic() - started)
     watch = MemoryWatch(child.pid or 0)
     try:
-        why = _Listening(job, connection, child, watch).hear_out(on_message, stop)
+        why = _Supervision(job, connection, child, watch).wait(callbacks, stop)
     finally:
         _end(child, connection)
     if why == "stopped":
         return None
     if not why:
         return Store(job.root).written(job.inputs.address)
-    end = _death(why, child.exitcode or 0, job)
-    return conclude(job, end, monotonic() - started, watch.peak or None)
+    end = _termination(why, child.exitcode or 0, job)
+    return store_failure(job, end, monotonic() - started, watch.peak or None)
 
 
-def conclude(job: Job, end: Termination, seconds: float, peak_bytes: int | None = None) -> Outcome:
-    """Store the failure of a cell that left none itself."""
+def store_failure(
+    job: Job, end: Termination, seconds: float, peak_bytes: int | None = None
+) -> Outcome:
+    """Store the failure of a cell whose process stored no outcome itself."""
     store = Store(job.root)
     store.add(failure(job, end, seconds, peak_bytes))
     return store.written(job.inputs.address)
 
 
 def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> Outcome:
-    """Store what was made on a machine that does not see the results folder.
+    """Store an outcome, and model files by name, that were made without the results folder.
 
-    Whatever stands there and is not to be replaced is returned instead, as where a cell is run.
+    If an outcome that settles the job is stored already, that one is returned and nothing stored.
     """
     store, address = Store(job.root), job.inputs.address
     with store.lock(address):
         before = store.find(address)
-        if before and stands(before, job):
+        if before and job.is_settled_by(before):
             return before
         with store.weights_draft(address) as draft:
             draft.mkdir()
@@ -157,58 +151,61 @@ def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> O
                 if _is_file_name(name) and name != MANIFEST:
                     (draft / name).write_bytes(data)
             store.keep_weights(address, draft)
-        keep(outcome, store)
+        store_outcome(outcome, store)
         return store.written(address)
 
 
 def _is_file_name(name: str) -> bool:
-    """Whether a name that came from elsewhere can only mean a file of the folder it is put in."""
+    """Whether a name from another machine is a plain file name, which leads to no other folder."""
     plain = Path(name).name == name and name not in ("", "..") and "\x00" not in name
     return plain and len(name.encode()) < 256
 
 
 @dataclass(frozen=True)
-class _Listening:
-    """Hears a worker out, and watches its time and its memory."""
+class _Supervision:
+    """Receives the messages of a worker, and watches its time and its memory."""
 
     job: Job
     connection: Connection
     child: Child
     watch: MemoryWatch
 
-    def hear_out(self, on_message: Hear, stop: StopSignal) -> str:
-        """Return why a worker ended without an outcome, or nothing if it has one."""
-        deadline, waits, looked = math.inf, False, 0.0
+    def wait(self, callbacks: Callbacks, stop: StopSignal) -> str:
+        """Return why a worker ended without an outcome; empty if it stored one."""
+        options = self.job.options
+        deadline, waiting, looked = math.inf, False, 0.0
         while True:
-            if stop.immediate.is_set() or (stop.graceful.is_set() and waits):
+            # Look for a reason to end it: a stop, its time, its memory.
+            if stop.immediate.is_set() or (stop.graceful.is_set() and waiting):
                 return "stopped"
             if monotonic() > deadline:
                 return "timeout"
             if monotonic() > looked + POLL_SECONDS:
                 looked = monotonic()
-                if self.watch.look() > (self.job.memory or math.inf):
+                if self.watch.look() > (options.memory or math.inf):
                     return "out-of-memory"
+            # Receive its next message, if there is one.
             try:
-                if not self._speaks():
+                if not self._has_message():
                     continue
-                message: Message = self.connection.recv()
+                message: Sent = self.connection.recv()
             except (EOFError, OSError):
                 return "died"
+            # Obey the message: it has ended, or it reports something.
             if message is None:
                 return ""
             if isinstance(message, (StoreError, LockedElsewhere)):
                 raise message
             if isinstance(message, Waiting):
-                waits = True
+                waiting = True
             elif isinstance(message, Begun):
-                waits, deadline = False, monotonic() + (self.job.timeout or math.inf)
-            else:
-                on_message(message)
+                waiting, deadline = False, monotonic() + (options.timeout or math.inf)
+            dispatch(message, callbacks)
 
-    def _speaks(self) -> bool:
+    def _has_message(self) -> bool:
         """Return whether there is a message; EOFError if the worker died.
 
-        What it started may hold its end of the pipe and live on.
+        A process that it started may still hold its end of the pipe open.
         """
         if self.connection.poll(POLL_SECONDS):
             return True
@@ -218,21 +215,23 @@ class _Listening:
 
 
 def _end(child: Child, connection: Connection) -> None:
-    connection.close()  # a worker that still runs ends when it hears nothing any more
+    """End a worker and every process that it started."""
+    connection.close()  # a worker that still runs ends when the pipe is closed
     child.join(1.0)
     if child.pid and hasattr(os, "killpg"):
-        end_group(child.pid)  # and what it started
+        end_group(child.pid)
     if child.exitcode is None:
         child.kill()
         child.join()
 
 
-def _death(why: str, code: int, job: Job) -> Termination:
-    """Return the end of a worker that left no outcome."""
+def _termination(why: str, code: int, job: Job) -> Termination:
+    """Return how a worker ended that stored no outcome."""
+    options = job.options
     if why == "timeout":
-        return Termination(why, f"over {job.timeout:g} s")
+        return Termination(why, f"over {options.timeout:g} s")
     if why == "out-of-memory":
-        return Termination(why, f"over {(job.memory or 0) / 1e6:,.0f} MB")
+        return Termination(why, f"over {(options.memory or 0) / 1e6:,.0f} MB")
     if code < 0:
         return Termination("killed", _name_signal(-code))
     return Termination("error", f"worker ended with exit status {code}")
@@ -241,7 +240,7 @@ def _death(why: str, code: int, job: Job) -> Termination:
 def _name_signal(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # a real-time signal but the first and the last
+    except ValueError:  # most real-time signals have no name
         return f"signal {number}"
 
 
@@ -251,8 +250,8 @@ def _name_signal(number: int) -> str:
 def _start(job: Job) -> tuple[Connection, Child]:
     ours, theirs = CONTEXT.Pipe()
     try:
-        if multiprocessing.current_process().daemon:  # as dask's workers are: it may have no child
-            child: Child = _Plain(theirs)
+        if multiprocessing.current_process().daemon:  # a dask worker is; it may not fork
+            child: Child = _Interpreter(theirs)
             ours.send(job)
         else:
             process = CONTEXT.Process(target=work, args=(job, theirs))  # type: ignore[attr-defined]
@@ -266,8 +265,8 @@ def _start(job: Job) -> tuple[Connection, Child]:
     return ours, child
 
 
-class _Plain:
-    """A new interpreter, for where multiprocessing starts none; POSIX alone hands it its pipe."""
+class _Interpreter:
+    """A worker in a new interpreter, where multiprocessing may start no process (POSIX only)."""
 
     def __init__(self, connection: Connection) -> None:
         handle = connection.fileno()
@@ -293,6 +292,6 @@ class _Plain:
 
 
 def serve(handle: int) -> None:
-    """Be a worker that was started with a pipe; its job comes through it."""
+    """Run as a worker that was started with a pipe, and receive the job through it."""
     connection = Connection(handle)
     work(connection.recv(), connection)

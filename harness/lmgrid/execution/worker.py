@@ -1,4 +1,4 @@
-"""A worker: one attempt in a process of its own, which may die, and ends when its run does."""
+"""The worker process: one attempt to run a cell. It ends when the process that started it ends."""
 
 from __future__ import annotations
 
@@ -13,43 +13,33 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
-from lmgrid.cell.training import Live
-from lmgrid.execution.attempt import Callbacks, Job, LockedElsewhere, attempt
+from lmgrid.execution.attempt import LockedElsewhere, attempt
+from lmgrid.execution.job import Job
+from lmgrid.execution.messages import Message, callbacks_to
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.store import StoreError
-from lmgrid.result import Point
 
-PRELOAD = "LMGRID_PRELOAD"  # variable: a Preload as JSON
-STOPS = tuple(
+PRELOAD = "LMGRID_PRELOAD"  # environment variable: a Preload as JSON
+STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal to get when the parent ends
+PR_SET_PDEATHSIG = 1  # linux/prctl.h: ask for a signal when the parent process ends
 
 
 @dataclass(frozen=True)
 class Preload:
-    """What the server of the workers imports ahead, and where it looks for modules."""
+    """What the fork server imports before it forks workers."""
 
-    path: tuple[str, ...]
+    path: tuple[str, ...]  # its sys.path
     modules: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A worker holds its cell's lock and begins; from now on its time counts."""
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Another run has the cell; the worker waits for its lock."""
-
-
-# What a worker says. None: an outcome is in the store.
-Message: TypeAlias = Begun | Waiting | Live | Point | LockedElsewhere | StoreError | None
+# What a worker sends. None: the cell's outcome is in the store.
+Sent: TypeAlias = Message | LockedElsewhere | StoreError | None
 
 
 def search_path() -> tuple[str, ...]:
-    """Return the folders where distributions are looked for and some are."""
+    """Return the folders of ``sys.path`` that hold installed distributions."""
     return tuple(p for p in sys.path if p and _holds_distributions(p))
 
 
@@ -62,34 +52,33 @@ def _holds_distributions(folder: str) -> bool:
 
 @cache
 def installed(path: tuple[str, ...]) -> Registry:
-    """Return the plugins that are found there; a process forked from one that knows has them."""
+    """Return the plugins found on a path. A process that is forked later has them already."""
     return Registry.installed()
 
 
 def work(job: Job, connection: Connection) -> None:
-    """Be a worker: attempt the cell, and tell the parent how it goes."""
-    stand_alone()
+    """Run a cell as a worker process; send messages, at last how it ended."""
+    become_worker()
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
 
-    def tell(message: Message) -> None:
+    def send(message: Sent) -> None:
         try:
             connection.send(message)
-        except OSError:  # nobody listens any more; that is no fault of the cell
+        except OSError:  # the parent is gone; that is not an error of the cell
             os._exit(1)
 
-    ears = Callbacks(tell, tell, lambda: tell(Begun()), lambda: tell(Waiting()))
     try:
-        attempt(replace(job, own_process=True), installed(search_path()), ears)
+        attempt(replace(job, own_process=True), installed(search_path()), callbacks_to(send))
         for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # whatever a cell has made of it
+            with suppress(Exception):  # the cell may have replaced or closed it
                 stream.flush()
-        tell(None)  # from here on this process may be ended at any moment
+        send(None)  # from here on this process may be ended at any moment
     except (StoreError, LockedElsewhere) as error:
-        tell(error)
+        send(error)
 
 
-def stand_alone() -> None:
-    """Make this process the head of a group, which ends as one, and its output no result's."""
+def become_worker() -> None:
+    """Ignore stop signals, lead a process group of its own, and send output to standard error."""
     ignore_stops()
     end_with_parent()
     if hasattr(os, "setpgid"):
@@ -99,25 +88,25 @@ def stand_alone() -> None:
 
 
 def ignore_stops() -> None:
-    """Leave it to the run when to stop: a terminal or a queue signals all processes at once."""
-    for number in STOPS:
+    """Ignore the stop signals: the run decides when its workers end."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
-    """Let the system kill this process when its parent ends, where it can (Linux)."""
+    """Ask the system to kill this process when its parent ends (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_group(leader: int) -> None:
-    """Kill a worker and whatever it started."""
+    """Kill a worker and every process that it started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def _die_with_parent(connection: Connection) -> None:
-    """End this process as soon as its parent is gone, so that no orphan computes a cell."""
+    """End this process, and what it started, when the parent's end of the pipe is closed."""
     try:
         connection.recv()
     except (EOFError, OSError):
