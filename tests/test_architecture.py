@@ -99,8 +99,8 @@ def package_of(path: Path) -> str:
 
 # What may decide a cell's numbers beside its parts: an edit of these moves addresses.
 RUNS_A_CELL = {
-    "budget", "cell.kernel", "cell.paired_timing", "cell.runner", "cell.score", "cell.training",
-    "errors", "machine.clock", "result", "seeds", "spec", "text", "vocabulary",
+    "budget", "callbacks", "cell.kernel", "cell.paired_timing", "cell.runner", "cell.score",
+    "cell.training", "errors", "machine.clock", "result", "seeds", "spec", "text", "vocabulary",
 }  # fmt: skip
 
 
@@ -196,7 +196,8 @@ def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     names = {i.name.removeprefix("lmgrid.") for i in imports(path)}
     assert names & set(core()) <= {
         "spec", "engine", "grid", "text", "vocabulary", "testing", "errors", "records.store",
-        "execution.attempt", "execution.worker", "execution.supervise", "execution.executors",
+        "records.record", "execution.attempt", "execution.job", "execution.messages",
+        "execution.worker", "execution.supervise", "execution.executors",
     }  # fmt: skip
 
 

@@ -338,7 +338,7 @@ def test_a_second_interrupt_ends_a_cell_of_this_process(tmp_path: Path) -> None:
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - started < 30, "the cell of sixty seconds was waited for"
     assert process.returncode == 130, told
-    assert "the same command goes on from here" in told
+    assert "the same command continues from here" in told
     assert "Traceback" not in told
     assert not list(results.glob("drafts/*"))
     assert not list(results.glob("failures/*"))
