@@ -8,13 +8,13 @@ import inspect
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 
+from lmgrid.plugin.options import option_names
 from lmgrid.spec import CorpusPart, Place
 from lmgrid.text import RawText, TextError
 from lmgrid.vocabulary import EOS, SPLITS, Text
@@ -68,7 +68,7 @@ def test_every_option_of_a_corpus_is_described(name: str) -> None:
     part = lmgrid_corpora()[name]
     hints = get_type_hints(part, include_extras=True)
     own = inspect.get_annotations(part)
-    for option in (field.name for field in fields(part) if field.name in own):
+    for option in filter(own.__contains__, option_names(part)):
         assert any(meta.description for meta in getattr(hints[option], "__metadata__", ())), option
 
 
