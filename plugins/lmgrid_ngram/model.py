@@ -91,7 +91,7 @@ class NGramModel(Estimated):
     def learn(self, train: Tokens) -> None:
         """Count and estimate, on disk if the counts do not fit in memory.
 
-        Raises NGramError for a text of fewer than two tokens, and if the disk is full.
+        Raises NGramError for a text of fewer than two tokens, and if writing counts to disk fails.
         """
         tokens = check_tokens(train, self.vocabulary)
         if len(tokens) < 2:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-TINY = 1e-12  # least probability mass, so that no division is by zero
+TINY = 1e-12  # least probability mass, so that nothing is divided by zero
 
 
 def restrict(model: BackoffModel, keep: list[Bools]) -> BackoffModel:
