@@ -1,4 +1,4 @@
-"""The lecture's own pair of a loop and a matrix product."""
+"""A kernel of the lecture: a Python loop over word vectors against one matrix product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word vectors times a weight matrix: one by one, and all at once."""
+"""The lecture's kernel: a weight matrix times word vectors, one by one and all at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Matrix = NDArray[np.float64]
 
 
 def word_scores(sizes: LecturePart) -> Kernel:
-    """Return the pair for these sizes; the sums may be added in another order."""
+    """Return the kernel for these sizes.
+
+    The two ways may add in another order, so their results may differ by rounding.
+    """
 
     def sample(seed: int) -> tuple[Any, ...]:
         rng = np.random.default_rng(seed)
@@ -27,11 +30,11 @@ def word_scores(sizes: LecturePart) -> Kernel:
 
 
 def loop(weights: Matrix, vectors: list[Matrix], matrix: Matrix) -> list[Matrix]:
-    """Return the N scores, (C, 1) each, by a product for each word vector."""
+    """Return N arrays of scores, shape (C, 1) each, by one product for each word vector."""
     return [weights.dot(vector) for vector in vectors]
 
 
 def vector(weights: Matrix, vectors: list[Matrix], matrix: Matrix) -> Matrix:
-    """Return the scores (N, C, 1) by one product, seen from the words' side."""
+    """Return the scores of all words, shape (N, C, 1), by one product; a view, word by word."""
     scores: Matrix = weights.dot(matrix)  # (C, N)
     return scores.T[:, :, None]

@@ -1,4 +1,4 @@
-"""Models that count: n-grams under every classical smoothing, from arrays alone."""
+"""N-gram models under the classical smoothings, ARPA files, and kernels that measure them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of a loop and whole arrays for the work of an n-gram model."""
+"""Kernels of the n-gram model: counting, estimating and scoring, by loops and by whole arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def zipfian(tokens: int, vocabulary: int, seed: int) -> Ids:
-    """Return ids drawn with probability proportional to 1 / rank; about 1 in 20 ends a sentence."""
+    """Return random ids, shape (tokens,): words with p proportional to 1 / rank, 5 % <eos>."""
     random = np.random.default_rng(seed)
     weights = 1 / np.arange(1, vocabulary - 1)
     words = random.choice(len(weights), size=tokens, p=weights / weights.sum()) + 2
@@ -37,7 +37,7 @@ def zipfian(tokens: int, vocabulary: int, seed: int) -> Ids:
 
 
 def counting(size: ZipfianTextPart) -> Kernel:
-    """Count the n-grams of every order up to the size's: a dictionary against sorted keys."""
+    """Return the kernel that counts n-grams of all orders: a dictionary against sorted keys."""
 
     def sample(seed: int) -> tuple[Ids, int, int]:
         return zipfian(size.tokens, size.vocabulary, seed), size.order, size.vocabulary
@@ -46,7 +46,7 @@ def counting(size: ZipfianTextPart) -> Kernel:
 
 
 def count_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.int64], ...]:
-    """Return, order by order, the n-grams in ascending order with their counts last."""
+    """Return a table for each order k, shape (n-grams, k + 1): ids and count, sorted by ids."""
     counts: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(order)]
     context: tuple[int, ...] = (EOS,)
     for token in tokens.tolist():
@@ -61,7 +61,7 @@ def count_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.
 
 
 def count_by_sort(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.int64], ...]:
-    """Return the same from the trie of ``lmgrid_ngram.counting.count``."""
+    """Return the same tables from the trie of ``lmgrid_ngram.counting.count``."""
     levels = count(tokens, order, vocabulary).levels
     tables: list[NDArray[np.int64]] = []
     ngrams = np.zeros((1, 0), np.int64)  # of the level above
@@ -79,7 +79,7 @@ Tuples = dict[tuple[int, ...], float]
 
 
 def estimating(size: ZipfianTextPart) -> Kernel:
-    """Modified Kneser-Ney: dictionaries of tuples against arrays; ln p of every n-gram seen."""
+    """Return the kernel that estimates ln p of every n-gram seen by modified Kneser-Ney."""
 
     def sample(seed: int) -> tuple[Ids, int, int]:
         return zipfian(size.tokens, size.vocabulary, seed), size.order, size.vocabulary
@@ -88,7 +88,7 @@ def estimating(size: ZipfianTextPart) -> Kernel:
 
 
 def estimate_by_arrays(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
-    """Return ln p of the n-grams of each order, ascending."""
+    """Return ln p of the n-grams of each order, sorted by their ids."""
     counts = count(tokens, order, vocabulary)
     evidence = TrainingCounts(tokens, counts, MemoryStore(), np.float64)
     layers = modified_kneser_ney(evidence, NGramPart(order=order)).layers
@@ -109,7 +109,7 @@ def estimate_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs
 
 
 def _continuations(raw: list[dict[tuple[int, ...], int]], k: int) -> dict[tuple[int, ...], int]:
-    """Return how many different words come before each k-gram; its count, if it begins a line."""
+    """Return continuation counts of k-grams; an n-gram that begins a sentence keeps its count."""
     seen = Counter(ngram[1:] for ngram in raw[k])
     return {g: raw[k - 1][g] if k > 1 and g[0] == EOS else seen[g] for g in raw[k - 1]}
 
@@ -134,7 +134,7 @@ def _interpolate(counts: dict[tuple[int, ...], int], lower: Tuples) -> Tuples:
 
 
 def scoring(size: ZipfianTextPart) -> Kernel:
-    """ln p of each token of another text: a dictionary asked token by token against arrays."""
+    """Return the kernel that computes ln p of each token of a second text."""
 
     def sample(seed: int) -> tuple[BackoffModel, tuple[Tuples, Tuples], Ids]:
         tokens = zipfian(size.tokens, size.vocabulary, seed)
@@ -147,7 +147,7 @@ def scoring(size: ZipfianTextPart) -> Kernel:
 
 
 def tabulate(model: BackoffModel) -> tuple[Tuples, Tuples]:
-    """Return p and the backoff weight of each n-gram, in dictionaries."""
+    """Return two dictionaries by n-gram: the probability and the backoff weight."""
     p: Tuples = {}
     weights: Tuples = {}
     ngrams: list[tuple[int, ...]] = [()]
@@ -176,5 +176,5 @@ def score_by_loop(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Id
 
 
 def score_by_arrays(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Ids) -> LogProbs:
-    """One pass an order."""
+    """Score all tokens at once, in one pass per order."""
     return model.score(tokens)

@@ -1,4 +1,4 @@
-"""The n-gram model as a grid runs it: counts, estimates, scores, and is kept on disk."""
+"""The n-gram language model of a grid: counts, estimates, scores, and can be saved."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 
 class NGramError(ValueError):
-    """An n-gram model cannot be made as asked; the message says why and what to do."""
+    """An n-gram model cannot be made or used as asked; the message says why and what to do."""
 
 
 class Estimated(ABC):
-    """A language model over ids 0 to ``vocabulary - 1`` that is a backoff model once it learned."""
+    """A language model over ids 0 to ``vocabulary - 1`` that scores with a backoff model.
+
+    A subclass writes ``learn``, which sets ``_fitted``.
+    """
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -39,33 +42,33 @@ class Estimated(ABC):
 
     @abstractmethod
     def learn(self, train: Tokens) -> None:
-        """Become able to score."""
+        """Estimate the backoff model from the training text, shape (n,)."""
 
     @property
     def fitted(self) -> BackoffModel:
-        """The estimated model; an error before ``fit`` or ``load``."""
+        """The estimated model; NGramError before ``fit`` or ``load``."""
         if self._fitted is None:
-            raise NGramError("the n-gram model has counted nothing yet; call fit or load first")
+            raise NGramError("the n-gram model has not been fitted; call fit or load first")
         return self._fitted
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Learn, then yield once. The loss on train is no by-product of that."""
+        """Learn, then yield once. The loss on the training text is not computed."""
         self.learn(train)
         yield Progress(tokens=len(train), train_nats=None)
 
     def score(self, tokens: Tokens) -> LogProbs:
-        """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
+        """Return ln p(tokens[i] | the words before it in its sentence) for each i, shape (n,)."""
         return self.fitted.score(check_tokens(tokens, self.vocabulary))
 
     def next_log_probs(self, context: Tokens) -> LogProbs:
-        """Return ln p(v | context) for each id v, shape (V,); all -inf if ``mle`` has none."""
+        """Return ln p(v | context) for each id v, shape (V,); -inf for a probability of zero."""
         tokens = check_tokens(context, self.vocabulary)
         with np.errstate(divide="ignore"):
             logs: LogProbs = np.log(self.fitted.next_probabilities([tokens])[0])
         return logs
 
     def sizes(self) -> Sizes:
-        """Return how many n-grams, with what they weigh on disk and in memory."""
+        """Return how many numbers the model holds and how many bytes they take."""
         arrays = storage.arrays(self.fitted).values()
         return Sizes(sum(map(len, arrays)), sum(array.nbytes for array in arrays))
 
@@ -77,16 +80,19 @@ class Estimated(ABC):
 
 
 class NGramModel(Estimated):
-    """Counts n-grams and smooths them."""
+    """An n-gram model that is counted and smoothed as its options say."""
 
     def __init__(self, options: NGramPart, vocabulary: int, folder: Path | None = None) -> None:
         super().__init__(vocabulary)
         self.options = options
-        self.folder = folder or Path(tempfile.gettempdir())  # for counts that memory cannot hold
-        self._room: DiskStore | None = None  # its files hold the arrays of a model made on disk
+        self.folder = folder or Path(tempfile.gettempdir())  # of counts too large for memory
+        self._room: DiskStore | None = None  # the arrays of a model made on disk
 
     def learn(self, train: Tokens) -> None:
-        """Count and estimate; on disk, where memory would not do."""
+        """Count and estimate, on disk if the counts do not fit in memory.
+
+        Raises NGramError for a text of fewer than two tokens, and if writing counts to disk fails.
+        """
         tokens = check_tokens(train, self.vocabulary)
         if len(tokens) < 2:
             raise NGramError(
@@ -117,14 +123,14 @@ class NGramModel(Estimated):
             ) from error
 
     def close(self) -> None:
-        """Forget the model, and remove the files of one made on disk."""
+        """Drop the model, and remove the files of one made on disk."""
         self._fitted = None
         if self._room:
             self._room.close()
 
 
 def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:
-    """Return the tokens as a plain array, or raise where one is not an id of the vocabulary."""
+    """Return the tokens as an array; NGramError if one is not an id of the vocabulary."""
     ids = np.asarray(tokens, dtype=np.int32)
     if ids.ndim != 1:
         raise NGramError(f"tokens must have one dimension, not {ids.ndim}")
@@ -138,14 +144,14 @@ def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:
 
 
 def memory_budget(megabytes: int | None) -> int:
-    """Return how many bytes counting may take; by default a quarter of the machine's."""
+    """Return how many bytes counting may take; by default a quarter of the machine's memory."""
     return psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
 
 
 def bytes_per_token(order: int) -> int:
-    """Return what counting and estimating take for each token, about, where few n-grams repeat.
+    """Return about how many bytes counting and estimating take per token if few n-grams repeat.
 
-    Sorting: the text and two buffers of eight bytes. Each order: word, count, suffix, first child,
-    probability and backoff weight, four bytes each.
+    Sorting takes the text and two buffers of eight bytes per token. Each order takes word, count,
+    suffix, first child, probability and backoff weight, four bytes each.
     """
     return 24 + 20 * order

@@ -1,4 +1,4 @@
-"""What a grid may ask of the n-gram plugin: the model's options and the kernels'."""
+"""The parts of the n-gram plugin: two models and three kernels, with their options."""
 
 from __future__ import annotations
 
@@ -37,54 +37,93 @@ class NGramPart(ModelPart):
 
     - ``mle``: relative frequencies; zero where the context or the word after it was never seen;
     - ``add-delta``: ``delta`` added to every count (Lidstone);
-    - ``stupid-backoff``: relative frequencies, ``backoff`` times the shorter context's where
-      unseen (Brants et al. 2007); not normalised, so it has no perplexity;
+    - ``stupid-backoff``: relative frequencies; for unseen n-grams ``backoff`` times the score after
+      the shorter context (Brants et al. 2007); not normalised, so it has no perplexity;
     - ``katz``: backoff with Good-Turing discounts (Katz 1987);
     - ``absolute``: backoff with absolute discounting (Ney, Essen and Kneser 1994);
     - ``witten-bell``: interpolated (Witten and Bell 1991, method C);
     - ``kneser-ney``: interpolated, one discount per order (Chen and Goodman 1998, section 4.1.6);
-    - ``modified-kneser-ney``: interpolated, three discounts per order (there too), with the
+    - ``modified-kneser-ney``: interpolated, three discounts per order (same section), with the
       conventions of KenLM's estimator;
-    - ``jelinek-mercer``: interpolated, with weights learned by EM on ``held_out`` of the text.
+    - ``jelinek-mercer``: interpolated, with weights learned by EM on a held-out share of the text
+      (Jelinek and Mercer 1980).
 
-    ``min_counts`` is how often n-grams must occur to be kept, from bigrams up; the last number is
-    for all higher orders. ``prune`` leaves out n-grams that change the perplexity by less than
-    this share (Stolcke 1998). ``kenlm_quirk`` repeats how KenLM books the last n-gram of each
-    order, which moves unigrams in the fourth digit. ``memory`` is how many megabytes counting may
-    take before it sorts on disk; by default a quarter of the machine's.
+    ``mle``, ``add-delta`` and ``stupid-backoff`` need every n-gram of the text, so they allow
+    neither ``min_counts`` nor ``prune``.
     """
 
     deterministic: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_ngram.model",)
 
-    order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
-    smoothing: Smoothing = "modified-kneser-ney"
-    delta: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # of add-delta
-    backoff: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.4  # of stupid-backoff
-    held_out: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1  # of jelinek-mercer
-    min_counts: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
-    prune: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    kenlm_quirk: bool = False
-    memory: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    order: Annotated[
+        int, msgspec.Meta(ge=1, le=7, description="Words of the longest n-grams, context included.")
+    ] = 3
+    smoothing: Annotated[
+        Smoothing, msgspec.Meta(description="How unseen n-grams get probability.")
+    ] = "modified-kneser-ney"
+    delta: Annotated[
+        float, msgspec.Meta(gt=0, description="What add-delta adds to each count.")
+    ] = 1.0
+    backoff: Annotated[
+        float,
+        msgspec.Meta(gt=0, le=1, description="Factor of stupid-backoff for each shorter context."),
+    ] = 0.4
+    held_out: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            lt=1,
+            description="Share of the training text on which jelinek-mercer learns its weights.",
+        ),
+    ] = 0.1
+    min_counts: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1)], ...],
+        msgspec.Meta(
+            description="How often an n-gram must occur to be kept: a number for bigrams, one for "
+            "trigrams and so on; the last one holds for all higher orders."
+        ),
+    ] = ()
+    prune: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            description="Leave out n-grams that change the perplexity by less than this fraction "
+            "(Stolcke 1998); 0 keeps all.",
+        ),
+    ] = 0.0
+    kenlm_quirk: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Count the last n-gram of each order as KenLM does, to compare with it "
+            "digit by digit; moves unigrams in the fourth digit."
+        ),
+    ] = False
+    memory: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(
+            description="Megabytes that counting may take before it sorts on disk; none: a quarter "
+            "of the machine's memory."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 7:
-            raise ValueError(f"order is {self.order}; an n-gram has 1 to 7 words")
+            raise ValueError(f"order is {self.order}; it must be from 1 to 7")
         if self.delta <= 0:
-            raise ValueError(f"delta is {self.delta}; what is added to each count is above 0")
+            raise ValueError(f"delta is {self.delta}; it must be above 0")
         if (self.min_counts or self.prune) and self.smoothing in WHOLE:
             raise ValueError(
-                f"{self.smoothing} has nowhere to put the probability of n-grams left out; "
-                "leave out min_counts and prune, or choose another smoothing"
+                f"{self.smoothing} cannot redistribute the probability of n-grams left out; "
+                "remove min_counts and prune, or choose another smoothing"
             )
         if any(low > high for low, high in pairwise(self.min_counts)):
             raise ValueError(
-                f"min_counts are {self.min_counts}; a longer n-gram is never more frequent, "
-                "so let no number be below the one before it"
+                f"min_counts are {self.min_counts}; no number may be below the one before it, "
+                "since a longer n-gram is never more frequent than a shorter one in it"
             )
 
     def min_count(self, k: int) -> int:
-        """Return how often a k-gram must occur to be kept."""
+        """Return how often a k-gram must occur to be kept; 1 for unigrams."""
         if k == 1 or not self.min_counts:
             return 1
         return self.min_counts[min(k - 2, len(self.min_counts) - 1)]
@@ -105,18 +144,22 @@ class NGramPart(ModelPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ArpaPart(ModelPart):
-    """An n-gram model that another toolkit estimated, from an ARPA file; nothing is trained.
+    """A backoff n-gram model that another toolkit estimated, read from an ARPA file.
 
-    ``path`` names the file, plain or gzip; a relative path counts from the working directory.
-    ``sha256`` (as ``sha256sum`` prints it) says which file is meant: it decides the identity of the
-    cell, and a file that has another is refused. The words of the file and of the corpus must be
-    the same, so let both come from one training text.
+    Nothing is trained. The file and the corpus must have the same words, so make both from one
+    training text.
     """
 
     deterministic: ClassVar[bool] = True
 
-    path: Path
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    path: Annotated[Path, msgspec.Meta(description="The ARPA file, plain or gzip.")]
+    sha256: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^[0-9a-f]{64}$",
+            description="The file's sha256 as sha256sum prints it; another file is refused.",
+        ),
+    ]
 
     def make(self, context: Context) -> ArpaModel:
         from lmgrid_ngram.arpa.model import ArpaModel
@@ -126,16 +169,18 @@ class ArpaPart(ModelPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ZipfianTextPart(KernelPart):
-    """Options of what is measured on generated text: word r has probability 1 / r, about."""
+    """Sizes of a kernel that works on generated text; the word of rank r has p ∝ 1 / r (Zipf)."""
 
-    tokens: Annotated[int, msgspec.Meta(ge=2)] = 20_000
-    order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
-    vocabulary: Annotated[int, msgspec.Meta(ge=3)] = 2_000
+    tokens: Annotated[int, msgspec.Meta(ge=2, description="Tokens of the generated text.")] = 20_000
+    order: Annotated[int, msgspec.Meta(ge=1, le=7, description="Words of the longest n-grams.")] = 3
+    vocabulary: Annotated[
+        int, msgspec.Meta(ge=3, description="Ids to draw from, <unk> and <eos> included.")
+    ] = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class NGramCountPart(ZipfianTextPart):
-    """Count the n-grams of generated Zipfian text: a dictionary of tuples against sorted keys."""
+    """Count the n-grams of generated text: a dictionary of tuples against sorted integer keys."""
 
     def make(self, device: str) -> Kernel:
         from lmgrid_ngram import kernels
@@ -145,7 +190,7 @@ class NGramCountPart(ZipfianTextPart):
 
 @dataclass(frozen=True, kw_only=True)
 class NGramEstimatePart(ZipfianTextPart):
-    """Estimate modified Kneser-Ney from generated Zipfian text: dictionaries against arrays."""
+    """Estimate modified Kneser-Ney from generated text: dictionaries against arrays."""
 
     def make(self, device: str) -> Kernel:
         from lmgrid_ngram import kernels
@@ -155,7 +200,7 @@ class NGramEstimatePart(ZipfianTextPart):
 
 @dataclass(frozen=True, kw_only=True)
 class NGramScorePart(ZipfianTextPart):
-    """Score generated Zipfian text with an n-gram model: token by token against whole arrays."""
+    """Score generated text with an n-gram model: token by token against whole arrays."""
 
     def make(self, device: str) -> Kernel:
         from lmgrid_ngram import kernels

@@ -1,4 +1,4 @@
-"""An n-gram model that takes text: a vocabulary and a backoff model, without a grid around them."""
+"""An n-gram model with its words: learns, scores, predicts and samples text without a grid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = "words.txt"
 
 @dataclass(frozen=True)
 class TextModel:
-    """A model and the word of each of its ids."""
+    """A backoff model with the word of each of its ids."""
 
     words: tuple[bytes, ...]
     model: BackoffModel
@@ -49,11 +49,11 @@ class TextModel:
         return Encoder(self.words)
 
     def score(self, text: bytes) -> LogProbs:
-        """Return ln p of each word and each line's end, in the order of the text."""
+        """Return ln p of each word and each line end, in the order of the text, shape (n,)."""
         return self.model.score(self.encoder.encode(text))
 
     def predict(self, context: str, top: int = 10) -> list[tuple[str, float]]:
-        """Return the likeliest next words after a context and their probabilities, best first.
+        """Return the ``top`` likeliest next words after a context with their probabilities.
 
         The context is the beginning of a sentence; ``<eos>`` is its end.
         """
@@ -62,7 +62,7 @@ class TextModel:
         return [(self.words[i].decode(), float(p[i])) for i in best]
 
     def sample(self, tokens: int, seed: int, context: str = "") -> str:
-        """Return a text of so many words and line ends, drawn one after another."""
+        """Return a random text of ``tokens`` words and line ends, each drawn given those before."""
         random = np.random.default_rng(seed)
         ids = self._context(context)
         for _ in range(tokens):

@@ -1,4 +1,4 @@
-"""The sparse non-negative matrix language model: skip-grams, counted and then adjusted."""
+"""The sparse non-negative matrix language model: adjusted counts of n-grams and skip-grams."""
 
 from __future__ import annotations
 

@@ -1,20 +1,20 @@
-"""The adjustment: learned from the Poisson loss of a text of which each token is left out.
+"""Learns the adjustment from the Poisson loss of a text, each token left out of the counts.
 
 Where token n has the target w and the features f, and y(j) is the sum over i in f of M[i, j], its
 loss is the sum over all words j of y(j), less ln y(w): up to a constant that of Poisson variables
 with means y, of which w happened once and the others never. Without token n itself, the counts of
 i are C[i, *] - 1, those of its link to w are C[i, w] - 1, and those of its links to other words
-are as they were. So token n moves the adjustment of each of its links (i, w), by
+are as they were. So the gradient of token n by the adjustment of each of its links (i, w) is
 
     M+ (1 - 1 / y(w))     M+ = exp(A(i, w; C[i, w] - 1, C[i, *] - 1)) (C[i, w] - 1) / (C[i, *] - 1)
 
-and each other word's link by M-, its M with C[i, j] and C[i, *] - 1. Over the text, a link (i, w)
-meets that at each of the C[i, *] - C[i, w] tokens where i comes before another word; it is booked
-where the link itself occurs, with each of its C[i, w] tokens having its share:
+and by that of each other word's link it is M-, its M with C[i, j] and C[i, *] - 1. In the text this
+happens to a link (i, w) at each of the C[i, *] - C[i, w] tokens where i comes before another word.
+These terms are added where the link itself occurs, in equal shares at each of its C[i, w] tokens:
 
     M- (C[i, *] - C[i, w]) / C[i, w]
 
-So a step touches the links of its own tokens alone, and steps over all tokens add up to the exact
+So a step changes the links of its own tokens only, and the steps over all tokens sum to the exact
 gradient (Shazeer, Pelemans and Chelba 2015, arXiv 1412.1454, the Poisson loss with leave-one-out).
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 BLOCK = 1 << 18  # links of the matrix made at once
-UNIFORM = -3.0  # A of the feature that is always there, less that of the others, before training
+UNIFORM = -3.0  # A of the always active feature minus that of the others, at first
 
 
 class Loss(NamedTuple):
@@ -50,15 +50,15 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class _Occurrences:
-    """The links of some tokens, m of them, but of features that occur nowhere else."""
+    """The m links of some tokens, without those of features that occur only once."""
 
     rows: Integers  # (m,) which of the tokens
     links: Links  # by the counts of the whole text
 
     def where(self, chosen: NDArray[np.bool_], less: int) -> tuple[Links, Floats]:
-        """Return some of them as they are judged when their token is left out, and C / C*.
+        """Return the chosen links with their counts when their token is left out, and C / C*.
 
-        ``less`` is what leaving it out takes from the count of the link.
+        ``less`` is what is subtracted from the count of the link.
         """
         links = self.links
         counts = links.link_counts[chosen] - less
@@ -68,11 +68,11 @@ class _Occurrences:
 
 
 class Adjustment:
-    """The weights of the metafeatures, (slots + 1,); the last is A of the feature always there."""
+    """The weights of the metafeatures, (slots + 1,); the last is A of the always active feature."""
 
     def __init__(self, counted: Counted, options: SNMPart) -> None:
-        # A before training. A constant changes no probability; with this one, the words' y sum to
-        # about one from the start, as those that the loss is least with do.
+        # A before training. A constant changes no probability; with this one, y sums to about one
+        # over the words from the start, as it does where the loss is least.
         self.start = -float(np.log((counted.instances >= 0).sum(axis=1).mean()))
         self.weights = np.zeros(options.slots + 1)
         self.weights[-1] = UNIFORM + self.start
@@ -90,7 +90,7 @@ class Adjustment:
         self._instances = counted.instances
 
     def step(self, tokens: slice) -> float:
-        """Take a step of Adagrad down the loss of some tokens; return the loss before it."""
+        """Take a step of Adagrad on the loss of some tokens; return the loss before it, summed."""
         loss = self.loss(tokens)
         touched = np.flatnonzero(loss.gradient)
         gradient = loss.gradient[touched]
@@ -120,7 +120,7 @@ class Adjustment:
         return Loss(float(value), gradient)
 
     def matrix(self) -> Matrix:
-        """Return the matrix by the counts of the whole text and the weights as they are."""
+        """Return the matrix from the counts of the whole text and the current weights."""
         weights = np.empty(len(self._counts), np.float32)
         for low in range(0, len(weights), BLOCK):
             links = self._links(np.arange(low, min(low + BLOCK, len(weights))))
@@ -155,7 +155,7 @@ class Adjustment:
         return adjusted
 
     def _spread(self, parts: list[tuple[list[Integers], Floats]]) -> Floats:
-        """Return the gradient by the table, from the metafeatures and gradients of links."""
+        """Return the gradient by the weights of the table, from places and gradients of links."""
         places = np.concatenate([place for found, _ in parts for place in found])
         gradients = np.concatenate([gradient for found, gradient in parts for _ in found])
         return np.bincount(places, gradients, len(self.weights)).astype(np.float64, copy=False)

@@ -1,8 +1,8 @@
-"""The features of a text, n-grams and skip-grams, and the links from them to words.
+"""Indexes the features of a text (n-grams and skip-grams) and the links from them to words.
 
-A feature is a smaller one and one more word further back, so that its key is one integer: the
-smaller feature's id times V, plus the word. A link's key is its feature's id times V, plus the
-target. Ids are ranks of keys, template after template; whole columns are counted by sorting.
+A feature is a shorter feature (its parent) and one more word further back, so its key is one
+integer: the parent's id times V, plus the word. A link's key is its feature's id times V, plus the
+target. Ids are ranks of keys, template after template; each template is counted by sorting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Template:
-    """One kind of feature: that of the template ``parent``, and the word ``reach`` places back."""
+    """A kind of feature: that of the template ``parent`` with the word ``reach`` places back."""
 
     parent: int  # its place among the templates; of the first, which has no word, itself
     reach: int
@@ -52,7 +52,7 @@ def templates(options: SNMPart) -> tuple[Template, ...]:
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens with the ``<eos>`` before them, and how far back each sees: to the last ``<eos>``."""
+    """Tokens after an ``<eos>``, and the length of each context, back to the last ``<eos>``."""
 
     tokens: NDArray[np.int64]  # (n + 1,)
     sight: NDArray[np.int64]  # (n,) at least 1
@@ -68,18 +68,18 @@ class Stream:
         return len(self.sight)
 
     def part(self, low: int, high: int) -> Stream:
-        """Return tokens ``low`` to ``high`` and the one before them; they see as far as here."""
+        """Return tokens ``low`` to ``high`` and the one before; contexts keep their lengths."""
         return Stream(self.tokens[low : high + 1], self.sight[low:high])
 
     def keys(self, template: Template, parents: Ids, vocabulary: int) -> tuple[Ids, Keys]:
         """Return which tokens may have a feature of a template, and the features' keys.
 
-        The first tokens of a part have none whose word stands before the part, though they see it.
+        In a part of a stream, a feature with a word from before the part is left out.
         """
         if not template.reach:
             return np.arange(len(self)), np.zeros(len(self), np.int64)
         here = np.flatnonzero((self.sight >= template.reach) & (parents >= 0))
-        within = np.searchsorted(here, template.reach - 1)  # from there on the word is in the part
+        within = np.searchsorted(here, template.reach - 1)  # from here on the word is in the part
         here = here[within:]
         words = self.tokens[here + 1 - template.reach]
         return here, parents[here] * vocabulary + words
@@ -87,7 +87,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Index:
-    """All features and links of a text, by their keys, one array a template."""
+    """The keys of all features and links of a text, one sorted array per template."""
 
     templates: tuple[Template, ...]
     vocabulary: int
@@ -140,7 +140,7 @@ def _rank(keys: Keys, wanted: Keys, first: int) -> Ids:
 
 @dataclass(frozen=True)
 class Counted:
-    """A text as features and links."""
+    """The links of a text: their index, their counts, and those of each token."""
 
     index: Index
     counts: NDArray[np.int64]  # (links,) how often each occurs

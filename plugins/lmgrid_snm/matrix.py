@@ -1,4 +1,4 @@
-"""The sparse non-negative matrix, ready to score."""
+"""The sparse non-negative matrix: scores tokens, and can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FILE = "snm.npz"
 
 @dataclass(frozen=True)
 class Matrix:
-    """M[i, t] of each link, the sum of each feature's row, and the row that all words share."""
+    """M[i, t] of each link, the sum of each feature's row, and that of the uniform feature."""
 
     index: Index
     weights: NDArray[np.float32]  # (links,)
     sums: NDArray[np.float64]  # (features,)
-    uniform: float  # M[i, *] of the feature that is always there and alike for all words
+    uniform: float  # M[i, *] of the feature that is always active
 
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p of each token given those before it in its sentence, shape (n,)."""
@@ -63,7 +63,7 @@ class Matrix:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Write the matrix into a folder, as arrays that need no pickle."""
+        """Write the matrix into an existing folder, without pickle."""
         index = self.index
         np.savez(
             folder / FILE,

@@ -1,4 +1,4 @@
-"""What the adjustment knows of a link, as places in a table of weights."""
+"""The metafeatures of a link, as places in a hash table of weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 BUCKETS = 128  # more than twice the bits of a count
-TARGET, KIND = 32, 56  # bits that hold a target, and all of a metafeature but its kind
+TARGET, KIND = 32, 56  # bits of a target, and of a metafeature without its kind
 
 
 @dataclass(frozen=True)
 class Links:
-    """Some links, m of them, and the counts by which they are judged."""
+    """m links, with the counts from which their metafeatures are made."""
 
     templates: Integers  # (m,)
     features: Integers  # (m,)
@@ -28,13 +28,13 @@ class Links:
 
 
 def bucket(counts: Integers) -> Integers:
-    """Return ceil(2 log2 c): 1, 2, 3, 4, 5 to 5, 6 to 8, 9 to 11, … each have a number."""
+    """Return ceil(2 log2 c) of each count: buckets of half an octave."""
     return np.ceil(2 * np.log2(counts) - 1e-9).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Metafeatures:
-    """Which metafeatures links have, and where the weights of those are in the table."""
+    """Computes the metafeatures of links and the places of their weights in the table."""
 
     lexical: bool
     slots: int

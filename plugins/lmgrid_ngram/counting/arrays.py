@@ -1,4 +1,4 @@
-"""Where large arrays live: in memory, or in files of a folder that goes with them."""
+"""Makes large arrays in memory or in memory-mapped files of a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class ArrayStore(Protocol):
-    """Makes arrays of zeros."""
+    """Makes arrays of zeros, shape (size,)."""
 
     def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]: ...
 
 
 class MemoryStore:
-    """Arrays as usual."""
+    """Makes arrays in memory."""
 
     def zeros(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
         return np.zeros(size, dtype)
 
 
 class DiskStore:
-    """Arrays as files that are mapped; the operating system keeps in memory what it can.
+    """Makes arrays as memory-mapped files in a temporary folder.
 
-    The folder lives as long as this object. The space of a file is taken when it is made: a disk
-    that is full is an OSError then, not a crash when a page is written.
+    The folder is removed with this object. The space of a file is reserved when it is made, so a
+    full disk raises OSError then, and does not crash the process when a page is written.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -55,5 +55,5 @@ class DiskStore:
         return np.memmap(path, dtype, mode="r+", shape=(size,))
 
     def close(self) -> None:
-        """Remove the files; arrays that are still mapped stay readable."""
+        """Remove the files; on POSIX systems arrays that are still mapped stay readable."""
         self._remove()

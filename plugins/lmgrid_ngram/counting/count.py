@@ -1,13 +1,13 @@
-"""Counts the n-grams of a text with sorts alone, never with a loop over tokens.
+"""Counts the n-grams of a text by sorting, without a loop over tokens.
 
-It is a radix sort over words, from the last word of an n-gram to its first. Rows, one for each
-place where an n-gram ends, stand in the order of their (k-1)-grams; a stable sort by the word one
-further to the left puts them in the order of their k-grams. Word and row fit in one integer, so
-each order costs one sort of plain values.
+This is a radix sort over words, from the last word of an n-gram to its first. There is one row for
+each position where an n-gram ends. Rows are sorted by their (k-1)-grams; a stable sort by the word
+before these sorts them by their k-grams. Word and row number fit in one 64-bit integer, so each
+order takes one sort of integers.
 
-Fresh memory costs more than arithmetic: two buffers of eight bytes a token serve all orders, and
-the rest is done in blocks that stay in the cache. Indices are of type intp, since ``take`` is five
-times slower with others.
+Allocating memory takes longer than arithmetic, so two buffers of eight bytes per token serve all
+orders, and the rest is done in blocks that fit in the processor's cache. Indices are of type intp,
+since ``take`` is five times slower with other types.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _unigrams(tokens: Ids, vocabulary: int) -> Level:
 
 
 class _Rows:
-    """The places where n-grams of one length end, r of them, in the order of the n-grams."""
+    """The r positions where n-grams of one length end, sorted by n-gram."""
 
     def __init__(self, tokens: Ids, vocabulary: int) -> None:
         self.length = 1
@@ -58,7 +58,7 @@ class _Rows:
         self.stream[1:] = tokens
         self.pairs = np.empty(len(tokens), np.uint64)  # (r,) node, position in the stream
         self.parents = np.zeros(vocabulary, np.int32)  # (m,) the context of each node
-        self.opening = slice(0, 0)  # the nodes that begin a sentence: no word stands before them
+        self.opening = slice(0, 0)  # nodes that begin a sentence, so have no word before them
         self._spare = np.empty(len(tokens), np.uint64)
         for block in _blocks(0, len(tokens)):
             self.pairs[block] = tokens[block]
@@ -67,7 +67,7 @@ class _Rows:
         self.pairs.sort()
 
     def lengthen(self, lower: Level) -> Level:
-        """Return the n-grams of one word more than ``lower``; the rows become theirs."""
+        """Return the level of n-grams one word longer than ``lower``, and sort the rows by them."""
         followed = self._followed(lower)
         bits = np.uint64(len(self.pairs).bit_length())
         keys = self._sort(bits)
@@ -83,11 +83,11 @@ class _Rows:
         return level
 
     def _followed(self, lower: Level) -> NDArray[np.bool_]:
-        """Return which nodes a word comes after: those that are the context of a longer n-gram."""
+        """Return which nodes are the context of a longer n-gram, shape (m,)."""
         if self.length == 1:
             return np.greater(np.bincount(self.stream[:-1], minlength=len(lower)), 0)
         followed = np.not_equal(lower.nodes.words, EOS)
-        if self.stream[-1] != EOS:  # the text breaks off; its last n-gram may stand elsewhere too
+        if self.stream[-1] != EOS:  # no <eos> at the end: does the last n-gram occur elsewhere?
             for block in _blocks(0, len(self.pairs)):
                 pairs = self.pairs[block]
                 last = pairs[pairs & LOW == len(self.stream) - 1] >> HALF
@@ -112,7 +112,7 @@ class _Rows:
         return keys
 
     def _group(self, keys: Pairs, bits: np.uint64, groups: _Groups) -> None:
-        """Find the n-grams in a block of sorted keys, and make its keys the rows of them."""
+        """Find the n-grams in a block of sorted keys; make the keys (node, position) in place."""
         row = (keys & np.uint64((1 << int(bits)) - 1)).view(np.int64)
         pairs = self.pairs.take(row)
         ngrams = keys >> bits
@@ -128,7 +128,7 @@ class _Rows:
 
 
 class _Groups:
-    """The n-grams of the new length, m of them, as they come."""
+    """Collects the m n-grams of the new length, block by block in sorted order."""
 
     def __init__(self, capacity: int, parents: Ids) -> None:
         self.rows = self.size = 0
@@ -140,9 +140,9 @@ class _Groups:
         self._begin = 0
 
     def add(self, ngrams: Pairs) -> NDArray[np.bool_]:
-        """Append a block of (first word, suffix), which may go on with the last n-gram.
+        """Append a block of (first word, suffix), which may begin with the last n-gram again.
 
-        Return where a new one begins.
+        Return a mask of the rows where a new n-gram begins.
         """
         new = _changes(ngrams, self._last)
         begins = np.flatnonzero(new)
@@ -166,7 +166,7 @@ class _Groups:
         self.size = here.stop
 
     def level(self, lower: Level, followed: NDArray[np.bool_]) -> Level:
-        """Return the new level; the contexts in it are those of ``lower`` that are followed."""
+        """Return the new level; ``followed`` is a mask of the nodes of ``lower`` with children."""
         if self.size:
             self._counts[self.size - 1] = self.rows - self._begin
         families = np.concatenate([*self._families, [self.size]]).astype(np.int32)
@@ -182,7 +182,7 @@ class _Groups:
 
 
 def _changes(values: Pairs, before: np.uint64) -> NDArray[np.bool_]:
-    """Return where a value differs from the one before it."""
+    """Return a mask of the values that differ from the one before."""
     new = np.empty(len(values), np.bool_)
     new[0] = values[0] != before
     np.not_equal(values[1:], values[:-1], out=new[1:])

@@ -1,9 +1,13 @@
-"""From bytes to ids and to a vocabulary without a loop over words.
+"""Encodes bytes as ids, and collects a vocabulary, without a loop over words.
 
-A word is what ASCII white space separates, as in ``lmgrid.text``; a line ends with ``<eos>``. The
-bytes of a word are read eight at a time and mixed into a key; an open-addressed table leads from
-the key to the id. Up to eight bytes and their length decide the key and are decided by it; of
-longer words all bytes are compared, so that no two are ever confused.
+Words are separated by ASCII white space, as in ``lmgrid.text``; a line ends with ``<eos>``. The
+bytes of a word are read eight at a time and mixed into a key; a hash table with open addressing
+gives the id of a key. A word of up to eight bytes is identified by its key and length; longer words
+are compared byte by byte, so no two words are confused.
+
+``lmgrid.vocabulary.Vocabulary`` reads the corpora of a grid, with lower case, characters and bytes
+as units. This encoder reads words only, from raw bytes, many at a time; ARPA files and texts of
+many millions of words need it.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 UNK = 0
 SPECIAL = (b"<unk>", b"<eos>")
 BLOCK = 1 << 18  # bytes read at once
-FREE = 0  # in the table: id 0 is not entered, and who looks for it ends at a free slot
+FREE = 0  # in the table: id 0 is not entered; a search for it ends at a free slot
 _NEWLINE, _SPACE = 10, 32
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the first n bytes of eight
@@ -40,9 +44,9 @@ class EncodingError(ValueError):
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a block of text, n of them."""
+    """The n words of a block of text."""
 
-    chunks: Keys  # eight bytes from each place in the block on
+    chunks: Keys  # the eight bytes that begin at each place in the block
     begins: Places  # (n,)
     lengths: Places  # (n,) in bytes
     keys: Keys  # (n,)
@@ -67,7 +71,7 @@ class Words:
 
 
 def blocks(data: bytes) -> Iterator[Words]:
-    """Yield the words of a text, whole lines at a time; a text ends with a line's end."""
+    """Yield the words of a text in blocks of whole lines; a last line without an end gets one."""
     low = 0
     while low < len(data):
         high = data.find(b"\n", low + BLOCK) + 1 or len(data)
@@ -81,7 +85,7 @@ def blocks(data: bytes) -> Iterator[Words]:
 
 
 def split(block: Bytes) -> Words:
-    """Return the words of a block that begins and ends with white space, and eight bytes more."""
+    """Return the words of a block: white space, text, white space and eight bytes of padding."""
     white = block[:-8] == _SPACE
     white |= (block[:-8] - np.uint8(9)) < 5  # tab, newline, vertical tab, form feed, return
     edges = np.flatnonzero(white[1:] != white[:-1])
@@ -100,7 +104,7 @@ def split(block: Bytes) -> Words:
 
 
 def _mix_long(words: Words) -> None:
-    """Make a key of the words of more than eight bytes from all their bytes."""
+    """Replace the keys of words of more than eight bytes by keys of all their bytes."""
     i, long = 1, np.flatnonzero(words.lengths > 8)
     while len(long):
         words.keys[long] = (words.keys[long] ^ words.chunk(i, long)) * _MIX
@@ -109,7 +113,14 @@ def _mix_long(words: Words) -> None:
 
 
 class Encoder:
-    """A vocabulary that can grow, and the ids of the words in it."""
+    """A vocabulary of words as bytes that can grow, with their ids.
+
+    >>> encoder = Encoder()
+    >>> encoder.learn(b"a b a\\n").tolist()
+    [2, 3, 2, 1]
+    >>> encoder.encode(b"b c\\n").tolist()
+    [3, 0, 1]
+    """
 
     def __init__(self, words: Sequence[bytes] = SPECIAL) -> None:
         self._size = 0
@@ -170,11 +181,11 @@ class Encoder:
         return (keys >> np.uint64(64 - bits)).view(np.int64)
 
     def _next(self, slots: Places, keys: Keys) -> Places:
-        """Return the slots to look at next; the step depends on the key, to part the queues."""
+        """Return the next slots to search; the step depends on the key (double hashing)."""
         return (slots + (2 * keys.view(np.int64) + 1)) & (len(self._slots) - 1)
 
     def _probe(self, ids: Places, words: Words, which: Places) -> None:
-        """Look further for the words that are not where they are looked for first."""
+        """Search the table for the words that are not at their first slot."""
         slots = self._homes(words.keys.take(which))
         while len(which):
             found = self._slots.take(slots).astype(np.intp)
@@ -187,9 +198,9 @@ class Encoder:
             slots = self._next(slots.take(more), words.keys.take(which))
 
     def _same(self, ids: Places, words: Words, which: Places) -> NDArray[np.bool_]:
-        """Return whether words have the bytes of their ids, whose key and length they have.
+        """Return whether words have all bytes of their ids' words; keys and lengths are equal.
 
-        The first eight bytes then follow from the others.
+        The first eight bytes follow from the key and the other bytes.
         """
         same = np.ones(len(which), np.bool_)
         lengths = words.lengths.take(which)
@@ -218,7 +229,7 @@ class Encoder:
         self._place(ids[ids != FREE].astype(np.int32))
 
     def _reserve(self, size: int, filled: int) -> None:
-        """Make room; a table that is more than a quarter full is made anew."""
+        """Enlarge the arrays as needed; a table more than a quarter full is rebuilt."""
         if size > len(self._keys):
             for name in ("_keys", "_lengths", "_begins"):
                 setattr(self, name, np.resize(getattr(self, name), 2 * size))
@@ -229,7 +240,7 @@ class Encoder:
             self._place(np.arange(1, self._size, dtype=np.int32))
 
     def _place(self, ids: Ids) -> None:
-        """Enter ids in the table, each in the first free slot on its way."""
+        """Enter ids in the table, each in the first free slot of its sequence."""
         slots = self._homes(self._keys.take(ids))
         while len(ids):
             free = self._slots.take(slots) == FREE
@@ -251,7 +262,7 @@ def _with_line_ends(ids: Ids, words: Words) -> Ids:
 
 
 def by_frequency(words: list[bytes], tokens: Ids) -> tuple[list[bytes], Ids]:
-    """Renumber tokens in place, and words: by falling count, ties by first appearance."""
+    """Renumber words and, in place, tokens: by descending count, ties by first appearance."""
     counts = np.bincount(tokens, minlength=len(words))
     order = np.concatenate(([UNK, EOS], 2 + np.argsort(-counts[2:], kind="stable")))
     new = np.empty(len(words), np.int32)

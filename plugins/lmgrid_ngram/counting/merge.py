@@ -1,9 +1,9 @@
 """Counts a text that is larger than memory: sorted runs on disk, merged into one trie.
 
-A run is a part of the text, cut at a sentence's end, so that no n-gram lies across two. Its trie
-is sorted; so are those of the other runs, and the ids of one level keep their order when they
-become ids of the merged level. So every level is one merge of sorted (context, word) pairs, done
-in blocks of contexts: memory is bounded by the block, not by the text.
+A run is a part of the text that ends with a sentence, so no n-gram crosses two runs. The trie of
+each run is sorted, and the nodes of a level keep their order when they get the ids of the merged
+level. So each level is one merge of sorted (context, word) pairs, done in blocks of contexts, and
+memory is bounded by the size of a block, not of the text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BLOCK = 1 << 20  # n-grams merged at once
 
 
 def count_in_runs(tokens: Ids, order: int, vocabulary: int, runs: Runs) -> Counts:
-    """Return what ``count`` does, with arrays in the room of the runs."""
+    """Return the same counts as ``count``, in arrays made by ``runs.room``."""
     parts = [_keep(count(part, order, vocabulary), runs.room) for part in _cut(tokens, runs.tokens)]
     sources = [_Source(levels, np.arange(vocabulary, dtype=np.int32)) for levels in parts]
     first = parts[0][0]
@@ -41,7 +41,7 @@ def count_in_runs(tokens: Ids, order: int, vocabulary: int, runs: Runs) -> Count
 
 @dataclass(frozen=True)
 class Runs:
-    """How a text is cut, and where the runs are kept."""
+    """The length of a run, and the store of the arrays."""
 
     tokens: int  # of one run, about
     room: ArrayStore
@@ -60,7 +60,7 @@ def _cut(tokens: Ids, size: int) -> Iterator[Ids]:
 
 
 def _keep(counts: Counts, room: ArrayStore) -> list[Level]:
-    """Move the trie of a run to its room."""
+    """Return the levels of a run, copied into arrays of the store."""
 
     def move(array: Ids) -> Ids:
         kept = room.zeros(len(array), np.int32)
@@ -75,7 +75,7 @@ def _keep(counts: Counts, room: ArrayStore) -> list[Level]:
 
 @dataclass
 class _Source:
-    """One run, and which nodes of the merged level its nodes became; ascending."""
+    """One run, and the merged id of each node of its current level, ascending."""
 
     levels: list[Level]
     merged: Ids
@@ -89,7 +89,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Span:
-    """Some contexts of a run, and the nodes under them."""
+    """A range of contexts of a run, and the range of their children."""
 
     contexts: slice
     nodes: slice
@@ -109,7 +109,7 @@ class _Merge:
         self.size = 0
 
     def level(self, contexts: int) -> Level:
-        """Return the merged level, and let the sources know it."""
+        """Return the merged level, and set ``merged`` of each source to its ids."""
         starts = self.room.zeros(contexts + 1, np.int32)
         low = 0
         while low < contexts:
@@ -123,7 +123,7 @@ class _Merge:
         return Level(Nodes(words, starts), counts, suffixes)
 
     def _end(self, low: int, contexts: int) -> int:
-        """Return where a block of contexts ends that has at most BLOCK n-grams, or is one."""
+        """Return the end of a block of contexts with at most BLOCK n-grams, or of one context."""
         sure, beyond = low + 1, contexts + 1
         while beyond - sure > 1:
             middle = (sure + beyond) // 2
@@ -174,7 +174,7 @@ class _Merge:
         return np.concatenate(parts)
 
     def _tell(self, spans: list[_Span], ids: Ids) -> None:
-        """Write down which merged node each node of a source is."""
+        """Record the merged id of each node of the sources."""
         low = 0
         for merged, span in zip(self.merged, spans, strict=True):
             merged[span.nodes] = ids[low : low + len(span)]

@@ -1,8 +1,8 @@
-"""The trie of n-grams: one level an order, its nodes sorted by context and then by word.
+"""The trie of n-grams: one level per order, its nodes sorted by context and then by word.
 
 The nodes of level k are the k-grams. Their ids are their ranks, so the children of one context
-are neighbours, and the n-grams that begin with one word are too. Level 1 hangs from one root and
-has a node for every id of the vocabulary. A node's context is its n-gram without the last word
+are neighbours, and so are the n-grams that begin with one word. Level 1 has one root as context
+and a node for every id of the vocabulary. A node's context is its n-gram without the last word
 (one level up), its suffix is its n-gram without the first word (one level up as well).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ids = NDArray[np.int32]
-    Places = NDArray[np.intp]  # what ``take`` wants; with others it is five times slower
+    Places = NDArray[np.intp]  # for ``take``, which is five times slower with other types
     Integers = NDArray[np.integer]
     Bools = NDArray[np.bool_]
 
@@ -57,7 +57,7 @@ class Nodes:
             return np.zeros(len(words), np.intp), np.zeros(len(words), np.bool_)
         contexts = contexts.astype(np.intp, copy=False)
         first, end = self.starts.take(contexts), self.starts[1:].take(contexts)
-        found = first.astype(np.intp)  # an only child needs no search
+        found = first.astype(np.intp)  # a single child needs no search
         many = np.flatnonzero(end - first > 1)
         found[many] = self._search(contexts.take(many), words.take(many))
         np.minimum(found, len(self) - 1, out=found)
@@ -67,18 +67,18 @@ class Nodes:
         return found, hit
 
     def _search(self, contexts: Integers, words: Integers) -> Places:
-        """Return where each word would stand after its context."""
+        """Return the place in ``keys`` where each (context, word) would be inserted."""
         query = contexts.astype(np.uint64)
         query <<= np.uint64(32)
         query |= words.astype(np.uint64)
-        order = np.argsort(query)  # neighbours in the search stay neighbours in memory
+        order = np.argsort(query)  # sorted queries read memory in order
         place = np.empty(len(query), np.intp)
         place[order] = np.searchsorted(self.keys, query.take(order))
         return place
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
-        """Context and word of each node in one ascending number."""
+        """Context and word of each node as one integer, shape (m,), ascending."""
         keys = self.parents().astype(np.uint64)
         keys <<= np.uint64(32)
         keys |= self.words.view(np.uint32)
@@ -99,7 +99,7 @@ class Nodes:
         return slice(int(self.starts[contexts.start]), int(self.starts[contexts.stop]))
 
     def families(self, contexts: Integers) -> tuple[Places, Places]:
-        """Return, for all children of some contexts, which of these it is and the node."""
+        """Return, for each child of the given contexts, the place of its context and its node."""
         first = self.starts[contexts].astype(np.intp)
         sizes = self.starts[contexts + 1] - first
         which = np.repeat(np.arange(len(first)), sizes)

@@ -1,7 +1,7 @@
-"""The backoff model: what every smoothing ends as, and what scores a text.
+"""The backoff model: the form in which every smoothing is stored and scores text.
 
-p(w | h) is the probability of the n-gram hw where the model has it, else the backoff weight of h
-times p(w | h without its first word). Interpolated models have this form as well.
+p(w | h) is the probability of the n-gram hw if the model has it, else the backoff weight of h times
+p(w | h without its first word). Interpolated models are stored in this form as well.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class BackoffModel:
-    """An n-gram model ready to score. ``layers[k - 1]`` holds the k-grams."""
+    """An n-gram model for scoring. ``layers[k - 1]`` holds the k-grams."""
 
     layers: tuple[Layer, ...]
     unseen: float = 1.0  # the backoff weight of a context that the model does not have
@@ -86,10 +86,10 @@ class BackoffModel:
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The orders from 2 up arranged for scoring much; once made, ``score`` uses them.
+        """Hash tables of the orders from 2 up; once made, ``score`` uses them, not a search.
 
-        It takes as long as scoring two to four times as many tokens as there are n-grams, and 35 to
-        75 bytes for each of them.
+        Making them takes as long as scoring two to four tokens per n-gram, and 35 to 75 bytes per
+        n-gram.
         """
         return tuple(tables(self))
 
@@ -115,7 +115,7 @@ class BackoffModel:
         return p
 
     def _nodes(self, ngrams: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the nodes of n-grams, shape (n, k), in layer k; -1 where there is none."""
+        """Return the nodes in layer k of n-grams, shape (n, k); -1 for one that is not there."""
         nodes = ngrams[:, 0].copy()
         for layer, words in zip(self.layers[1:], ngrams.T[1:], strict=False):
             there = np.flatnonzero(nodes >= 0)
@@ -126,9 +126,9 @@ class BackoffModel:
 def sentence_tails(
     contexts: Sequence[Ids], reach: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the last ``reach`` ids of each context, shape (n, reach), and how many count.
+    """Return the last ``reach`` ids of each context, shape (n, reach), and how many are used.
 
-    Those from the last ``<eos>`` on count; one stands before each context.
+    The ids from the last ``<eos>`` on are used; an ``<eos>`` is put before each context.
     """
     stream = np.concatenate([np.full(1, EOS, np.int32), *contexts])
     lengths = np.fromiter(map(len, contexts), np.int64, len(contexts))

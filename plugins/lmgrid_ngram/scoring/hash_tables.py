@@ -1,10 +1,10 @@
-"""A backoff model arranged for scoring much text: a hash table an order, no searching.
+"""Hash tables of a backoff model, one per order, for scoring long texts without searching.
 
-All of an n-gram stands in one record of 16 bytes, at the slot to which its context and its word
-are hashed; the slot is its name as a context. Where several n-grams hash to one slot, one gets it,
-the slot is marked, and the others go to a smaller table behind the first one, where they are hashed
-anew, and so on. So who finds another n-gram in an unmarked slot need not look further, and all of
-a text is looked up in a few passes, most of it in one.
+Each n-gram is one record of 16 bytes, at the slot to which its context and its word are hashed; the
+slot number identifies it as a context in the next order. If several n-grams hash to one slot, one
+gets the slot, the slot is marked, and the others go to a smaller table (a tier) after the first,
+where they are hashed again, and so on. A lookup that finds another n-gram in an unmarked slot ends
+there, so a whole text is looked up in a few passes, most of it in the first.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     Records = NDArray[np.void]
 
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
-FREE = np.uint64(0xFFFFFFFF * 0x9E3779B97F4A7C15 % 2**64)  # the key of no n-gram: no id is so high
-MARK = np.uint32(1 << 31)  # the sign of a weight, which is never negative: more hash to this slot
+FREE = np.uint64(0xFFFFFFFF * 0x9E3779B97F4A7C15 % 2**64)  # no n-gram has this key: ids are lower
+MARK = np.uint32(1 << 31)  # sign bit of a weight (never negative): collisions
 RECORD = np.dtype([("key", np.uint64), ("probability", np.float32), ("weight", np.float32)])
 LEAST_BITS = 4  # of the places of a tier
 
@@ -43,7 +43,7 @@ def tables(model: BackoffModel) -> Iterator[Table]:
 
 @dataclass(frozen=True)
 class _Tier:
-    """A table among several in a row: where it begins, and how far keys are shifted for it."""
+    """One of several tables stored in a row: its first slot, and the shift that gives a slot."""
 
     begin: int
     shift: np.uint64
@@ -57,7 +57,7 @@ class _Tier:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where n-grams are put, m of them."""
+    """The slots assigned to m n-grams."""
 
     tiers: tuple[_Tier, ...]
     size: int  # how many slots all tiers have
@@ -67,14 +67,14 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Table:
-    """The n-grams of one length: two to four slots for each, and a few more."""
+    """The n-grams of one order, with two to four slots each in the first tier."""
 
     tiers: tuple[_Tier, ...]
     records: Records  # of all tiers
 
     @classmethod
     def of(cls, layer: Layer, contexts: Places) -> tuple[Table, Places]:
-        """Return a table and the slot of each node, given the slots of the level above."""
+        """Return a table and the slot of each node, given the slots of its contexts."""
         words = layer.nodes.words.astype(np.intp)
         keys = _keys(contexts.take(layer.nodes.parents().astype(np.intp)), words)
         rows = _place(keys)
@@ -121,7 +121,7 @@ def _marked(records: Records) -> NDArray[np.bool_]:
 
 
 def _place(keys: Keys) -> _Rows:
-    """Return a slot of its own for each key; one tier takes who comes first to each slot."""
+    """Assign each key its own slot; of the keys with one slot, a tier keeps one."""
     slots = np.empty(len(keys), np.intp)
     tiers: list[_Tier] = []
     marked: list[Places] = []

@@ -1,4 +1,4 @@
-"""A backoff model on disk: one .npy file an array, and a small index beside them."""
+"""Saves and loads a backoff model: one .npy file per array, and a small JSON index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX = "ngram.json"
 
 
 class StorageError(ValueError):
-    """A model cannot be written; the message says where and why."""
+    """A model cannot be saved; the message says where and why."""
 
 
 class _Index(msgspec.Struct):
@@ -27,7 +27,7 @@ class _Index(msgspec.Struct):
 
 
 def arrays(model: BackoffModel) -> dict[str, NDArray[np.generic]]:
-    """Return what a model consists of, by name. The words of layer 1 are its ids."""
+    """Return the arrays of a model by name; layer 1 needs no words, which are its ids."""
     named: dict[str, NDArray[np.generic]] = {}
     for k, layer in enumerate(model.layers, start=1):
         named[f"probabilities-{k}"] = layer.probabilities
@@ -40,7 +40,7 @@ def arrays(model: BackoffModel) -> dict[str, NDArray[np.generic]]:
 
 
 def save(model: BackoffModel, folder: Path) -> None:
-    """Write a model into an existing folder, whole or not at all; the index comes last."""
+    """Write a model into an existing folder, completely or not at all, the index last."""
     written: list[Path] = []
     try:
         for name, array in arrays(model).items():
@@ -52,13 +52,13 @@ def save(model: BackoffModel, folder: Path) -> None:
         for path in written:
             path.unlink(missing_ok=True)
         raise StorageError(
-            f"the model cannot be kept in {folder}: {error.strerror}; free space, or choose "
+            f"the model cannot be saved in {folder}: {error.strerror}; free space, or choose "
             "another folder"
         ) from error
 
 
 def load(folder: Path) -> BackoffModel:
-    """Return the model in a folder; its arrays are read from disk as they are used."""
+    """Return the model saved in a folder; its arrays are memory-mapped."""
     index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
     layers = tuple(_layer(folder, k, index.order) for k in range(1, index.order + 1))
     return BackoffModel(layers, index.unseen)

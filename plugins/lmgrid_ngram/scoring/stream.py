@@ -1,7 +1,7 @@
-"""One pass an order over a stream of tokens, however the n-grams are found.
+"""Scores a stream of tokens with one pass per order, by search or by hash tables.
 
-An n-gram that was found at one token is the context of the token after it, so each order is asked
-only for the tokens whose context the model has.
+An n-gram found at one token is the context of the next token, so each order is looked up only for
+the tokens whose context the model has.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What an order has of the words after contexts that it was asked for, m of n."""
+    """The m n-grams that one order has of the n that were looked up."""
 
-    which: Places  # (m,) of the n, ascending
-    nodes: Places  # (m,) what the next order calls them as contexts
+    which: Places  # (m,) their places among the n, ascending
+    nodes: Places  # (m,) their ids as contexts in the next order
     probabilities: Weights  # (m,)
-    weights: Weights  # (m,) of backing off from them; nothing that counts in the highest order
+    weights: Weights  # (m,) their backoff weights; unused in the highest order
 
 
 class Finder(Protocol):
-    """The n-grams of one length."""
+    """The n-grams of one order, which can be looked up."""
 
     def find(self, contexts: Places, words: Places) -> Found:
-        """Return which words follow their contexts, shape (n,) both, and how likely."""
+        """Look up n-grams by their contexts and last words, shape (n,) both."""
         ...
 
 
 def probabilities(
     stream: Places, first: Layer, finders: Sequence[Finder], known: Counter | None
 ) -> Floats:
-    """Return p of each token but the first; count in ``known`` how many contexts of it are.
+    """Return p of each token but the first, shape (n - 1,).
 
-    ``first`` holds the unigrams, ``finders`` the orders from 2 up. Backoff weights of contexts that
-    the model does not have are left out.
+    ``first`` holds the unigrams, ``finders`` the orders from 2 up. Contexts that the model does not
+    have multiply by no backoff weight. ``known``, shape (n - 1,), if given, is increased by the
+    number of contexts of each token that the model has.
     """
     words = stream[1:]
     p = first.probabilities.take(words).astype(np.float64)

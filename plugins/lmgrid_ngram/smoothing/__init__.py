@@ -1,1 +1,1 @@
-"""Counts to a back-off model, under each smoothing."""
+"""Estimates a backoff model from counts under each smoothing, and prunes it."""

@@ -1,4 +1,4 @@
-"""How much each count gives up for what was not seen, from counts of counts."""
+"""Discounts of counts, estimated from counts of counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FALLBACK = (0.5, 1.0, 1.5)  # KenLM's, where the text is too small or too even to tell
+FALLBACK = (0.5, 1.0, 1.5)  # KenLM's, for texts too small or too even to estimate from
 RELIABLE = 5  # counts above it are not discounted by Katz
 BLOCK = 1 << 16
 
@@ -28,8 +28,8 @@ def counts_of_counts(counts: NDArray[np.int32]) -> Floats:
 def modified(n: Floats) -> Floats:
     """Return D(0), D(1), D(2), D(3 and more).
 
-    Chen and Goodman 1998, equation 26. Where n1, n2 or n3 is zero, or a discount D(c) lies outside
-    0 to c, all three are KenLM's fallback. Like KenLM, D(3) = 3 is taken where n4 is zero.
+    Chen and Goodman 1998, equation 26. If n1, n2 or n3 is zero, or a discount D(c) lies outside 0
+    to c, all three are KenLM's fallback. As in KenLM, D(3) = 3 if n4 is zero.
     """
     if (n[1:4] == 0).any():
         return np.array([0.0, *FALLBACK])
@@ -42,7 +42,7 @@ def modified(n: Floats) -> Floats:
 
 
 def absolute(n: Floats) -> Floats:
-    """Return what a count of 0 and a higher one lose: d = n1 / (n1 + 2 n2), else 1/2.
+    """Return the discounts of a count of 0 and of higher ones, d = n1 / (n1 + 2 n2), else 1/2.
 
     Ney, Essen and Kneser 1994.
     """
@@ -51,7 +51,7 @@ def absolute(n: Floats) -> Floats:
 
 
 def good_turing(n: Floats) -> Floats | None:
-    """Return what counts of 0 to 5, and above, lose under Katz 1987; None where n does not allow.
+    """Return the discounts of counts 0 to 5 and above (Katz 1987); None if n allows none.
 
     With r* = (r + 1) n[r + 1] / n[r] and A = 6 n[6] / n[1], a count r keeps
     r (r* / r - A) / (1 - A).

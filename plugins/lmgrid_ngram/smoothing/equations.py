@@ -1,8 +1,8 @@
 """The equations of the smoothings, for one order at a time.
 
-c is the count of an n-gram hw; summed over w it is the total of the context h. A smoothing says
-which share of the probability after h each seen word keeps, and which share is freed for the lower
-order: together they are one. h' is h without its first word.
+c(hw) is the count of an n-gram hw; its sum over w is the total c(h) of the context h; h' is h
+without its first word. A smoothing divides the probability after h between the seen words and the
+lower order (the backoff mass); together they sum to one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Families:
-    """Counts of n-grams, j of them, grouped by their i contexts."""
+    """Counts of j n-grams, grouped by their i contexts."""
 
     c: Ids  # (j,)
     starts: Ids  # (i + 1,) the words after context i are starts[i]:starts[i + 1]
     lower: Floats  # (j,) p(w | h')
-    dropped: Bools | None = None  # (j,) n-grams that the model shall not keep
+    dropped: Bools | None = None  # (j,) n-grams to leave out of the model
 
     @cached_property
     def bounds(self) -> NDArray[np.intp]:
-        """The starts in the type of an index: of others, ``take`` is five times slower."""
+        """The starts as intp, since ``take`` is five times slower with other types."""
         return self.starts.astype(np.intp)
 
     @cached_property
@@ -53,7 +53,7 @@ class Families:
         return bounds[1:] - bounds[:-1]
 
     def spread(self, values: Floats) -> Floats:
-        """Return each context's value for each word after it, shape (j,)."""
+        """Return the value of each n-gram's context, shape (j,)."""
         return values.take(self.parents)
 
 
@@ -61,33 +61,33 @@ class Families:
 class Smoothed:
     """How the probability after each context is divided."""
 
-    probability: Floats  # (j,) of each seen word, shape of the n-grams of this order
+    probability: Floats  # (j,) of each seen word
     backoff_mass: Floats  # (i,) left to the lower order after each context
 
 
-# ---------------------------------------------------------------- what seen words keep
+# ---------------------------------------------------------------- discounting
 
 
 def relative(families: Families) -> Smoothed:
-    """c(hw) / c(h): nothing is freed."""
+    """c(hw) / c(h), with no backoff mass (maximum likelihood)."""
     return Smoothed(families.c / families.spread(families.total), np.zeros(len(families.total)))
 
 
 def lidstone(families: Families, delta: float, vocabulary: int) -> Smoothed:
-    """(c(hw) + delta) / (c(h) + delta V)."""
+    """(c(hw) + delta) / (c(h) + delta V) (Lidstone)."""
     total = families.sum(families.c) + delta * vocabulary
     return Smoothed((families.c + delta) / families.spread(total), delta * vocabulary / total)
 
 
 def discounted(families: Families, lost: Floats) -> Smoothed:
-    """(c(hw) - lost(c)) / c(h). ``lost[r]`` is for the count r, the last entry for all above."""
+    """(c(hw) - lost[c]) / c(h); the last discount in ``lost`` is for all higher counts."""
     gone = lost.take(families.c.astype(np.intp), mode="clip")
     total = families.total
     return Smoothed((families.c - gone) / families.spread(total), families.sum(gone) / total)
 
 
 def good_turing(families: Families, lost: Floats, fallback: Floats) -> Smoothed:
-    """The discounts of Katz; a context that they free nothing in takes those of the fallback."""
+    """The discounts of Katz; a context with no backoff mass then takes those of the fallback."""
     katz, other = discounted(families, lost), discounted(families, fallback)
     none = katz.backoff_mass <= 0
     kept = np.where(none.take(families.parents), other.probability, katz.probability)
@@ -95,28 +95,28 @@ def good_turing(families: Families, lost: Floats, fallback: Floats) -> Smoothed:
 
 
 def witten_bell(families: Families) -> Smoothed:
-    """c(hw) / (c(h) + T(h)), with T the number of different words seen after h."""
+    """c(hw) / (c(h) + T(h)), where T(h) is the number of different words seen after h."""
     different = families.sum(families.c > 0)
     total = np.maximum(families.sum(families.c) + different, 1)
     return Smoothed(families.c / families.spread(total), different / total)
 
 
 def weighted(families: Families, weights: Floats) -> Smoothed:
-    """lambda(h) c(hw) / c(h); lambda depends on the size of c(h), see ``bucket``."""
+    """lambda(h) c(hw) / c(h), where lambda depends on ``bucket(c(h))`` only."""
     share = weights.take(bucket(families.total), mode="clip")
     return Smoothed(families.c / families.spread(families.total / share), 1 - share)
 
 
 def bucket(total: Floats) -> NDArray[np.intp]:
-    """Return the class of a context: how often its total can be halved."""
+    """Return the class of each context: floor(log2 c(h))."""
     return np.log2(np.maximum(total, 1)).astype(np.intp)
 
 
-# ---------------------------------------------------------------- two orders become one
+# ---------------------------------------------------------------- combining two orders
 
 
 def interpolate(families: Families, shares: Smoothed) -> Smoothed:
-    """p(w | h) = kept(hw) + freed(h) p(w | h'), for seen and unseen words alike."""
+    """p(w | h) = smoothed(hw) + backoff_mass(h) p(w | h'), for seen and unseen words."""
     kept, freed = shares.probability, shares.backoff_mass
     if families.dropped is not None:
         freed = freed + families.sum(np.where(families.dropped, kept, 0.0))
@@ -125,9 +125,9 @@ def interpolate(families: Families, shares: Smoothed) -> Smoothed:
 
 
 def back_off(families: Families, shares: Smoothed) -> Smoothed:
-    """p(w | h) = kept(hw) for seen words, alpha(h) p(w | h') for the others (Katz 1987).
+    """p(w | h) = smoothed(hw) for seen words, alpha(h) p(w | h') for the others (Katz 1987).
 
-    Where the lower order leaves nothing to words unseen after h, the seen ones take all.
+    If the lower order gives unseen words no probability, that of the seen words is scaled to one.
     """
     seen = families.c > 0
     if families.dropped is not None:

@@ -1,7 +1,7 @@
-"""From counts to a model: which counts each smoothing takes, and how it combines the orders.
+"""Estimates a backoff model: which counts each smoothing uses, and how it combines the orders.
 
-Below the unigrams stands the uniform distribution over the vocabulary. The equations themselves
-are in ``lmgrid_ngram.smoothing.equations``.
+The order below the unigrams is the uniform distribution over the vocabulary. The equations are in
+``lmgrid_ngram.smoothing.equations``.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Smoother = Callable[[Families], Smoothed]  # one order's p of each n-gram, and i
 
 @dataclass(frozen=True)
 class TrainingCounts:
-    """What a model is estimated from."""
+    """The training text and its counts, with where and how precisely arrays are kept."""
 
     tokens: Ids  # (n,)
     counts: Counts
-    room: ArrayStore  # for what is as large as the counts
-    precision: type[np.floating] = np.float32  # of what the model keeps
+    room: ArrayStore  # makes the arrays that are as large as the counts
+    precision: type[np.floating] = np.float32  # of the model's arrays
 
     @property
     def raw(self) -> list[Ids]:
@@ -49,7 +49,7 @@ class TrainingCounts:
 
 
 def estimate(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """Return the model that the options make of the evidence."""
+    """Return the model estimated with the options' smoothing, then cut by count and pruned."""
     model = _ESTIMATORS[options.smoothing](evidence, options)
     if options.min_counts:
         keep = [
@@ -64,7 +64,7 @@ def estimate(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
 
 
 def modified_kneser_ney(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """D1, D2 and D3+ for each order; lower orders from continuation counts."""
+    """Discounts D1, D2 and D3+ for each order; lower orders use continuation counts."""
     adjusted = continuation_counts(evidence)
     n = [discounts.counts_of_counts(c) for c in adjusted]
     if options.kenlm_quirk:
@@ -74,7 +74,7 @@ def modified_kneser_ney(evidence: TrainingCounts, options: NGramPart) -> Backoff
 
 
 def kneser_ney(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """One discount for each order; lower orders from continuation counts."""
+    """One discount for each order; lower orders use continuation counts."""
     adjusted = continuation_counts(evidence)
     lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in adjusted)
     return _stack(evidence, options, adjusted, (_interpolated(d) for d in lost))
@@ -85,7 +85,7 @@ def _interpolated(lost: NDArray[np.float64]) -> Smoother:
 
 
 def witten_bell(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """More is freed after contexts that many different words were seen after."""
+    """A context that many different words follow has more backoff mass."""
 
     def smoother(families: Families) -> Smoothed:
         return equations.interpolate(families, equations.witten_bell(families))
@@ -94,7 +94,7 @@ def witten_bell(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
 
 
 def jelinek_mercer(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """Relative frequencies, mixed with weights that fit a held-out share of the text best."""
+    """Relative frequencies of all orders, interpolated with weights learned on held-out text."""
     learned = held_out.learn_weights(evidence.tokens, evidence.vocabulary, options)
     return _stack(evidence, options, evidence.raw, (_mixed(weights) for weights in learned))
 
@@ -139,7 +139,7 @@ def stupid_backoff(evidence: TrainingCounts, options: NGramPart) -> BackoffModel
 
 
 def mle(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """p(w | h) = c(hw) / c(h): nothing is left for what was not seen."""
+    """p(w | h) = c(hw) / c(h), and zero for unseen n-grams."""
     return _constant(evidence, options, 0.0)
 
 
@@ -151,10 +151,10 @@ def _constant(evidence: TrainingCounts, options: NGramPart, backoff: float) -> B
 
 
 def add_delta(evidence: TrainingCounts, options: NGramPart) -> BackoffModel:
-    """p(w | h) = (c(hw) + delta) / (c(h) + delta V), uniform after a context never seen.
+    """p(w | h) = (c(hw) + delta) / (c(h) + delta V), uniform after an unseen context.
 
-    Shorter contexts count only where a sentence begins. In backoff form: every other n-gram
-    below the highest order has the uniform probability and hands on all it has.
+    Shorter contexts are used only at the beginning of a sentence. In backoff form all other
+    n-grams below the highest order have the uniform probability and the backoff weight 1.
     """
 
     def smoother(families: Families) -> Smoothed:
@@ -191,12 +191,12 @@ def continuation_counts(evidence: TrainingCounts) -> list[Ids]:
     """Return the counts that Kneser-Ney smoothing uses, order by order.
 
     Below the highest order it is the number of different words before an n-gram (Kneser and Ney
-    1995). Nothing can stand before an n-gram that begins a sentence: it keeps its own count.
+    1995). An n-gram that begins a sentence has no word before it and keeps its own count.
     """
     counts, adjusted = evidence.counts, []
     for k, (level, above) in enumerate(pairwise(counts.levels), start=1):
         different = evidence.room.zeros(len(level), np.int32)
-        for low in range(0, len(above), BLOCK):  # an int32 one: another type is 20 times slower
+        for low in range(0, len(above), BLOCK):  # add int32 ones: other types are 20 times slower
             suffixes = above.suffixes[low : low + BLOCK].astype(np.intp)
             np.add.at(different, suffixes, np.int32(1))
         if k > 1:
@@ -208,10 +208,10 @@ def continuation_counts(evidence: TrainingCounts) -> list[Ids]:
 def _stack(
     evidence: TrainingCounts, options: NGramPart, c: list[Ids], smoothers: Iterable[Smoother]
 ) -> BackoffModel:
-    """Estimate each order upon the one below.
+    """Estimate the orders one after another, each from the one below.
 
-    Backoff weights divide by what the lower order leaves over, which may be tiny: they ask for
-    double precision while they are estimated, whatever is kept.
+    Backoff weights divide by the lower order's probability of unseen words, which may be tiny, so
+    backoff smoothings are estimated in double precision, whatever precision the model has.
     """
     levels = evidence.counts.levels
     working = np.float64 if options.smoothing in BACKOFF else evidence.precision
@@ -237,9 +237,9 @@ def _weigh(
     smoother: Smoother,
     made: tuple[Weights, Weights],
 ) -> None:
-    """Fill in p of each n-gram of a level, and the backoff weight of each of its contexts.
+    """Fill ``made``: p of each n-gram of a level, and the backoff weight of each of its contexts.
 
-    Given are the counts, how often an n-gram must occur to be kept, and p of the order below.
+    ``given`` holds the counts, the least count to keep, and p of the order below.
     """
     starts, (counts, minimum, lower), (probabilities, backoffs) = level.nodes.starts, given, made
     for block in level.nodes.blocks():

@@ -1,4 +1,4 @@
-"""Weights of Jelinek-Mercer smoothing, learned by EM on a held-out share of the text.
+"""Learns the weights of Jelinek-Mercer smoothing by EM on a held-out share of the text.
 
 p_k(w | h) = lambda c(hw) / c(h) + (1 - lambda) p_{k-1}(w | h'), one lambda for each order and each
 class of contexts of similar total (Jelinek and Mercer 1980; Chen and Goodman 1998, section 2.3).
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 CLASSES = 32
 ROUNDS = 100
-ENOUGH = 1e-7  # nats per token: what another round must gain
+ENOUGH = 1e-7  # nats per token that a round of EM must gain to go on
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one order says of the held-out tokens whose context it has seen."""
+    """The relative frequencies in one order of the held-out tokens whose context it has seen."""
 
-    where: NDArray[np.intp]  # (s,) the tokens
+    where: NDArray[np.intp]  # (s,) places of the tokens
     relative: Floats  # (s,) c(hw) / c(h)
     classes: NDArray[np.intp]  # (s,) of the contexts
 
@@ -53,23 +53,23 @@ def learn_weights(tokens: Ids, vocabulary: int, options: NGramPart) -> list[Floa
 
 
 def split(tokens: Ids, share: float) -> int:
-    """Return where the held-out text begins: at the sentence nearest to its share of the text."""
+    """Return where the held-out text begins: the start of a sentence, nearest to the share."""
     wish = round(len(tokens) * (1 - share))
     begins = np.flatnonzero(tokens[:-1] == EOS) + 1
     return int(begins[np.abs(begins - wish).argmin()]) if len(begins) else len(tokens)
 
 
 def _improve(weights: list[Floats], orders: list[_Seen], p: Floats) -> float:
-    """Do one round of EM in place; return the mean log-likelihood before it.
+    """Update the weights by one round of EM; return the mean log-likelihood before it, in nats.
 
-    ``p`` is the uniform distribution at first, then p_k of each token.
+    ``p``, shape (n,), holds the uniform probability when called, p_k of each token after it.
     """
     mixed = []
     for weight, seen in zip(weights, orders, strict=True):
         share = weight[seen.classes] * seen.relative
         p[seen.where] = share + (1 - weight[seen.classes]) * p[seen.where]
-        mixed.append(share / p[seen.where])  # that p_k came from this order, not a lower one
-    reached = np.ones(len(p))  # that no higher order was taken
+        mixed.append(share / p[seen.where])  # P(from this order | this order or a lower one)
+    reached = np.ones(len(p))  # P(from no higher order)
     for weight, seen, took in zip(weights[::-1], orders[::-1], mixed[::-1], strict=True):
         asked = reached[seen.where]
         yes = np.bincount(seen.classes, asked * took, CLASSES)

@@ -1,9 +1,9 @@
-"""What KenLM's estimator does to the last n-gram of each order.
+"""Repeats how KenLM's estimator counts the last n-gram of each order.
 
-It reads n-grams by their last word, then by the one before, and so on, words numbered as they
-first appear. When it takes its counts of counts, the n-grams at the end of that order are booked
-with how often they occur, not with their continuation counts. With this module a model repeats
-it, so that it can be compared to the last digit.
+KenLM sorts n-grams by their last word, then by the one before, and so on, with words numbered by
+first appearance. In its counts of counts, the n-gram that comes last in that order is entered with
+its raw count, not with its continuation count. With this module our model does the same, so that
+both can be compared digit by digit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def rebook(n: list[NDArray[np.float64]], evidence: TrainingCounts, adjusted: list[Ids]) -> None:
-    """Move the last n-gram of each order but the highest, in the counts of counts ``n``."""
+    """Correct the counts of counts ``n`` in place for the last n-gram of each lower order."""
     words = last_ngram(evidence.tokens, evidence.counts.order, evidence.vocabulary)
     levels = evidence.counts.levels
     for k in range(1, min(len(words), len(levels) - 1) + 1):
@@ -36,7 +36,7 @@ def rebook(n: list[NDArray[np.float64]], evidence: TrainingCounts, adjusted: lis
 
 
 def last_ngram(tokens: Ids, order: int, vocabulary: int) -> Ids:
-    """Return the n-gram that comes last when sorted from its end, shape (order,) or shorter."""
+    """Return the n-gram that sorts last by its last words, shape (order,) or shorter."""
     rank = _first_appearance(tokens, vocabulary)
     stream = np.concatenate(([EOS], tokens)).astype(np.int32)
     ends = np.arange(1, len(stream))
@@ -53,7 +53,7 @@ def last_ngram(tokens: Ids, order: int, vocabulary: int) -> Ids:
 
 
 def _first_appearance(tokens: Ids, vocabulary: int) -> NDArray[np.int64]:
-    """Return 1 + where each id first stands; 1 for ``<eos>``, which KenLM numbers before words."""
+    """Return 1 + the place where each id first occurs; 1 for ``<eos>``, KenLM's first number."""
     first = np.zeros(vocabulary, np.int64)
     first[tokens[::-1]] = np.arange(len(tokens), 0, -1) + 1
     first[EOS] = 1

@@ -1,4 +1,4 @@
-"""Makes a model smaller: leaves n-grams out, and gives their probability to the lower order."""
+"""Leaves n-grams out of a model and gives their probability to the lower order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-TINY = 1e-12  # of a probability: below it there is nothing to hand on
+TINY = 1e-12  # least probability mass, so that nothing is divided by zero
 
 
 def restrict(model: BackoffModel, keep: list[Bools]) -> BackoffModel:
-    """Return the model with only some n-grams of each order; the contexts of kept ones are kept."""
+    """Return the model with the n-grams in ``keep``, one mask per order.
+
+    The context of a kept n-gram must be kept too.
+    """
     layers = [model.layers[0]]
     for layer, here, above in zip(model.layers[1:], keep[1:], keep[:-1], strict=True):
         before = np.zeros(len(here) + 1, np.int32)
@@ -35,9 +38,9 @@ def restrict(model: BackoffModel, keep: list[Bools]) -> BackoffModel:
 
 
 def prune(model: BackoffModel, threshold: float) -> BackoffModel:
-    """Leave out n-grams that change the perplexity by less than a share ``threshold``.
+    """Leave out n-grams that change the perplexity by less than a fraction ``threshold``.
 
-    Stolcke 1998, from the highest order down. An n-gram that is the context of another one stays.
+    Entropy pruning (Stolcke 1998), from the highest order down. Contexts of kept n-grams stay.
     """
     if model.order == 1:
         return model
@@ -57,9 +60,11 @@ def prune(model: BackoffModel, threshold: float) -> BackoffModel:
 def _renormalise(
     model: BackoffModel, keep: list[Bools], suffixes: list[NDArray[np.int32]]
 ) -> BackoffModel:
-    """Return the model with the backoff weights that it needs when only some n-grams are kept."""
+    """Return the model with the backoff weights that make the kept n-grams sum to one."""
     layers = [model.layers[0]]
-    below = layers[0].probabilities.astype(np.float64)  # of each n-gram left, else by backing off
+    below = layers[0].probabilities.astype(
+        np.float64
+    )  # of each n-gram, by backing off if it is left out
     for layer, here, suffix in zip(model.layers[1:], keep[1:], suffixes[1:], strict=True):
         family = _Family(layer, below[suffix])
         backoffs = family.backoffs(here)
@@ -77,7 +82,7 @@ def _needed(starts: NDArray[np.int32], kept: Bools) -> Bools:
 
 
 def _history_probabilities(model: BackoffModel) -> list[Floats]:
-    """Return p of each n-gram as a text of its own, for each order but the highest."""
+    """Return the joint probability of each n-gram's words, for each order but the highest."""
     histories = [model.layers[0].probabilities.astype(np.float64)]
     for layer in model.layers[1:-1]:
         histories.append(histories[-1][layer.nodes.parents()] * layer.probabilities)
@@ -94,7 +99,7 @@ def _suffixes(model: BackoffModel) -> list[NDArray[np.int32]]:
 
 
 class _Family:
-    """The n-grams of one order, and p of their words without the first word of the context."""
+    """The n-grams of one order, with p(w | h) and p(w | h') of each."""
 
     def __init__(self, layer: Layer, below: Floats) -> None:
         self.parents = layer.nodes.parents()
@@ -102,7 +107,7 @@ class _Family:
         self.p, self.below = layer.probabilities.astype(np.float64), below
 
     def left(self, values: Floats) -> Floats:
-        """Return what the n-grams after each context leave of one, a little above 0 at least."""
+        """Return one minus the sum of the values after each context, at least TINY."""
         sums = np.bincount(self.parents, values, self.contexts).astype(np.float64)
         left: Floats = np.maximum(1 - sums, TINY)
         return left
