@@ -141,9 +141,9 @@ import sys
 from pathlib import Path
 from lmgrid.spec import Place
 from lmgrid.cell.encoded import load_text
-from lmgrid_text import File
+from lmgrid_text import FilePart
 folder = Path(sys.argv[1])
-text = load_text(File(path=Path("some.txt")), Place(folder, folder / "cache"), "key")
+text = load_text(FilePart(path=Path("some.txt")), Place(folder, folder / "cache"), "key")
 print(text.train.tokens.sum(), len(text.vocabulary))
 """
 

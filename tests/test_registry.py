@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from lmgrid.cli import main
-from lmgrid.grid import Cell, GridError, PartError
+from lmgrid.grid import Cell, GridError, KernelCell, Part, PartError
 from lmgrid.plugin.provided import Plugin
 from lmgrid.plugin.registry import Registry
 
@@ -301,11 +301,12 @@ def test_a_listener_that_raises_is_named(install: Install) -> None:
     """A life-cycle hook fails alone; the cell goes on and its plugin is told of."""
     hook = """
     @hookimpl
-    def lmgrid_cell_started(address, label):
+    def lmgrid_cell_started(address, cell):
         raise OSError('full')
     """
     install("tracker", HONEST + hook)
-    heard = Registry.installed().announce("lmgrid_cell_started", address="a", label="b")
+    cell = KernelCell(Part("sum"), "cpu", 1)
+    heard = Registry.installed().announce("lmgrid_cell_started", address="a", cell=cell)
     assert [said for said in heard if "tracker" in said and "OSError: full" in said] == list(heard)
     assert heard
 

@@ -1,4 +1,4 @@
-"""How long a model may train."""
+"""Defines the budget: how long a model may train."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: at whichever comes first; None is no limit."""
+    """Limits of training; training ends at the first one reached. None means no limit.
+
+    Raises ValueError for a limit that is not positive and finite.
+    """
 
     epochs: float | None = None  # passes over train
-    seconds: float | None = None  # of training alone, wall time
+    seconds: float | None = None  # wall time of training, without scoring
     tokens: int | None = None  # training tokens predicted
-    cpu_seconds: float | None = None  # of training alone, on a CPU: what a busy machine leaves
+    cpu_seconds: float | None = None  # CPU time of training, without scoring
 
     def __post_init__(self) -> None:
         for name in ("epochs", "seconds", "tokens", "cpu_seconds"):
@@ -21,6 +24,14 @@ class Budget:
                 raise ValueError(f"{name} must be positive, not {value}")
 
     def limit(self, train_tokens: int) -> float:
-        """Return after how many training tokens to stop; infinity if only time ends it."""
+        """Return the number of tokens to train on; infinity if only time limits training.
+
+        ``train_tokens`` is the number of tokens in the train split.
+
+        >>> Budget(epochs=2, tokens=1_500).limit(train_tokens=1_000)
+        1500
+        >>> Budget(seconds=60).limit(train_tokens=1_000)
+        inf
+        """
         by_epochs = float("inf") if self.epochs is None else self.epochs * train_tokens
         return min(by_epochs, float("inf") if self.tokens is None else self.tokens)

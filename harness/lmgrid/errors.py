@@ -1,10 +1,10 @@
-"""The error that a person can act on."""
+"""Defines the base class of errors that the user can correct."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What was asked cannot be done; the message says what, where and what to do.
+    """A request cannot be carried out; the message says what is wrong, where, and how to fix it.
 
-    The command line shows the message alone and ends with status 2.
+    The command line prints the message without a traceback and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their hashes."""
+"""Writes files atomically and computes their SHA-256."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-DRAFT = ".draft-"  # how a file begins that has not got its name yet
+DRAFT = ".draft-"  # prefix of the names of temporary files
 
 
 def write_draft(folder: Path, data: bytes, prefix: str = DRAFT) -> Path:
-    """Write data to a new file of the folder, down to the disk; return its path."""
+    """Write data to a new temporary file in a folder, with fsync; return its path."""
     handle, draft = tempfile.mkstemp(prefix=prefix, dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -26,7 +26,7 @@ def write_draft(folder: Path, data: bytes, prefix: str = DRAFT) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in its place in one step, instead of what is there."""
+    """Write a file atomically, replacing one of that name: by temporary file, fsync and rename."""
     draft = write_draft(path.parent, data)
     try:
         draft.replace(path)
@@ -36,13 +36,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make what a file holds last."""
+    """Flush a file to disk (fsync)."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last; where folders cannot be opened, the system does it."""
+    """Flush the entries of a folder to disk; do nothing where a folder cannot be opened."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -52,5 +52,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal, 64 digits, reading it in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The nouns of a grid: parts, cells, budgets, its names, and the error a reader can act on."""
+"""Defines grids, their cells and parts, the key names of grid files, and their errors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PLAIN = ("seed", "device", "threads")
 
 
 class GridError(UserError):
-    """What was asked cannot be run; the message says what, where and what to do."""
+    """A grid cannot be run; the message says what is wrong, where, and how to fix it."""
 
 
 class PartError(GridError):
-    """A part cannot be as asked; ``option`` names the key at fault, if one is."""
+    """The name or an option of a part is invalid; ``option`` is the invalid key, else empty."""
 
     def __init__(self, message: str, option: str = "") -> None:
         super().__init__(message)
@@ -36,7 +36,11 @@ class PartError(GridError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?``, or what there is, or nothing if there is nothing."""
+    """Return the end of an error message that suggests a known name, or lists all of them.
+
+    >>> near("admm", ["adam", "sgd"])
+    "; did you mean 'adam'?"
+    """
     names = sorted(known)
     if match := get_close_matches(name, names, n=1):
         return f"; did you mean {match[0]!r}?"
@@ -45,11 +49,15 @@ def near(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """A plugin's thing by name, with every option filled in, so that two spellings are one.
+    """A plugin's part, by name and with a value for every option.
 
-    ``files`` are options that name files; they stand apart because the bytes of a file count
-    for the identity of a cell, not its name. ``changed`` names the options that differ from
+    ``files`` are the options that name files. They are separate because the address of a cell
+    covers the bytes of a file, not its name. ``changed`` names the options that differ from
     their defaults.
+
+    >>> options = (("order", 5), ("smoothing", "kneser-ney"))
+    >>> Part("ngram", options, changed=("order",)).label
+    'ngram[order=5]'
     """
 
     name: str
@@ -59,7 +67,7 @@ class Part:
 
     @property
     def label(self) -> str:
-        """The part as tables show it: ``name[option=value,…]`` with what was changed."""
+        """``name[option=value,…]`` with the options that differ from their defaults."""
         shown = [f"{k}={show(v)}" for k, v in (*self.files, *self.options) if k in self.changed]
         return f"{self.name}[{','.join(shown)}]" if shown else self.name
 
@@ -88,7 +96,23 @@ def budget_label(budget: Budget) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a grid: all that decides a number. What a part cannot feel is None."""
+    """One point of a grid: everything that determines a result.
+
+    A field that has no effect on the result is None.
+
+    >>> cell = Cell(
+    ...     corpus=Part("kjv"),
+    ...     model=Part("elman"),
+    ...     optimizer=Part("adam"),
+    ...     regularizers=(),
+    ...     seed=0,
+    ...     device="cpu",
+    ...     threads=1,
+    ...     budget=Budget(epochs=1),
+    ... )
+    >>> cell.label
+    'elman + adam seed 0 on kjv'
+    """
 
     corpus: Part
     model: Part
@@ -98,7 +122,7 @@ class Cell:
     device: str
     threads: int
     budget: Budget | None
-    reporters: tuple[Part, ...] = ()  # they change no number, but what a record holds
+    reporters: tuple[Part, ...] = ()  # they add readings to the record; results stay the same
 
     @property
     def label(self) -> str:
@@ -111,7 +135,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class KernelCell:
-    """One size of a pair of loop and vectorised form, on one device."""
+    """A kernel to time, looped against vectorised, with its options on one device."""
 
     kernel: Part
     device: str
@@ -140,7 +164,7 @@ def named_parts(cell: AnyCell) -> Iterator[tuple[str, Part]]:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A cell that a grid leaves out, and why."""
+    """A cell that the grid file excludes, and the reason."""
 
     cell: AnyCell
     because: str
@@ -148,7 +172,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells to run, in order; ``folder`` is what relative paths in them count from."""
+    """Cells to run, in order; relative paths in them are relative to ``folder``."""
 
     name: str
     title: str

@@ -1,11 +1,6 @@
-"""Laws that every plugin's model must keep, as tests to inherit.
+"""Provides tests of the language model protocol, for the authors of plugins to inherit.
 
-    from lmgrid.testing import LanguageModelContract
-
-    class TestMine(LanguageModelContract):
-        part = Mine(order=3)
-
-A model that learns by gradient names an ``optimizer`` part too, and may name ``regularizers``.
+See ``LanguageModelContract`` for an example.
 """
 
 from __future__ import annotations
@@ -36,13 +31,13 @@ from lmgrid.spec import (
 from lmgrid.vocabulary import EOS, Vocabulary
 
 SMALL, LARGE = 12, 1_000
-TOLERANCE = 1e-5  # nats: what single precision and another order of sums may change
+TOLERANCE = 1e-5  # nats; allows for single precision and another order of summation
 PLACES = (*range(70), 80, 96, 99, 100, 128, 200, 250, 256, 500, 512, 1_000, 1_024, 2_000, 2_048)
 EACH_VOCABULARY = pytest.mark.parametrize("size", [SMALL, LARGE])
 
 
 def sample_tokens(size: int, seed: int, count: int = 4_000) -> Tokens:
-    """Return a Zipfian stream of ids in which the last token helps to tell the next."""
+    """Return ``count`` ids, int32, with Zipfian frequencies; half are determined by the last id."""
     rng = np.random.default_rng(seed)
     weights = 1 / np.arange(1, size + 1)
     draws = rng.choice(size, p=weights / weights.sum(), size=count)
@@ -52,6 +47,7 @@ def sample_tokens(size: int, seed: int, count: int = 4_000) -> Tokens:
 
 
 def sample_vocabulary(size: int) -> Vocabulary:
+    """Return a vocabulary of ``size`` word types: ``<unk>``, ``<eos>``, ``w2``, ``w3``, …"""
     return Vocabulary(("<unk>", "<eos>", *(f"w{i}" for i in range(2, size))))
 
 
@@ -59,7 +55,7 @@ def sample_vocabulary(size: int) -> Vocabulary:
 def fit_sample(
     case: Case, size: int, seed: int = 0, *, score_between: bool = False
 ) -> LanguageModel:
-    """Return a model fitted on a sample of ``size`` token types, after two passes."""
+    """Return a model trained for two epochs on a sample of ``size`` token types."""
     part, optimizer, regularizers = case
     train = sample_tokens(size, seed=1)
     train.setflags(write=False)  # as when it is mapped from the cache
@@ -91,14 +87,26 @@ def _scratch() -> Path:
 
 
 class LanguageModelContract:
-    """The protocol of a number, held against one model."""
+    """Tests that a model keeps the ``LanguageModel`` protocol. Inherit it and set ``part``.
+
+    A model that is trained by gradient needs an ``optimizer`` part too, and may have
+    ``regularizers``. Tests of optional methods (``next_log_probs``, ``save``, ``sizes``) are
+    skipped for a model without them. Each model is fitted on random ids of 12 and of 1000 types::
+
+        from lmgrid.testing import LanguageModelContract
+        from lmgrid_mine import MinePart
+
+        class TestMine(LanguageModelContract):
+            part = MinePart(order=3)
+    """
 
     part: ModelPart
     optimizer: OptimizerPart | None = None
     regularizers: tuple[RegularizerPart, ...] = ()
-    stream = 3_000  # longer than the model's batch times chunk, when it scores
+    stream = 3_000  # tokens to score; more than the model scores in one batch of chunks
 
     def fitted(self, size: int, seed: int = 0) -> LanguageModel:
+        """Return the model fitted on a sample of ``size`` types; it is fitted once and reused."""
         return fit_sample(self._case(), size, seed)
 
     def _case(self) -> Case:
@@ -107,19 +115,19 @@ class LanguageModelContract:
     def _predicting(self, size: int) -> Predicts:
         model = self.fitted(size)
         if not isinstance(model, Predicts):
-            pytest.skip("it does not say what comes next")
+            pytest.skip("the model has no next_log_probs")
         return model
 
     @pytest.fixture(autouse=True)
     def _one_thread(self) -> Iterator[None]:
-        """Several threads on a busy machine make small steps many times slower."""
+        """Use one thread: on a busy machine several make small operations many times slower."""
         with threadpool_limits(1):
             yield
 
     @EACH_VOCABULARY
     @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, None])
     def test_scores_each_token_once(self, size: int, count: int | None) -> None:
-        """One score per token, none dropped at the tail, none above zero if normalised."""
+        """There is one score per token, also at the end, and none above 0 if normalised."""
         count = self.stream + 17 if count is None else count
         scores = self.fitted(size).score(sample_tokens(size, seed=2, count=count))
         assert scores.shape == (count,)
@@ -132,9 +140,9 @@ class LanguageModelContract:
         ("size", "length"), [*((SMALL, n) for n in (0, 1, 3, 40, 100)), (LARGE, 1)]
     )
     def test_probabilities_sum_to_one(self, size: int, length: int) -> None:
-        """Over the vocabulary, the probabilities of the next token sum to one, scored or said."""
+        """The probabilities of the next token sum to 1, by ``score`` and by ``next_log_probs``."""
         if not self.part.sums_to_one:
-            pytest.skip("its scores are no probabilities after every context, and it says so")
+            pytest.skip("the part sets sums_to_one to False")
         context = sample_tokens(size, seed=3, count=length)
         model = self.fitted(size)
         last = [model.score(np.append(context, v).astype(np.int32))[-1] for v in range(size)]
@@ -145,7 +153,7 @@ class LanguageModelContract:
     @EACH_VOCABULARY
     @pytest.mark.parametrize("length", [0, 1, 3, 40, 1_000])
     def test_says_what_comes_next(self, size: int, length: int) -> None:
-        """One probability for each token type, as scoring gives it, after any context."""
+        """``next_log_probs`` returns one value per type and agrees with ``score``."""
         context = sample_tokens(size, seed=3, count=length)
         model, said = self.fitted(size), self._predicting(size).next_log_probs(context)
         assert said.shape == (size,)
@@ -156,7 +164,7 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_never_looks_ahead(self, size: int) -> None:
-        """What follows a token changes nothing of its score, wherever it stands."""
+        """Changing the tokens after a position leaves the scores before it unchanged."""
         tokens = sample_tokens(size, seed=4, count=self.stream)
         scores = self.fitted(size).score(tokens)
         for start in (1, 7, 64, self.stream // 2, self.stream - 1):
@@ -167,7 +175,7 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_a_prefix_scores_the_same(self, size: int) -> None:
-        """``score(x)[:k] == score(x[:k])``, also across the batches inside."""
+        """``score(x)[:k] == score(x[:k])``, also across the model's own batches."""
         tokens = sample_tokens(size, seed=5, count=self.stream)
         scores = self.fitted(size).score(tokens)
         for k in (1, 2, 35, 63, 64, 65, 1_000, self.stream - 1):
@@ -176,7 +184,7 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_remembers_what_it_read(self, size: int) -> None:
-        """A token scores what the prediction after all tokens before it says, far in too."""
+        """``score`` agrees with ``next_log_probs``, also after a long context."""
         tokens = sample_tokens(size, seed=6, count=self.stream)
         scores = self.fitted(size).score(tokens)
         model = self._predicting(size)
@@ -186,7 +194,7 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_sees_eos_before_the_first_token(self, size: int) -> None:
-        """The first token is scored as after ``<eos>``, for a model that looks one token back."""
+        """The first token is scored as if ``<eos>`` came before it."""
         model = self.fitted(size)
         tokens = sample_tokens(size, seed=7, count=3)
         again = model.score(np.concatenate(([EOS], tokens)).astype(np.int32))
@@ -196,20 +204,20 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_a_seed_repeats_bitwise(self, size: int) -> None:
-        """Two fits from one seed score the same to the last bit."""
+        """Two models fitted with the same seed give the same scores bit for bit."""
         tokens = sample_tokens(size, seed=8, count=500)
         again = fit_sample.__wrapped__(self._case(), size)
         assert np.array_equal(again.score(tokens), self.fitted(size).score(tokens))
 
     def test_the_seed_matters_unless_it_says_not(self) -> None:
-        """A model that calls itself deterministic does not feel the seed; another does."""
+        """The seed changes the scores unless the part sets ``deterministic``."""
         tokens = sample_tokens(SMALL, seed=9, count=500)
         one, two = (self.fitted(SMALL, seed).score(tokens) for seed in (0, 1))
         assert np.array_equal(one, two) == self.part.deterministic
 
     @EACH_VOCABULARY
     def test_scoring_leaves_no_trace(self, size: int) -> None:
-        """Scoring twice gives the same, so dropout is off; scoring in between changes no fit."""
+        """Scoring twice gives equal scores; scoring during training does not change it."""
         tokens = sample_tokens(size, seed=10, count=500)
         model = self.fitted(size)
         scores = model.score(tokens)
@@ -219,7 +227,7 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_scoring_changes_no_argument(self, size: int) -> None:
-        """The tokens are the caller's, and may be mapped read-only."""
+        """``score`` does not modify its tokens, which may be read-only."""
         tokens = sample_tokens(size, seed=11, count=200)
         before = tokens.copy()
         tokens.setflags(write=False)
@@ -228,10 +236,10 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_a_saved_model_scores_the_same(self, size: int, tmp_path: Path) -> None:
-        """What was saved and loaded into a fresh model scores the same to the last bit."""
+        """A model that is saved and loaded again gives the same scores bit for bit."""
         model = self.fitted(size)
         if not isinstance(model, Stored):
-            pytest.skip("it cannot be stored")
+            pytest.skip("the model has no save and load")
         tokens = sample_tokens(size, seed=12, count=500)
         model.save(tmp_path)
         fresh = self._unfitted(size)
@@ -245,16 +253,16 @@ class LanguageModelContract:
 
     @EACH_VOCABULARY
     def test_learns_something(self, size: int) -> None:
-        """On text like that it was fitted on, it beats guessing."""
+        """On its training text, the mean loss is at least 5 % below that of a uniform guess."""
         scores = self.fitted(size).score(sample_tokens(size, seed=1, count=1_000))
         finite = scores[np.isfinite(scores)]
         assert -finite.mean() < 0.95 * np.log(size)
 
     @EACH_VOCABULARY
     def test_says_how_large_it_is(self, size: int) -> None:
-        """A fitted model holds at least one number, in at least one byte."""
+        """``sizes`` of a fitted model are at least one parameter and one byte."""
         model = self.fitted(size)
         if not isinstance(model, Sized):
-            pytest.skip("it does not say how large it is")
+            pytest.skip("the model has no sizes")
         assert model.sizes().parameters >= 1
         assert model.sizes().bytes >= 1

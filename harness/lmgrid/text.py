@@ -1,4 +1,4 @@
-"""A corpus that is read as text: three raw texts, and the options by which they become tokens."""
+"""Turns raw texts into token ids: raw splits, tokenisation options, and the corpus base class."""
 
 from __future__ import annotations
 
@@ -27,40 +27,58 @@ from lmgrid.vocabulary import (
 
 
 class TextError(UserError):
-    """A text cannot be used as asked; the message says what, where and what to do."""
+    """A text cannot be read or encoded; the message says what is wrong and how to fix it."""
 
 
 @dataclass(frozen=True)
 class RawText:
-    """A corpus as it was read: three texts, a sentence a line; their sizes are the splits'."""
+    """The three splits of a corpus as text, with one sentence per line."""
 
     train: str
     valid: str
     test: str
-    pretokenize: bool = False  # whether words must be separated from punctuation
+    pretokenize: bool = False  # separate punctuation from words first
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """How a text becomes tokens."""
+    """Options of tokenisation that every text corpus has."""
 
-    tokens: Unit = "word"  # a word is what ASCII white space separates
-    lowercase: bool = False
-    min_count: Annotated[int, msgspec.Meta(ge=1)] = 1  # rarer types become <unk>
-    vocabulary: Annotated[int, msgspec.Meta(ge=3)] | None = None  # types, <unk> and <eos> too
+    tokens: Annotated[
+        Unit,
+        msgspec.Meta(description="Unit of a token; words are separated by ASCII white space."),
+    ] = "word"
+    lowercase: Annotated[
+        bool, msgspec.Meta(description="Whether to convert the text to lower case.")
+    ] = False
+    min_count: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="Types that occur less often in train become <unk>."),
+    ] = 1
+    vocabulary: (
+        Annotated[
+            int,
+            msgspec.Meta(
+                ge=3,
+                description="Largest number of types, including <unk> and <eos>; none: no limit.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class TextCorpusPart(TextOptions, CorpusPart):
-    """A corpus that is read as text. ``lmgrid.cell.encoded`` keeps its ids, so it is read once.
+    """A corpus that is read as text; ``lmgrid.cell.encoded`` caches its ids, so it is read once.
 
-    A subclass gives ``read`` and ``digest``, and its own options beside those of a text.
+    A subclass defines ``read`` and ``digest`` and adds its own options to those of a text.
     """
 
     @abstractmethod
-    def read(self, place: Place) -> RawText: ...
+    def read(self, place: Place) -> RawText:
+        """Return the three splits as text; raise TextError where they cannot be read."""
 
     def make(self, place: Place) -> Text:
-        """Return the text as ids; TextError where it cannot be read."""
+        """Return the encoded text; raise TextError where it cannot be read."""
         return encode(self.read(place), self)
 
 
@@ -68,7 +86,17 @@ class TextCorpusPart(TextOptions, CorpusPart):
 
 
 def encode(raw: RawText, options: TextOptions) -> Text:
-    """Return a raw text as ids, with the vocabulary that its train split gives."""
+    """Return a text as ids, with a vocabulary made from its train split.
+
+    Raises TextError if a split is empty or holds the word ``<eos>``.
+
+    >>> raw = RawText(train="a cat\\na dog\\n", valid="a cow\\n", test="a dog\\n")
+    >>> text = encode(raw, TextOptions())
+    >>> text.vocabulary.words
+    ('<unk>', '<eos>', 'a', 'cat', 'dog')
+    >>> text.valid.tokens
+    array([2, 0, 1], dtype=int32)
+    """
     import numpy as np
 
     texts = [_ended(name, getattr(raw, name)) for name in SPLITS]
@@ -85,7 +113,7 @@ def encode(raw: RawText, options: TextOptions) -> Text:
 
 
 def _ended(name: str, text: str) -> str:
-    """Return a split with one newline after each of its lines, the last one too."""
+    """Return a split in which every line ends with one newline."""
     if not text:
         raise TextError(f"the {name} split is empty")
     text = text.replace("\r\n", "\n")
@@ -93,14 +121,14 @@ def _ended(name: str, text: str) -> str:
 
 
 def _checked(text: str, marks: Vocabulary) -> str:
-    """Return a split that holds no word which is our own mark; else TextError."""
+    """Return the text; raise TextError if it holds the reserved word ``<eos>``."""
     if marks.unit == "word" and EOS_WORD in text and EOS_WORD.encode() in text.encode().split():
         raise TextError(f"the text holds the word {EOS_WORD}, which marks sentence ends; rename it")
     return text
 
 
 def _words(text: str, options: TextOptions) -> Iterable[str]:
-    """Return the types of a text that are kept, in the order of their ids."""
+    """Return the types of the vocabulary in the order of their ids, from 2."""
     counts = Counter(symbols_of(text, options.tokens))  # in order of first appearance
     counts.pop(NEWLINE[options.tokens], None)
     counts.pop(UNK_WORD.encode(), None)

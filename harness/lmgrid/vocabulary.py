@@ -1,4 +1,4 @@
-"""Tokens as integers: ids, the vocabulary that names them, and the three splits of a text.
+"""Defines token ids, the vocabulary that maps them to words, and the three splits of a text.
 
 Ids: 0 ``<unk>``, 1 ``<eos>``, then words by falling count in train, ties by first appearance.
 Every line is a sentence and ends with ``<eos>``, a blank line too; only a newline ends a line.
@@ -33,19 +33,28 @@ _WORD_OR_MARK = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|[^\w\s]|_")
 
 
 def pretokenize(line: str) -> str:
-    """Separate punctuation from words by spaces.
+    """Return a line with punctuation separated from words by spaces.
 
     A word is a run of letters and digits, which may hold single apostrophes and hyphens inside;
     every other character that is not white space stands alone.
+
+    >>> pretokenize("Don't stop, world!")
+    "Don't stop , world !"
     """
     return " ".join(_WORD_OR_MARK.findall(line))
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token types of a corpus, by id, and how a text is read to find them.
+    """The token types of a corpus, by id, and how a text is split into tokens.
 
-    A byte is written as two hexadecimal digits.
+    ``words[i]`` is the type with id i. With unit ``"byte"`` it is two hexadecimal digits.
+
+    >>> vocabulary = Vocabulary(("<unk>", "<eos>", "the", "cat"))
+    >>> vocabulary.encode("the cat purrs\\n")
+    array([2, 3, 0, 1], dtype=int32)
+    >>> vocabulary.decode([2, 3, 1])
+    'the cat\\n'
     """
 
     words: tuple[str, ...]
@@ -66,16 +75,20 @@ class Vocabulary:
         return numbers | {NEWLINE[self.unit]: EOS}
 
     def encode(self, text: str) -> Tokens:
-        """Return the ids of a text, shape (n,); each newline is an ``<eos>``, none is added."""
+        """Return the ids of a text, int32 of shape (n,).
+
+        Each newline becomes ``<eos>``; no ``<eos>`` is added at the end. A type outside the
+        vocabulary becomes ``<unk>``.
+        """
         return self.number(self.prepare(text.replace("\r\n", "\n")))
 
     def prepare(self, text: str) -> str:
-        """Return a text in the form in which its tokens are read."""
+        """Return a text in lower case and with punctuation separated, where these are set."""
         text = text.lower() if self.lowercase else text
         return "\n".join(map(pretokenize, text.split("\n"))) if self.pretokenized else text
 
     def number(self, prepared: str) -> Tokens:
-        """Return the ids of a text that was prepared."""
+        """Return the ids of a text that ``prepare`` returned, int32 of shape (n,)."""
         import numpy as np
 
         symbols = symbols_of(prepared, self.unit)
@@ -83,7 +96,11 @@ class Vocabulary:
         return np.fromiter(numbers, dtype=np.int32, count=len(symbols))
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Return the text of some ids; ``<eos>`` ends a line, an unknown byte is ``?``."""
+        """Return the text of a sequence of ids.
+
+        ``<eos>`` becomes a newline, ``<unk>`` stays as it is, except that an unknown byte
+        becomes ``?``. Raises IndexError for an id outside the vocabulary.
+        """
         words = [self.words[i] for i in tokens]
         if self.unit == "byte":
             numbers = (10 if w == EOS_WORD else 63 if w == UNK_WORD else int(w, 16) for w in words)
@@ -95,7 +112,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Split:
-    """One of train, valid and test, as ids and by the size of its original text."""
+    """The train, valid or test split: its token ids and the size of its original text."""
 
     tokens: Tokens
     characters: int  # one newline for each <eos> included
@@ -104,7 +121,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Text:
-    """A corpus as integers, split in three. ``counts[i]`` is how often id i occurs in train."""
+    """An encoded corpus with three splits. ``counts[i]`` is how often id i occurs in train."""
 
     vocabulary: Vocabulary
     counts: NDArray[np.int64]
@@ -114,7 +131,7 @@ class Text:
 
 
 def symbols_of(text: str, unit: Unit) -> Sequence[Symbol]:
-    """Return the tokens of a text, newlines included."""
+    """Return the tokens of a text, with newlines as tokens."""
     if unit == "char":
         return text
     if unit == "byte":
@@ -123,4 +140,5 @@ def symbols_of(text: str, unit: Unit) -> Sequence[Symbol]:
 
 
 def symbol_of(word: str, unit: Unit) -> Symbol:
+    """Return a type of a vocabulary as ``symbols_of`` returns it."""
     return word.encode() if unit == "word" else word if unit == "char" else int(word, 16)

@@ -1,11 +1,11 @@
-"""A half-trained cell on disk, so that a killed one goes on from its last point.
+"""Saves and loads checkpoints, so that a cell that was killed resumes at its last point.
 
-checkpoints/<address>/checkpoint.msgpack    a line with the sha256 of the rest, then where it
-                                            stands, and the sha256 of the other files
-checkpoints/<address>/state-<n>             what the model needs to go on, as safetensors
+checkpoints/<address>/checkpoint.msgpack    a line with the sha256 of the rest, then the
+                                            runner's state and the sha256 of the other files
+checkpoints/<address>/state-<n>             the state of the model, as safetensors
 checkpoints/<address>/best-<n>/             the weights of the best point so far
 
-The first is replaced last and in one step, so that a name never stands for half a checkpoint.
+The first is written last and atomically, so that it never refers to a partial checkpoint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Index:
 
 
 class Checkpoints:
-    """The checkpoints of one cell; the last one alone is kept."""
+    """The checkpoints of one cell; only the last one is kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,9 +61,9 @@ class Checkpoints:
         self._sweep({index.state, index.best, INDEX})
 
     def load(self, weights: Path) -> tuple[RunnerState, State] | None:
-        """Return the last checkpoint and copy its best weights; None if there is none whole.
+        """Return the last checkpoint and copy its best weights; None if there is no intact one.
 
-        What is not whole is removed, so that nothing of it is taken for good later.
+        A damaged checkpoint is removed.
         """
         from safetensors.numpy import load
 
@@ -77,7 +77,7 @@ class Checkpoints:
         return index.runner, State(arrays, index.values)
 
     def _index(self) -> _Index | None:
-        """Return what is said to be there, if it is there, unaltered, and of this version."""
+        """Return the index if it and all its files are intact and of this version, else None."""
         try:
             stated, _, body = (self._folder / INDEX).read_bytes().partition(b"\n")
             if stated.decode(errors="replace") != hashlib.sha256(body).hexdigest():
@@ -89,7 +89,7 @@ class Checkpoints:
             return None
 
     def _hashes(self, state: str, best: str) -> dict[str, str]:
-        """Return the sha256 of each file of a checkpoint; none of a name that leads elsewhere."""
+        """Return the sha256 of each file of a checkpoint; empty if a name is a path."""
         if {state, best} != {Path(state).name, Path(best).name}:
             return {}
         files = sorted((self._folder / best).iterdir())
@@ -97,11 +97,11 @@ class Checkpoints:
         return {name: sha256(self._folder / name) for name in names}
 
     def remove(self) -> None:
-        """Forget a cell that is finished."""
+        """Remove the checkpoints of a finished cell."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _copy(self, weights: Path, name: str) -> None:
-        """Keep weights under a name; weights that are there already are the same ones."""
+        """Copy weights atomically; a folder of that name holds the same weights and is left."""
         if (self._folder / name).exists():
             return
         draft = self._folder / f".{name}"
@@ -119,6 +119,6 @@ class Checkpoints:
 
 
 def _whole(arrays: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield arrays as they lie in memory row by row, which is what safetensors writes."""
+    """Yield arrays in C order, which safetensors requires."""
     for name, array in arrays.items():
         yield name, np.asarray(array, order="C")

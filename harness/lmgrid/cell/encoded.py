@@ -1,4 +1,4 @@
-"""Encoded corpora on disk: a text is read and encoded once, then mapped from the cache."""
+"""Caches encoded corpora on disk: a text is encoded once, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lmgrid.vocabulary import SPLITS, Split, Text, Vocabulary
 
 
 def load_text(corpus: CorpusPart, place: Place, key: str) -> Text:
-    """Return a corpus as ids, from the cache where it is there; TextError where it cannot be kept.
+    """Return an encoded corpus, from the cache if it is there.
 
-    ``key`` stands for all that decides the ids. A corpus that makes its text by other means than
-    ``TextCorpusPart`` is made anew each time.
+    ``key`` must differ wherever the ids may differ. A corpus whose part is not a
+    ``TextCorpusPart`` is encoded again each time. Raises TextError if the cache cannot be written.
     """
     if not isinstance(corpus, TextCorpusPart):
         return corpus.make(place)
@@ -54,11 +54,11 @@ class _Saved:
 
 
 def _write(folder: Path, text: Text) -> None:
-    """Write a text to its folder, whole or not at all."""
+    """Write a text to its folder atomically."""
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
         _write_files(draft, text)
-        shutil.rmtree(folder, ignore_errors=True)  # what was damaged
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -74,7 +74,7 @@ def _write_files(folder: Path, text: Text) -> None:
 
 
 def _load(folder: Path) -> Text | None:
-    """Return the text kept there, None unless it is as it was written, to the bit."""
+    """Return the text in a folder; None if it is missing or a hash does not match."""
     try:
         digest, _, body = (folder / "text.json").read_bytes().partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:

@@ -1,4 +1,4 @@
-"""A stored model, ready to predict without its corpus: weights and vocabulary of one record."""
+"""Loads a stored model with its vocabulary, and samples and predicts from it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ class _SavedVocabulary:
 
 
 def save_vocabulary(folder: Path, text: Text) -> None:
-    """Write a corpus's vocabulary and train counts beside the weights."""
+    """Write the vocabulary of a corpus and its train counts into a folder of weights."""
     saved = _SavedVocabulary(text.vocabulary, tuple(map(int, text.counts)))
     (folder / VOCABULARY).write_bytes(msgspec.json.encode(saved))
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model that says what comes next."""
+    """A loaded model and the vocabulary of the corpus that it was trained on."""
 
     model: Predicts
     vocabulary: Vocabulary
 
 
 def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
-    """Return the model of a record; UserError if it was not kept or cannot predict."""
+    """Return the model of a record.
+
+    Raises UserError if the weights were not kept or are damaged, or if the model cannot predict.
+    """
     folder = store.model_folder(record.inputs.address)
     part = registry.model(record.cell.model)
     if not (folder / VOCABULARY).exists():
@@ -55,14 +58,18 @@ def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
     counts = np.array(saved.counts, dtype=np.int64)
     model = part.make(Context(saved.vocabulary, counts, 0, "cpu", cache_folder()))
     if not (isinstance(model, Stored) and isinstance(model, Predicts)):
-        raise UserError(f"{record.cell.model.name!r} cannot say what comes next")
+        raise UserError(f"{record.cell.model.name!r} cannot predict the next token")
     model.load(folder)
     return StoredModel(model, saved.vocabulary)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw: ``temperature`` divides the logarithms; 0 takes the most probable."""
+    """Settings of sampling.
+
+    ``length`` is in tokens. ``temperature`` divides the log probabilities; 0 always takes the
+    most probable token.
+    """
 
     length: int
     temperature: float
@@ -70,7 +77,20 @@ class Sampling:
 
 
 def sample(stored: StoredModel, prompt: Tokens, how: Sampling) -> Tokens:
-    """Return so many tokens drawn one after the other, each from all before it; never ``<unk>``."""
+    """Return ``how.length`` tokens that continue a prompt, int32; ``<unk>`` is never drawn.
+
+    Each token is drawn given all tokens before it.
+
+    >>> class Bigram:
+    ...     def next_log_probs(self, context):
+    ...         with np.errstate(divide="ignore"):
+    ...             p = [0.0, 0.1, 0.2, 0.7] if context[-1] == 2 else [0.0, 0.1, 0.9, 0.0]
+    ...             return np.log(p)
+    >>> stored = StoredModel(Bigram(), Vocabulary(("<unk>", "<eos>", "the", "cat")))
+    >>> prompt = stored.vocabulary.encode("the")
+    >>> sample(stored, prompt, Sampling(length=3, temperature=0, seed=0))
+    array([3, 2, 3], dtype=int32)
+    """
     rng = np.random.default_rng(how.seed)
     tokens = list(prompt)
     for _ in range(how.length):
@@ -82,7 +102,7 @@ def sample(stored: StoredModel, prompt: Tokens, how: Sampling) -> Tokens:
 
 def _draw(logs: LogProbs, temperature: float, rng: np.random.Generator) -> int:
     if np.isneginf(logs).all():
-        return EOS  # nothing was ever seen here: end the sentence
+        return EOS  # no token has a probability above 0: end the sentence
     if temperature == 0:
         return int(logs.argmax())
     weights = np.exp((logs - logs.max()) / temperature)
@@ -98,7 +118,7 @@ class Guess:
 
 
 def predict(stored: StoredModel, context: Tokens, count: int) -> tuple[Guess, ...]:
-    """Return the most probable next tokens, best first."""
+    """Return the ``count`` most probable next tokens after a context, most probable first."""
     logs = stored.model.next_log_probs(context)
     best = np.argsort(-logs, kind="stable")[:count]
     words = stored.vocabulary.words

@@ -1,4 +1,4 @@
-"""Two calls timed side by side, in turn, after a warm-up."""
+"""Times two calls in alternation, after a warm-up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Seconds: TypeAlias = tuple[float, ...]
 def time_pair(
     first: Callable[[], object], second: Callable[[], object], synchronize: Callable[[], None]
 ) -> tuple[Seconds, Seconds]:
-    """Return the seconds that a call of each takes, one figure a round.
+    """Return the seconds per call of each of two functions, one value per round.
 
-    The calls were made before. They are timed in turn, so that both meet one machine, with garbage
-    collection off. The rounds are fewer where a call is slow.
+    Both must have been called before. They are timed in alternation, so that the machine is in
+    the same state for both, and with garbage collection off. Slow calls get fewer rounds.
     """
     twins = (first, second)
     calls = [_calibrate(call, synchronize) for call in twins]
@@ -37,7 +37,7 @@ def time_pair(
 
 
 def _calibrate(call: Callable[[], object], synchronize: Callable[[], None]) -> tuple[int, float]:
-    """Return how many calls make a sample, and the seconds a call took when warm."""
+    """Return the number of calls in a sample, and the seconds per call."""
     n = 1
     while (seconds := _seconds(call, n, synchronize)) * n < SAMPLE_SECONDS and n < 1_000_000:
         n *= 4

@@ -1,4 +1,4 @@
-"""The one clock of training: it knows its device, and waits for it."""
+"""Measures the wall and CPU time of training, with the device synchronised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lmgrid.spec import Device
 
 @dataclass
 class Stopwatch:
-    """Adds up the time inside ``running``, with the device idle at both ends."""
+    """Adds up the time spent inside ``running``, which waits for the device at both ends."""
 
     device: Device
     name: str

@@ -1,6 +1,6 @@
-"""What is slow to compute, kept by its key in the cache folder; what is damaged there is made anew.
+"""Caches computed values on disk by key; a damaged entry counts as missing.
 
-Nothing here raises: a cache that cannot be read or written only costs time.
+Nothing here raises OSError: without a usable cache, values are computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIZE = 16  # bytes of a check
 
 
 def recall(kind: str, key: bytes) -> bytes | None:
-    """Return what was kept under a key, None if nothing was or it is damaged."""
+    """Return the data kept under a key; None if there is none or it is damaged."""
     try:
         held = _place(kind, key).read_bytes()
     except OSError:
@@ -27,7 +27,7 @@ def recall(kind: str, key: bytes) -> bytes | None:
 
 
 def keep(kind: str, key: bytes, data: bytes) -> None:
-    """Keep data under a key; the file gets its name once it is whole."""
+    """Keep data under a key; the file is written atomically, without fsync."""
     place = _place(kind, key)
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
