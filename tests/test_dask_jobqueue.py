@@ -193,7 +193,7 @@ def test_an_interrupt_ends_the_wait_for_a_full_queue(slurm: Slurm) -> None:
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130, said
-    assert "interrupted; the same command goes on from here" in said
+    assert "interrupted; the same command continues from here" in said
     assert not slurm.sessions
 
 

@@ -162,7 +162,7 @@ def test_a_signal_to_the_whole_group_lets_the_running_cell_finish(
     os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "the same command goes on from here" in said
+    assert "the same command continues from here" in said
     assert [getattr(o, "status", "done") for o in crash_harness.store] == ["done"]
 
 
@@ -179,7 +179,7 @@ def test_an_early_signal_is_no_traceback(
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "the same command goes on from here" in said
+    assert "the same command continues from here" in said
     assert "Traceback" not in said
     assert [getattr(o, "status", "done") for o in crash_harness.store] in ([], ["done"])
 

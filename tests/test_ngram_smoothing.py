@@ -171,5 +171,6 @@ def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     """Order 0, a negative delta, cut-offs without a lower order, cut-offs that fall."""
-    with pytest.raises(ValueError, match=r"order is 0|delta is -1|cannot redistribute|min_counts are"):
+    said = r"order is 0|delta is -1|cannot redistribute|min_counts are"
+    with pytest.raises(ValueError, match=said):
         NGramPart(**options)  # type: ignore[arg-type]

@@ -137,9 +137,9 @@ def _trained(add: Callable[..., None]) -> Callable[..., None]:
 
 
 def _begun(run: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapped(bench: Any, cell: Any, desk: Any, planned: Any) -> Any:
+    def wrapped(runner: Any, cell: Any, workspace: Any, *, planned: Any) -> Any:
         log(f"begin {planned.address} {os.environ[RUN]}")
-        return run(bench, cell, desk, planned)
+        return run(runner, cell, workspace, planned=planned)
 
     return wrapped
 
