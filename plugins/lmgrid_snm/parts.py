@@ -19,41 +19,52 @@ Few = Annotated[int, msgspec.Meta(ge=0, le=16)]
 class SNMPart(ModelPart):
     """A sparse non-negative matrix model (Shazeer, Pelemans and Chelba 2015, arXiv 1412.1454).
 
-    The words before a word t make features f: n-grams and skip-grams of its sentence. Then
+    The words before a word t yield features f: n-grams and skip-grams of its sentence. Then
 
         P(t | f) = sum over i in f of M[i, t] / sum over i in f of M[i, *]
         M[i, t]  = exp(A(i, t)) C[i, t] / C[i, *]
 
     with the counts C of the training text. The adjustment A is a sum of weights, one for each
-    metafeature of the link (i, t), in a table reached by a hash. They are learned from the Poisson
-    loss of the training text, each token left out of the counts that predict it, with Adagrad of
-    its own; the budget says how long. One more feature, always there and alike for all words,
-    leaves none without probability.
+    metafeature of the link (i, t), in a hashed table. The weights are learned with Adagrad, not
+    with the cell's optimizer, from the Poisson loss of the training text, where each token is left
+    out of the counts that predict it. The budget limits this training. One more feature, which is
+    always present and the same for all words, gives every word a probability above 0.
 
-    order: n-grams have up to ``order - 1`` words of context.
-    remote, skip, adjacent: skip-grams of 1 to ``remote`` words, 1 to ``skip`` words left out, and
-    0 to ``adjacent`` words next to the target, at most ``order - 1`` words in all;
-    ``remote`` and ``skip`` both 0 leave n-grams alone.
-    adjustment: ``none`` is A = 0; ``counts`` has metafeatures of the feature's template (which
-    n-gram or skip-gram), of its count and of the link's count, in buckets of half an octave, and
-    their conjunctions; ``lexical`` adds the feature itself, and the target with the template.
-    The paper interpolates between buckets of an octave, and conjoins more.
-    rate: the learning rate of Adagrad.
-    batch: tokens a step.
-    slots: weights in the table.
+    A skip-gram has 1 to ``remote`` words, then 1 to ``skip`` words left out, then 0 to ``adjacent``
+    words next to the target, at most ``order - 1`` words in all. If ``remote`` and ``skip`` are 0,
+    there are only n-grams.
+
+    ``adjustment`` is one of ``none``: A = 0; ``counts``: metafeatures are the feature's template
+    (which n-gram or skip-gram), its count and the link's count, in buckets of half an octave, and
+    their conjunctions; ``lexical``: these, the feature itself, and the target with the template.
+    The paper interpolates between buckets of an octave and uses more conjunctions.
     """
 
     deterministic: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_snm.model",)
 
-    order: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
-    remote: Few = 2
-    skip: Few = 2
-    adjacent: Few = 2
-    adjustment: Literal["none", "counts", "lexical"] = "lexical"
-    rate: Annotated[float, msgspec.Meta(gt=0)] = 0.1
-    batch: Annotated[int, msgspec.Meta(ge=1)] = 4096
-    slots: Annotated[int, msgspec.Meta(ge=1, le=2**30)] = 2**20
+    order: Annotated[
+        int, msgspec.Meta(ge=1, le=16, description="n-grams have up to order - 1 words of context.")
+    ] = 5
+    remote: Annotated[
+        Few, msgspec.Meta(description="Longest remote part of a skip-gram, in words; 0 for none.")
+    ] = 2
+    skip: Annotated[
+        Few,
+        msgspec.Meta(description="Most words that a skip-gram leaves out; 0 for no skip-grams."),
+    ] = 2
+    adjacent: Annotated[
+        Few, msgspec.Meta(description="Most words of a skip-gram next to the target.")
+    ] = 2
+    adjustment: Annotated[
+        Literal["none", "counts", "lexical"],
+        msgspec.Meta(description="Metafeatures of A: none, of counts, or of counts and words."),
+    ] = "lexical"
+    rate: Annotated[float, msgspec.Meta(gt=0, description="Learning rate of Adagrad.")] = 0.1
+    batch: Annotated[int, msgspec.Meta(ge=1, description="Tokens per step.")] = 4096
+    slots: Annotated[
+        int, msgspec.Meta(ge=1, le=2**30, description="Weights in the hashed table of A.")
+    ] = 2**20
 
     def __post_init__(self) -> None:
         if (self.remote == 0) != (self.skip == 0):
