@@ -31,41 +31,78 @@ WHOLE = ("mle", "add-delta", "stupid-backoff")  # smoothings that need every n-g
 
 @dataclass(frozen=True, kw_only=True)
 class NGramPart(ModelPart):
-    """An n-gram model: the next word given at most ``order - 1`` words of its sentence.
+    """An n-gram model: predicts a word from at most ``order - 1`` words before it in its sentence.
 
     ``smoothing`` is one of
 
-    - ``mle``: relative frequencies; zero where the context or the word after it was never seen;
+    - ``mle``: relative frequencies; 0 where the context, or the word after it, was never seen;
     - ``add-delta``: ``delta`` added to every count (Lidstone);
-    - ``stupid-backoff``: relative frequencies, ``backoff`` times the shorter context's where
-      unseen (Brants et al. 2007); not normalised, so it has no perplexity;
+    - ``stupid-backoff``: relative frequencies; for unseen n-grams ``backoff`` times the score with
+      the shorter context (Brants et al. 2007); not normalised, so it has no perplexity;
     - ``katz``: backoff with Good-Turing discounts (Katz 1987);
     - ``absolute``: backoff with absolute discounting (Ney, Essen and Kneser 1994);
     - ``witten-bell``: interpolated (Witten and Bell 1991, method C);
     - ``kneser-ney``: interpolated, one discount per order (Chen and Goodman 1998, section 4.1.6);
-    - ``modified-kneser-ney``: interpolated, three discounts per order (there too), with the
+    - ``modified-kneser-ney``: interpolated, three discounts per order (same section), with the
       conventions of KenLM's estimator;
     - ``jelinek-mercer``: interpolated, with weights learned by EM on ``held_out`` of the text.
 
-    ``min_counts`` is how often n-grams must occur to be kept, from bigrams up; the last number is
-    for all higher orders. ``prune`` leaves out n-grams that change the perplexity by less than
-    this share (Stolcke 1998). ``kenlm_quirk`` repeats how KenLM books the last n-gram of each
-    order, which moves unigrams in the fourth digit. ``memory`` is how many megabytes counting may
-    take before it sorts on disk; by default a quarter of the machine's.
+    The last number of ``min_counts`` applies to all higher orders too. ``prune`` follows Stolcke
+    (1998). ``kenlm_quirk`` changes unigram probabilities in the fourth digit. By default ``memory``
+    is a quarter of the machine's memory.
     """
 
     deterministic: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_ngram.model",)
 
-    order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
-    smoothing: Smoothing = "modified-kneser-ney"
-    delta: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # of add-delta
-    backoff: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.4  # of stupid-backoff
-    held_out: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1  # of jelinek-mercer
-    min_counts: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
-    prune: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    kenlm_quirk: bool = False
-    memory: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    order: Annotated[
+        int, msgspec.Meta(ge=1, le=7, description="n: words of the longest n-grams.")
+    ] = 3
+    smoothing: Annotated[
+        Smoothing,
+        msgspec.Meta(
+            description="How probability is given to n-grams that were rarely or never seen."
+        ),
+    ] = "modified-kneser-ney"
+    delta: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0, description="Number added to every count, with smoothing = 'add-delta'."
+        ),
+    ] = 1.0
+    backoff: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1,
+            description="Factor for a shorter context, with smoothing = 'stupid-backoff'.",
+        ),
+    ] = 0.4
+    held_out: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0, lt=1, description="Share of the text that sets the weights of 'jelinek-mercer'."
+        ),
+    ] = 0.1
+    min_counts: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1)], ...],
+        msgspec.Meta(description="Counts needed to keep n-grams, from bigrams up."),
+    ] = ()
+    prune: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            description="Leave out n-grams that change the perplexity by less than this share.",
+        ),
+    ] = 0.0
+    kenlm_quirk: Annotated[
+        bool,
+        msgspec.Meta(description="Whether to count the last n-gram of each order as KenLM does."),
+    ] = False
+    memory: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(description="Megabytes for counting before it sorts on disk."),
+    ] = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 7:
@@ -105,18 +142,23 @@ class NGramPart(ModelPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ArpaPart(ModelPart):
-    """An n-gram model that another toolkit estimated, from an ARPA file; nothing is trained.
+    """An n-gram model from an ARPA file, estimated by another toolkit; nothing is trained.
 
-    ``path`` names the file, plain or gzip; a relative path counts from the working directory.
-    ``sha256`` (as ``sha256sum`` prints it) says which file is meant: it decides the identity of the
-    cell, and a file that has another is refused. The words of the file and of the corpus must be
-    the same, so let both come from one training text.
+    ``sha256`` identifies the file: it is part of the cell's address, and a file with another digest
+    is refused. A relative ``path`` counts from the grid file's folder. The words of the
+    file and of the corpus must be the same, so make both from the same training text.
     """
 
     deterministic: ClassVar[bool] = True
 
-    path: Path
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    path: Annotated[Path, msgspec.Meta(description="ARPA file, plain or gzip.")]
+    sha256: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^[0-9a-f]{64}$",
+            description="SHA-256 of the file, in hexadecimal, as sha256sum prints it.",
+        ),
+    ]
 
     def make(self, context: Context) -> ArpaModel:
         from lmgrid_ngram.arpa.model import ArpaModel
@@ -126,11 +168,13 @@ class ArpaPart(ModelPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ZipfianTextPart(KernelPart):
-    """Options of what is measured on generated text: word r has probability 1 / r, about."""
+    """Sizes of generated text, in which the r-th word has a probability of about 1 / r."""
 
-    tokens: Annotated[int, msgspec.Meta(ge=2)] = 20_000
-    order: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
-    vocabulary: Annotated[int, msgspec.Meta(ge=3)] = 2_000
+    tokens: Annotated[int, msgspec.Meta(ge=2, description="Tokens of the generated text.")] = 20_000
+    order: Annotated[
+        int, msgspec.Meta(ge=1, le=7, description="n: words of the longest n-grams.")
+    ] = 3
+    vocabulary: Annotated[int, msgspec.Meta(ge=3, description="Words of the vocabulary.")] = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
