@@ -1,4 +1,4 @@
-"""Corpora: text files of one's own, the King James Bible, WikiText-2 and the Brown corpus."""
+"""Corpora: the user's own text files, the King James Bible, WikiText-2 and the Brown corpus."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ _LARGEST = 1 << 26  # bytes of one member once unpacked
 
 
 def locate(path: Path | None, usual: Sequence[str], place: Place) -> Path:
-    """Return the folder or zip file of a corpus: ``path``, else a usual name in LMGRID_DATA."""
+    """Return the folder or zip file of a corpus: ``path``, or else a usual name in LMGRID_DATA.
+
+    Raises TextError if there is none.
+    """
     if path is not None:
         whole = place.folder / path
         if whole.exists():
@@ -38,12 +41,12 @@ def locate(path: Path | None, usual: Sequence[str], place: Place) -> Path:
 
 @dataclass(frozen=True)
 class Archive:
-    """A folder or a zip file. Members are read, never extracted, so none can escape."""
+    """A folder or a zip file. Members are read in memory, so none is written outside the folder."""
 
     path: Path
 
     def names(self) -> list[str]:
-        """Return the paths of its files, sorted; of a folder, at most one folder down."""
+        """Return the sorted paths of the files; in a folder, also those one level down."""
         if self.path.is_dir():
             found = [p for pattern in ("*", "*/*") for p in self.path.glob(pattern) if p.is_file()]
             return sorted(path.relative_to(self.path).as_posix() for path in found)
@@ -51,7 +54,7 @@ class Archive:
             return sorted(name for name in file.namelist() if not name.endswith("/"))
 
     def read(self, names: Sequence[str]) -> list[bytes]:
-        """Return what some files hold; TextError where one is damaged or too large."""
+        """Return the contents of files. Raises TextError if one is damaged or too large."""
         with _clear_errors(self.path):
             if self.path.is_dir():
                 return [self._bounded(name, (self.path / name).open("rb")) for name in names]
@@ -64,7 +67,7 @@ class Archive:
 
 
 def read_bounded(read: Callable[[int], bytes], name: str, most: int) -> bytes:
-    """Return all that a file's ``read`` gives; TextError where that is more than ``most`` bytes."""
+    """Read a file to its end. Raises TextError if it has more than ``most`` bytes."""
     chunks, size = [], 0
     while chunk := read(1 << 20):
         size += len(chunk)

@@ -6,7 +6,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -21,24 +23,28 @@ _FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
 class BrownPart(TextCorpusPart):
     """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
 
-    Licence: may be used for non-commercial purposes (so NLTK's index, whose brown.zip this is).
-    Size: 57,340 sentences, 1,218,532 tokens, line ends included: 962,840 training, 131,426
-    validation, 124,266 test; 49,311 training types; 6 MB. Not shipped.
+    Licence: may be used for non-commercial purposes, according to NLTK, which distributes it as
+    brown.zip. Size: 57,340 sentences, 1,218,532 tokens including line ends: 962,840 training,
+    131,426 validation and 124,266 test tokens; 49,311 training types; 6 MB. Not shipped.
 
-    In each of the 15 categories the files numbered 3, 13, 23, … are for validation, 6, 16, 26, …
-    for test, the others for training. The word is what stands before the last slash of
-    ``word/tag``; each sentence is a line, blank lines are left out.
+    In each of the 15 categories, files 3, 13, 23, … are for validation, files 6, 16, 26, … for
+    test, and the others for training. A word is the text before the last slash of ``word/tag``.
+    Each sentence is a line; blank lines are left out.
 
-    path: a folder or zip file with the files ca01 to cr09; without it, brown or brown.zip in the
-    folder that the environment variable LMGRID_DATA names, or in its folder corpora.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    ``path`` contains the files ca01 to cr09. Without it, the corpus is read from brown or brown.zip
+    in the folder named by the environment variable LMGRID_DATA, or in its subfolder corpora.
+
+    ``tokens``, ``lowercase``, ``min_count`` and ``vocabulary`` set how the text becomes tokens.
     """
 
     digests_files: ClassVar[bool] = True
     # the combined_digest of the 500 files
     expected: ClassVar[str] = "1d14e6b24a1420e00260d44b4950f8717f856446b553289cea85b98d6e358e8e"
 
-    path: Path | None = None
+    path: Annotated[
+        Path | None,
+        Meta(description="Folder or zip file of the corpus; by default one in LMGRID_DATA."),
+    ] = None
 
     def digest(self, place: Place) -> str:
         self._contents(place)
@@ -52,7 +58,7 @@ class BrownPart(TextCorpusPart):
         return RawText(train, valid, test)
 
     def _contents(self, place: Place) -> dict[str, bytes]:
-        """Return the 500 files by name; TextError where they are not the distributed ones."""
+        """Return the 500 files by name. Raises TextError if they are not the distributed ones."""
         archive = Archive(locate(self.path, USUAL, place))
         paths = {PurePosixPath(path).name: path for path in archive.names()}
         names = sorted(filter(_FILE.fullmatch, paths))
@@ -68,7 +74,7 @@ class BrownPart(TextCorpusPart):
 
 
 def combined_digest(files: dict[str, bytes]) -> str:
-    """Return one hash of all files, by name: the sha256 of a list as sha256sum prints it."""
+    """Return the SHA-256 of the list of all files that sha256sum would print."""
     lines = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -78,7 +84,7 @@ def _split(name: str) -> str:
 
 
 def _untagged(text: str) -> str:
-    """Return the words of a tagged text, a sentence a line."""
+    """Return a tagged text without its tags, one sentence per line."""
     sentences = (line.split() for line in text.split("\n"))
     lines = [" ".join(token.rpartition("/")[0] for token in line) for line in sentences if line]
     return "".join(line + "\n" for line in lines)

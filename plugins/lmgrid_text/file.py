@@ -1,4 +1,4 @@
-"""A corpus from text files of one's own."""
+"""A corpus made of the user's own text files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -22,22 +24,30 @@ _FRACTIONS = (0.8, 0.1, 0.1)
 
 @dataclass(frozen=True, kw_only=True)
 class FilePart(TextCorpusPart):
-    """Your own text in UTF-8, a sentence a line; gzip is unpacked. Licence and size are yours.
+    """Your own text in UTF-8, a sentence a line, plain or gzip. Licence and size are yours.
 
-    train, valid, test: three files; relative paths count from the grid file's folder.
-    path, fractions: or one file, cut by lines into three runs of these shares, in that order.
-    pretokenize: separate punctuation from words first, for text that has not been tokenised.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    Give either ``train``, ``valid`` and ``test``, or ``path``, which is cut by lines into three
+    consecutive parts. Relative paths count from the grid file's folder. Use ``pretokenize`` for
+    text that has not been tokenised.
+
+    ``tokens``, ``lowercase``, ``min_count`` and ``vocabulary`` set how the text becomes tokens.
     """
 
     digests_files: ClassVar[bool] = True
 
-    train: Path | None = None
-    valid: Path | None = None
-    test: Path | None = None
-    path: Path | None = None
-    fractions: tuple[float, float, float] = _FRACTIONS
-    pretokenize: bool = False
+    train: Annotated[Path | None, Meta(description="Text file for training.")] = None
+    valid: Annotated[Path | None, Meta(description="Text file for validation.")] = None
+    test: Annotated[Path | None, Meta(description="Text file for the test.")] = None
+    path: Annotated[
+        Path | None, Meta(description="One text file instead, to be cut into the three splits.")
+    ] = None
+    fractions: Annotated[
+        tuple[float, float, float],
+        Meta(description="Shares of the lines of path for train, valid and test, in this order."),
+    ] = _FRACTIONS
+    pretokenize: Annotated[
+        bool, Meta(description="Whether to separate punctuation from words first.")
+    ] = False
 
     def __post_init__(self) -> None:
         missing = [name for name in SPLITS if getattr(self, name) is None]
@@ -69,7 +79,7 @@ class FilePart(TextCorpusPart):
 
 
 def _found(option: str, path: Path, folder: Path) -> Path:
-    """Return where a file is; TextError where there is none."""
+    """Return the full path of a file. Raises TextError if there is none."""
     whole = folder / path
     if whole.is_dir():
         raise TextError(f"{option}: {whole} is a folder; name a text file in it")
@@ -92,7 +102,7 @@ def _read(path: Path) -> str:
     if not data.strip():
         raise TextError(f"{path} is empty; a split needs at least one line of text")
     try:
-        return data.decode().removeprefix("\ufeff")  # a byte order mark is no part of the text
+        return data.decode().removeprefix("\ufeff")  # a byte order mark does not belong to the text
     except UnicodeDecodeError as error:
         raise TextError(
             f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
@@ -101,7 +111,7 @@ def _read(path: Path) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    """Return what a file holds; whether it is gzip's, its first bytes say, not its name."""
+    """Return the content of a file, unpacked if its first bytes are those of gzip."""
     try:
         with path.open("rb") as file:
             if file.peek(2)[:2] != _GZIP:
@@ -113,7 +123,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _cut(text: str, fractions: tuple[float, float, float]) -> list[str]:
-    """Return three runs of lines; TextError where one would be empty."""
+    """Return three consecutive parts of the lines. Raises TextError if one would be empty."""
     lines = text.removesuffix("\n").split("\n")
     first = round(len(lines) * fractions[0])
     second = round(len(lines) * (fractions[0] + fractions[1]))

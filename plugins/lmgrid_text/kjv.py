@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -33,19 +35,26 @@ class KingJamesPart(TextCorpusPart):
     Licence: public domain, except that printing it in the United Kingdom is reserved by letters
     patent of the Crown. Size: 31,102 verses, 944,769 tokens (punctuation and verse ends
     included), 13,737 types, 4.1 MB. Each verse is a sentence; words are separated from
-    punctuation, and the brackets around words that the translators supplied are left out.
+    punctuation, and the brackets around words that the translators supplied are removed.
 
-    part: "all" holds out whole books, Judges, Ecclesiastes, Hosea, Mark, Galatians and James for
-    validation (6.4 %), Ruth, Nehemiah, the Song of Solomon, Lamentations, Zechariah, John,
-    Philippians and 1 Peter for test (6.3 %). "new-testament" is its part from Matthew on (164,047
-    training tokens). "kings" is 1 and 2 Samuel and 1 Kings (64,540 training tokens); of its 77
-    chapters numbers 4, 12, 20, … are for validation and 8, 16, 24, … for test.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    ``part`` is one of
+
+    - ``all``: whole books are held out, Judges, Ecclesiastes, Hosea, Mark, Galatians and James for
+      validation (6.4 %), Ruth, Nehemiah, the Song of Solomon, Lamentations, Zechariah, John,
+      Philippians and 1 Peter for test (6.3 %);
+    - ``new-testament``: the books of ``all`` from Matthew on (164,047 training tokens);
+    - ``kings``: 1 and 2 Samuel and 1 Kings (64,540 training tokens). Of their 77 chapters, numbers
+      4, 12, 20, … are for validation and 8, 16, 24, … for test.
+
+    ``tokens``, ``lowercase``, ``min_count`` and ``vocabulary`` set how the text becomes tokens.
     """
 
     sha256: ClassVar[str] = "6b65f8f3f4541c60c734acf6fedb00d1d55d3a8a2121d324002d05a3fe6c74b1"
 
-    part: Literal["all", "new-testament", "kings"] = "all"
+    part: Annotated[
+        Literal["all", "new-testament", "kings"],
+        Meta(description="Which books: all, the New Testament, or 1 and 2 Samuel and 1 Kings."),
+    ] = "all"
 
     def digest(self, place: Place) -> str:
         self._source()
@@ -62,7 +71,7 @@ class KingJamesPart(TextCorpusPart):
         return RawText(train, valid, test, pretokenize=True)
 
     def _source(self) -> bytes:
-        """Return the module that holds the text; TextError where it is missing or another."""
+        """Return the module with the text. Raises TextError if it is missing or a different one."""
         source = _find().read_bytes()
         digest = hashlib.sha256(source).hexdigest()
         if digest != self.sha256:
@@ -73,7 +82,7 @@ class KingJamesPart(TextCorpusPart):
         return source
 
     def _split(self, number: int) -> str | None:
-        """Return the split that a verse is in, None if it is not in this part."""
+        """Return the split of a verse, or None if the verse is not in this part."""
         book, chapter = number // 1_000_000, number // 1_000 % 1_000
         if self.part == "kings":
             return _by_chapter(book, chapter)
@@ -112,7 +121,7 @@ def _verses(source: bytes) -> Iterator[tuple[int, str]]:
     """Yield verses by number, 1,000,000 book + 1,000 chapter + verse, in the Bible's order.
 
     The module ends with ``bible = Bible(version, text, starts, ends, …)``; text and the two
-    tables of character offsets are literals.
+    tables of character offsets are literals, so they are parsed without running the module.
     """
     assignment = ast.parse(source).body[-1]
     assert isinstance(assignment, ast.Assign)  # the digest was checked

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
@@ -22,13 +24,14 @@ class WikiText2Part(TextCorpusPart):
     Licence: CC BY-SA 3.0. Size: 2,088,628 training, 217,646 validation and 245,569 test tokens,
     line ends included; 33,278 types; 13 MB. Not shipped: get wikitext-2-v1.zip.
 
-    Every line is a sentence, blank lines and headings (`` = Title = ``) too. ``<unk>`` in the
+    Every line is a sentence, including blank lines and headings (`` = Title = ``). ``<unk>`` in the
     text is the unknown word.
 
-    path: a folder or zip file with train.txt, valid.txt and test.txt, or with wiki.train.tokens
-    and so on; without it, wikitext-2, wikitext-2-v1 or either with .zip in the folder that the
-    environment variable LMGRID_DATA names.
-    tokens, lowercase, min_count, vocabulary: how a text becomes tokens.
+    ``path`` contains train.txt, valid.txt and test.txt, or wiki.train.tokens, wiki.valid.tokens and
+    wiki.test.tokens. Without it, the corpus is read from wikitext-2, wikitext-2-v1 or either with
+    .zip in the folder named by the environment variable LMGRID_DATA.
+
+    ``tokens``, ``lowercase``, ``min_count`` and ``vocabulary`` set how the text becomes tokens.
     """
 
     digests_files: ClassVar[bool] = True
@@ -38,7 +41,10 @@ class WikiText2Part(TextCorpusPart):
         "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
     )
 
-    path: Path | None = None
+    path: Annotated[
+        Path | None,
+        Meta(description="Folder or zip file of the corpus; by default one in LMGRID_DATA."),
+    ] = None
 
     def digest(self, place: Place) -> str:
         self._contents(place)
@@ -49,7 +55,7 @@ class WikiText2Part(TextCorpusPart):
         return RawText(train, valid, test)
 
     def _contents(self, place: Place) -> list[bytes]:
-        """Return train, valid and test; TextError where one is not the published file."""
+        """Return train, valid and test. Raises TextError if one is not the published file."""
         archive = Archive(locate(self.path, USUAL, place))
         names = [_find(archive, split) for split in SPLITS]
         contents = archive.read(names)
