@@ -1,4 +1,4 @@
-"""The lecture's own pair of a loop and a matrix product."""
+"""The example from a lecture: a loop and a matrix product that compute the same."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Matrix = NDArray[np.float64]
 
 
 def word_scores(sizes: LecturePart) -> Kernel:
-    """Return the pair for these sizes; the sums may be added in another order."""
+    """Return the kernel for these sizes; its tolerance allows for another order of summation."""
 
     def sample(seed: int) -> tuple[Any, ...]:
         rng = np.random.default_rng(seed)
@@ -32,6 +32,6 @@ def loop(weights: Matrix, vectors: list[Matrix], matrix: Matrix) -> list[Matrix]
 
 
 def vector(weights: Matrix, vectors: list[Matrix], matrix: Matrix) -> Matrix:
-    """Return the scores (N, C, 1) by one product, seen from the words' side."""
+    """Return the scores (N, C, 1) by one matrix product, transposed so that words come first."""
     scores: Matrix = weights.dot(matrix)  # (C, N)
     return scores.T[:, :, None]

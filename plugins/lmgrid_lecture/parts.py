@@ -1,4 +1,4 @@
-"""Options of the lecture's pair."""
+"""Options of the kernel ``lecture``."""
 
 from __future__ import annotations
 
