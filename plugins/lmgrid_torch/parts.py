@@ -1,4 +1,4 @@
-"""Options of the neural models that build on this plugin, and the kinds of numbers in options."""
+"""Options shared by all neural models, and the types of numbers in options."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class NeuralPart(ModelPart):
             raise ValueError(f"cutoffs must rise, not {self.cutoffs}; write [[1000, 4000]]")
 
     def check_tied(self, vector: int) -> None:
-        """ValueError where word vectors of this length cannot be the output layer's weights."""
+        """Raise ValueError if word vectors of this length cannot be the output layer's weights."""
         if self.features != vector:
             raise ValueError(
                 f"tied needs features as long as a word vector, but they are {self.features} and "
@@ -121,7 +121,7 @@ class NeuralPart(ModelPart):
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites of the output layer; a model puts those of its network before them."""
+        """The sites of the output layer; a subclass adds those of its network."""
         return ("margins",) if self.output == "full" else ()
 
     @property
@@ -133,14 +133,14 @@ class NeuralPart(ModelPart):
     @property
     @abstractmethod
     def features(self) -> int:
-        """How many numbers the output layer reads for a word."""
+        """The number of features that the output layer reads for a word."""
 
     @abstractmethod
     def network(self, output: Output) -> Network:
-        """Return the network that ends in this output layer, its weights not yet drawn."""
+        """Return the network with this output layer, its weights not yet initialised."""
 
     def output_layer(self, context: Context) -> Output:
-        """Return the output layer, its weights not yet drawn."""
+        """Return the output layer, its weights not yet initialised."""
         from lmgrid_torch.outputs.by_name import output_layer
 
         return output_layer(self, context)

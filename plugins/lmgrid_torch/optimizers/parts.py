@@ -1,4 +1,4 @@
-"""Options of the optimizers."""
+"""Options of the optimizers that torch provides, and of their learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ Count = Annotated[int, Meta(ge=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class TorchOptimizerPart(OptimizerPart):
-    """Options of every optimizer: the learning rate and its schedule, described with ``SgdPart``.
+    """Options of every optimizer: the learning rate and its schedule.
 
-    ``needs_length`` is true of the schedule ``cosine``, which needs a budget of epochs or tokens.
+    The learning rate of a step is lr times three factors. The first rises linearly from 0 to 1
+    over warmup_tokens training tokens. The second is halved after every halve_every epochs. The
+    third is given by schedule: 1 (``constant``); halved each time the validation loss has not
+    improved for ``patience`` points in a row (``plateau``); or falling from 1 to 0 along a cosine
+    (``cosine``, Loshchilov and Hutter 2017), which needs a budget of epochs or tokens.
     """
 
     requires: ClassVar[str] = "torch"
@@ -26,7 +30,9 @@ class TorchOptimizerPart(OptimizerPart):
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")]
     schedule: Annotated[
         Literal["constant", "plateau", "cosine"],
-        Meta(description="How the learning rate falls: not, at plateaus, or as a cosine."),
+        Meta(
+            description="Third factor of the rate: 1, halved at plateaus, or falling as a cosine."
+        ),
     ] = "constant"
     patience: Annotated[
         Size, Meta(description="Points without improvement before a plateau halves the rate.")
@@ -35,7 +41,8 @@ class TorchOptimizerPart(OptimizerPart):
         Count, Meta(description="Training tokens over which the rate rises from 0; 0 for none.")
     ] = 0
     halve_every: Annotated[
-        Count, Meta(description="Epochs after each of which the rate is halved; 0 for never.")
+        Count,
+        Meta(description="Number of epochs after which the rate is halved each time; 0 for never."),
     ] = 0
 
     @property
@@ -50,14 +57,7 @@ class TorchOptimizerPart(OptimizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class SgdPart(TorchOptimizerPart):
-    """Stochastic gradient descent, optionally with momentum (Polyak 1964; Nesterov 1983).
-
-    The learning rate at a step is lr times three factors. The first rises linearly from 0 to 1
-    over warmup_tokens training tokens. The second is halved after every halve_every epochs. The
-    third is given by schedule: 1 (``constant``); halved each time the validation loss has not
-    improved for ``patience`` points in a row (``plateau``); or falling from 1 to 0 along a cosine
-    (``cosine``, Loshchilov and Hutter 2017), which needs a budget of epochs or tokens.
-    """
+    """Stochastic gradient descent, optionally with momentum (Polyak 1964; Nesterov 1983)."""
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = 1.0
     momentum: Annotated[
@@ -79,13 +79,12 @@ class AsgdPart(TorchOptimizerPart):
     The model is trained by plain gradient descent and scored with the mean of the weights of all
     steps since averaging began. Averaging begins when the validation loss is above the lowest of
     the losses more than ``trigger`` points earlier (NT-ASGD; Merity, Keskar and Socher 2018), or
-    after start_epoch epochs, whichever comes first. The schedule is that of ``sgd``.
+    after start_epoch epochs, whichever comes first.
     """
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = 1.0
     trigger: Annotated[
-        Count,
-        Meta(description="Points without a better validation loss before averaging; 0 for never."),
+        Count, Meta(description="n of NT-ASGD, in points; 0 for averaging from start_epoch alone.")
     ] = 5
     start_epoch: Annotated[
         NotNegative | None, Meta(description="Epochs after which averaging begins at the latest.")
@@ -100,8 +99,7 @@ class AsgdPart(TorchOptimizerPart):
 class AdagradPart(TorchOptimizerPart):
     """Adagrad (Duchi, Hazan and Singer 2011): a step size for each weight.
 
-    The step size of a weight falls with the sum of its squared gradients. The schedule is that of
-    ``sgd``.
+    The step size of a weight falls with the sum of its squared gradients.
     """
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
@@ -114,10 +112,7 @@ class AdagradPart(TorchOptimizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class RmsPropPart(TorchOptimizerPart):
-    """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients.
-
-    The schedule is that of ``sgd``.
-    """
+    """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients."""
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
         0.002
@@ -135,10 +130,7 @@ class RmsPropPart(TorchOptimizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamPart(TorchOptimizerPart):
-    """Adam (Kingma and Ba 2015): running means of gradients and of their squares, bias-corrected.
-
-    The schedule is that of ``sgd``.
-    """
+    """Adam (Kingma and Ba 2015): bias-corrected running means of gradients and their squares."""
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
         0.003
