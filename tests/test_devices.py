@@ -141,7 +141,7 @@ def test_a_card_that_is_hidden_is_not_taken(
 ) -> None:
     """What the variable hides stays hidden."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    with pytest.raises(ValueError, match=f"CUDA_VISIBLE_DEVICES lets this process see {count} dev"):
+    with pytest.raises(ValueError, match=f"CUDA_VISIBLE_DEVICES shows {count} dev"):
         Registry.installed().confine("cuda:2")
 
 

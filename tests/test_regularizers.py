@@ -147,7 +147,7 @@ def test_variational_dropout_has_a_mask_for_each_sequence_unit_and_step_of_train
 
 def test_variational_dropout_refuses_what_has_no_time() -> None:
     """The message says what to take instead."""
-    with pytest.raises(ValueError, match=r"not \(4, 3\); take dropout"):
+    with pytest.raises(ValueError, match=r"not \(4, 3\); use dropout"):
         at("hidden", VariationalDropoutPart(), torch.ones(4, 3))
 
 

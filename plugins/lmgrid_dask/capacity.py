@@ -1,4 +1,4 @@
-"""What workers have free, and whether so many cells have room on them at once."""
+"""Free capacity of workers, and whether a set of cells fits on them at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Capacity:
-    """Accelerators and threads: what a worker has free, or what a cell takes of it."""
+    """Numbers of accelerators and threads that a worker has free or a cell needs."""
 
     units: float
     threads: int
@@ -24,8 +24,9 @@ class Capacity:
 def have_capacity(cells: Iterable[Capacity], workers: Iterable[Capacity]) -> bool:
     """Return whether all cells can run at once, each whole on one worker.
 
-    The largest come first, each to the smallest worker that holds it, so that cells without an
-    accelerator leave those that have one alone. Workers that are alike are counted, not listed.
+    Cells are placed from the largest to the smallest, each on the smallest worker that it fits on,
+    so that cells without an accelerator do not occupy workers that have one. Workers with equal
+    capacity are counted together.
     """
     free = Counter(workers)
     for cell in sorted(cells, reverse=True):

@@ -1,4 +1,4 @@
-"""Cells as tasks of a dask cluster."""
+"""The dask executor: submits cells as tasks to a dask cluster."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from lmgrid_dask.task import RunInfo, run_cell
 if TYPE_CHECKING:
     from lmgrid_dask.parts import DaskPart
 
-STALE_SECONDS = 1.0  # how long what the scheduler said of its workers is believed
-CONNECT_SECONDS = 30.0  # in which a scheduler that runs answers; ``wait`` may be a day
-GRACE_SECONDS = 5.0  # for cells that are ended to say so; after it they count as ended
+STALE_SECONDS = 1.0  # how long a list of workers is reused
+CONNECT_SECONDS = 30.0  # within which a running scheduler must answer; ``wait`` may be longer
+GRACE_SECONDS = 5.0  # for cells to report that they ended; after it they count as ended
 
 
 @dataclass(frozen=True)
 class _Submitted:
-    """A cell that was given to the scheduler, for these workers alone if any are named."""
+    """A cell that was submitted; if ``workers`` is not empty, it may run only on these."""
 
     job: Job
     asked: Capacity
@@ -52,10 +52,10 @@ class _Submitted:
 
 
 class DaskExecutor(Executor):
-    """Submits no more cells than have room on the workers, so that none waits where it is not seen.
+    """Submits only as many cells as fit on the workers, so that none waits unseen in the scheduler.
 
-    A cell that kills its own process is an outcome, by ``supervise``; a worker that dies costs its
-    cell another try.
+    If the process of a cell dies, ``supervise`` makes an outcome of it. If a worker dies, its cell
+    is tried again.
     """
 
     def __init__(self, options: DaskPart, context: ExecutorContext) -> None:
@@ -116,16 +116,16 @@ class DaskExecutor(Executor):
         cluster = open_queue(queue)
         self._held.enter_context(cluster)
         submit_jobs(cluster, jobs)
-        # It begins again those jobs alone that ended; and none any more once the cluster closes,
-        # since that happens in the same thread.
+        # It starts only jobs that ended again, and none once the cluster closes, because closing
+        # happens in the same thread.
         self._renew = partial(cluster.loop.add_callback, cluster.scale, jobs=jobs)
         return cluster
 
-    # ------------------------------------------------------------ what there is
+    # ------------------------------------------------------------ capacity
 
     @property
     def _is_here(self) -> bool:
-        """Whether the workers are processes of this machine, which cells then share."""
+        """Whether the workers are processes of this machine."""
         return not self._options.remote
 
     def check(self, resources: Resources) -> None:
@@ -185,9 +185,9 @@ class DaskExecutor(Executor):
         return ended
 
     def _address(self, job: Job, asked: Capacity) -> _Submitted:
-        """Name the workers that have threads enough, if others have not: dask does not know.
+        """Restrict a cell to workers with enough threads, because dask does not check threads.
 
-        Not if all have, since one in the place of one that died has another name.
+        Name no workers if all have enough, because a replacement of a dead worker has a new name.
         """
         workers = self._look()
         enough = frozenset(name for name, room in workers.items() if room.threads >= asked.threads)
@@ -204,15 +204,15 @@ class DaskExecutor(Executor):
         return None if result is None else result.deliver(job)
 
     def _tend(self) -> None:
-        """Pass on that the run is stopped; have the queue begin again what jobs ended.
+        """Pass on that the run is stopped, and start jobs of the queue again that ended.
 
-        What a worker could still say of its cell is waited for; at once, a few seconds.
+        After an immediate stop, wait GRACE_SECONDS for the outcomes of cells.
         """
         stop, told = self._context.stop, False
         while not self._closed and not stop.immediate.wait(STALE_SECONDS):
             if stop.graceful.is_set():
                 told = told or _tell(self._soon)
-            with suppress(OSError, RuntimeError):  # the scheduler goes, which ends the cells too
+            with suppress(OSError, RuntimeError):  # the scheduler has closed
                 self._let_go()
             self._renew()
         if stop.immediate.is_set():
@@ -223,7 +223,7 @@ class DaskExecutor(Executor):
                 _settle(ended, lambda: None)
 
     def _let_go(self) -> None:
-        """End the cells that no worker can run any more, where none is waited for."""
+        """End the cells that no worker can run any more."""
         for ended, cell in tuple(self._open.items()):
             if cell.may_run_on(self._look()):
                 continue
@@ -246,18 +246,18 @@ class DaskExecutor(Executor):
 
 
 def _connect(target: Any, seconds: float) -> Client:
-    """Return a client of a scheduler; dask by itself waits for ever for one that is silent."""
+    """Return a client of a scheduler. Raises TimeoutError where dask alone would wait for ever."""
     made: Future[Client] = Future()
     make = partial(Client, target, timeout=seconds, set_as_default=False)
     Thread(target=_settle, args=(made, make), daemon=True).start()
     try:
-        return made.result(seconds + 1.0)  # dask, if it gives up, knows better why
+        return made.result(seconds + 1.0)  # dask's own error says more
     except TimeoutError as error:
         raise TimeoutError(str(error) or f"what listens at {target} is no scheduler") from None
 
 
 def _settle(ended: Future[Outcome | None], result: Callable[[], Any]) -> None:
-    """Give a future its result; one that has a result keeps it."""
+    """Set the result of a future, unless it already has one."""
     if ended.done():
         return
     value, error = None, None
@@ -265,7 +265,7 @@ def _settle(ended: Future[Outcome | None], result: Callable[[], Any]) -> None:
         value = result()
     except BaseException as raised:
         error = raised
-    with suppress(InvalidStateError):  # it got another meanwhile
+    with suppress(InvalidStateError):  # set by another thread
         if error is None:
             ended.set_result(value)
         else:
@@ -273,7 +273,7 @@ def _settle(ended: Future[Outcome | None], result: Callable[[], Any]) -> None:
 
 
 def _tell(event: Event) -> bool:
-    """Set an event of the scheduler without waiting for it, which may be gone."""
+    """Set an event of the scheduler without waiting, because the scheduler may be gone."""
 
     def tell() -> None:
         with suppress(Exception):

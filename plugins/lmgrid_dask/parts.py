@@ -25,25 +25,40 @@ SCHEMES = ("tcp", "tls", "ws", "wss")
 
 @dataclass(frozen=True, kw_only=True)
 class DaskPart(ExecutorPart):
-    """Cells on the workers of a dask cluster, each in a process of its own there.
+    """Runs cells on the workers of a dask cluster, each cell in a process of its own.
 
-    address: of a running scheduler, ``tcp://host:8786``; without it, -j processes of this machine.
-    jobqueue: a class of dask-jobqueue that starts -j workers, configured by its own files.
-    retries: how often a cell is begun again whose worker died, on a cluster that is started here;
-    a running scheduler decides by its setting ``distributed.scheduler.allowed-failures``.
-    shared: whether workers see the results folder under its absolute name; if not, records and
-    weights come back through the scheduler. gpu: what the workers call an accelerator; a cell on
-    one asks for one unit of it. wait: seconds to wait for the scheduler and its first worker.
+    ``address`` has the form ``tcp://host:8786``. The classes of ``jobqueue`` are configured by the
+    files of dask-jobqueue. ``retries`` applies to clusters started here; a running scheduler
+    uses its own setting ``distributed.scheduler.allowed-failures``. Without ``shared``, records and
+    weights come back through the scheduler. A cell on an accelerator asks for one unit of ``gpu``.
     """
 
     requires: ClassVar[str] = "dask"
 
-    address: str = ""
-    jobqueue: JobQueue | None = None
-    retries: Annotated[int, msgspec.Meta(ge=0)] = 2
-    shared: bool = True
-    gpu: str = "GPU"
-    wait: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            description="Address of a running scheduler; if empty, -j processes of this machine."
+        ),
+    ] = ""
+    jobqueue: Annotated[
+        JobQueue | None, msgspec.Meta(description="Class of dask-jobqueue that starts -j workers.")
+    ] = None
+    retries: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="How often a cell is started again after its worker died."),
+    ] = 2
+    shared: Annotated[
+        bool,
+        msgspec.Meta(description="Whether workers see the results folder under its absolute path."),
+    ] = True
+    gpu: Annotated[
+        str, msgspec.Meta(description="The workers' name for the resource that is an accelerator.")
+    ] = "GPU"
+    wait: Annotated[
+        float,
+        msgspec.Meta(gt=0, description="Seconds to wait for the scheduler and its first worker."),
+    ] = 60.0
 
     def __post_init__(self) -> None:
         if self.address and self.jobqueue:

@@ -1,4 +1,4 @@
-"""Workers that are jobs of a batch queue, by dask-jobqueue."""
+"""Starts workers as jobs of a batch queue, with dask-jobqueue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lmgrid.errors import UserError
 
 
 def open_queue(name: str) -> Any:
-    """Return a cluster of a class of dask-jobqueue, with no job yet."""
+    """Return a cluster of a class of dask-jobqueue, without jobs. Raises UserError if it cannot."""
     try:
         return getattr(_library(), name)()
     except ImportError:
@@ -22,7 +22,7 @@ def open_queue(name: str) -> Any:
 
 
 def _library() -> Any:
-    """Import dask-jobqueue; on import it makes Ctrl-C leave at once, which is taken back."""
+    """Import dask-jobqueue, then restore the handler of SIGINT, which its import replaces."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         return importlib.import_module("dask_jobqueue")
@@ -31,7 +31,7 @@ def _library() -> Any:
 
 
 def submit_jobs(cluster: Any, jobs: int) -> None:
-    """Submit so many jobs; raise UserError if the queue refuses one."""
+    """Submit jobs until there are ``jobs``. Raises UserError if the queue refuses one."""
 
     async def submit() -> None:
         while len(cluster.worker_spec) < jobs:  # not cluster.scale, which logs what it raises

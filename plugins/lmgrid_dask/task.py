@@ -1,4 +1,4 @@
-"""What a worker of the cluster does with a cell: supervises it, and sends back what came out."""
+"""The task that a worker of the cluster runs: supervises a cell and returns its outcome."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ ASK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is alike for all cells of a run."""
+    """What all cells of a run have in common."""
 
     topic: str  # of the messages
-    shared: bool  # whether the results folder can be seen from here
+    shared: bool  # whether workers see the results folder
 
     def stops(self, client: Any) -> tuple[Event, Event]:
-        """Return the events that begin no cell any more, and that end those that run."""
+        """Return the events that stop the start of cells and that end running cells."""
         return Event(f"{self.topic}-soon", client), Event(f"{self.topic}-now", client)
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What came of a cell; the files of its model where the folder is not shared."""
+    """The outcome of a cell, with the files of its model if the results folder is not shared."""
 
     outcome: Outcome
     files: tuple[tuple[str, bytes], ...] = ()
     shared: bool = True
 
     def deliver(self, job: Job) -> Outcome:
-        """Return the outcome, once it is in the results folder of this machine."""
+        """Store the outcome in the results folder of this machine and return it."""
         return self.outcome if self.shared else deliver(job, self.outcome, self.files)
 
 
 @dataclass(frozen=True)
 class CellError:
-    """An error that is no fault of the program; dask would log one that is raised at length."""
+    """An error to show to the user. It is returned, because dask logs errors that are raised."""
 
     error: Exception
 
@@ -62,7 +62,7 @@ class CellError:
 
 
 class Threads:
-    """The threads of a worker that its cells have; dask counts cells, however many they want."""
+    """Counts the threads in use by a worker's cells; dask counts only cells."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -70,7 +70,7 @@ class Threads:
 
     @contextmanager
     def taken(self, count: int, total: int) -> Iterator[None]:
-        """Hold so many of the worker's threads, as soon as they are free; at most all."""
+        """Hold ``count`` of the worker's threads, at most ``total``; waits until they are free."""
         count = min(count, total)
         with self._changed:
             self._changed.wait_for(lambda: self._taken + count <= total)
@@ -87,9 +87,9 @@ THREADS = Threads()  # of this process, which is one worker
 
 
 def run_cell(job: Job, run_info: RunInfo) -> CellResult | CellError | None:
-    """Run a cell in a process of its own, with its messages sent to whoever asked.
+    """Run a cell in a process of its own and send its messages to the run's topic.
 
-    Returns None if the run is stopped before the cell begins or ends.
+    Returns None if the run is stopped before the cell starts or ends.
     """
     worker, address = get_worker(), job.inputs.address
 
@@ -129,7 +129,7 @@ def _run(job: Job, shared: bool, run: Callable[[Any], Any]) -> CellResult | None
 
 @contextmanager
 def _obeying(stops: tuple[Event, Event]) -> Iterator[StopSignal]:
-    """Give what tells a cell that its run is stopped, for as long as the cell runs."""
+    """Yield a StopSignal that follows the scheduler's events until the block ends."""
     stop, ended = StopSignal(), threading.Event()
     threading.Thread(target=_obey, args=(stops, stop, ended), daemon=True).start()
     try:
@@ -139,9 +139,9 @@ def _obeying(stops: tuple[Event, Event]) -> Iterator[StopSignal]:
 
 
 def _obey(stops: tuple[Event, Event], stop: StopSignal, ended: threading.Event) -> None:
-    """Ask whether the run is stopped, soon and then at once, until it is or the cell has ended.
+    """Pass on the events of a graceful and then an immediate stop, until the cell has ended.
 
-    Not ``Event.wait``, which a scheduler that closes meanwhile logs as an error of its own.
+    The events are polled, because ``Event.wait`` logs an error if the scheduler closes.
     """
     with suppress(Exception):  # the scheduler is gone, and its workers with it
         for event in stops:

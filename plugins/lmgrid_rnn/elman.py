@@ -12,10 +12,11 @@ from torch.amp import custom_bwd, custom_fwd
 class Elman(torch.autograd.Function):
     """All steps of the recurrence as one operation.
 
-    Only the product with W needs the step before: what comes from the input, a(t), is computed
-    for all steps at once outside, and so is the gradient of W. On a CPU this takes about half
-    the time of torch.nn.RNN, forward and backward. Under autocast it stays in single precision,
-    since errors would add up over the steps; it is not used on a graphics card.
+    Only the product with W depends on the previous step. The caller computes a(t), the products of
+    the inputs, for all steps at once; the gradient of W is computed for all steps at once too. On a
+    CPU this takes about half the time of torch.nn.RNN, forward and backward. Under autocast it
+    stays in single precision, because rounding errors would add up over the steps. It is used on
+    CPUs only.
     """
 
     @staticmethod
@@ -33,7 +34,7 @@ class Elman(torch.autograd.Function):
     @staticmethod
     @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Return the gradients of a, h(0) and W from that of the states.
+        """Return the gradients of a, h(0) and W, given the gradient of the states.
 
         δ(t) = (∂J/∂h(t) + Wᵀ δ(t+1)) ∘ s'(t) is the gradient of a(t), with s' = 1 - h(t)² for
         tanh and 1 where h(t) > 0 for relu, and the gradient of W is Σ δ(t) h(t-1)ᵀ.

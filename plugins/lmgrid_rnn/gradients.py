@@ -1,4 +1,4 @@
-"""What is read of gradients in recurrent networks: how far back they reach, how long they are."""
+"""Measures gradients in recurrent networks: how far back they reach, and their norms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import contexts
 from lmgrid_torch.training.trainer import as_tensor
 
-PLACES = 32  # of a text, over which norms are means
-WARM = 20  # words that are read before the first state that is asked for
+PLACES = 32  # of a text over which norms are averaged
+WARM = 20  # words read before the first state whose gradient is measured
 
 
 class GradientReporter:
-    """An ``lmgrid.spec.Reporter``; ``reporter_parts`` says what it reads."""
+    """An ``lmgrid.spec.Reporter``; ``GradientsPart`` describes its readings."""
 
     def __init__(self, lags: int) -> None:
         self.lags = lags
@@ -38,9 +38,9 @@ class GradientReporter:
         yield from reaches(network, as_tensor(tokens, network), self.lags)
 
     def _lengths(self) -> Iterator[Reading]:
-        """Yield mean and maximum of the finite norms of all steps since this was last asked.
+        """Yield the mean and maximum of the finite norms of all steps since the last call.
 
-        A step along a gradient that is not finite is taken back; the event rollback tells of it.
+        A step along a gradient that is not finite is undone, which is the event ``rollback``.
         """
         for updated, name in ((False, "gradient_norm"), (True, "updated_gradient_norm")):
             if seen := self._norms[updated]:
@@ -78,7 +78,7 @@ def spectral_radii(network: RecurrentNetwork) -> Iterator[Reading]:
 
 @dataclass(frozen=True)
 class Trail:
-    """The tensors that one kind of state went through, step by step; the last at lag ``first``."""
+    """One kind of state at each time step, in order; the last has the lag ``first``."""
 
     name: str
     first: int
@@ -99,13 +99,13 @@ def reaches(network: RecurrentNetwork, tokens: Tensor, lags: int) -> Iterator[Re
         slopes = iter(torch.autograd.grad(loss, asked))
     for trail in trails:
         for lag in range(trail.first, trail.first + len(trail.back(lags))):
-            slope = next(slopes).cpu().double()  # squares of what has vanished underflow in single
+            slope = next(slopes).cpu().double()  # small squares underflow in single
             yield Reading(trail.name, finite(slope.norm(dim=-1).mean()), lag)
 
 
 @contextmanager
 def scoring(network: nn.Module) -> Iterator[None]:
-    """Keep dropout and its kin off, and what they draw from untouched."""
+    """Switch the network to evaluation, so that dropout is off and draws no random numbers."""
     training = network.training
     network.eval()
     try:
@@ -115,9 +115,9 @@ def scoring(network: nn.Module) -> Iterator[None]:
 
 
 def pieces(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Return words (T, B) from places spread over a text, and what follows the last, (B,)."""
+    """Return words (T, B) from places spread over a text, and the word after each, (B,)."""
     length = min(length, len(tokens))
-    last = len(tokens) - length  # where a piece may begin
+    last = len(tokens) - length  # largest index where a piece may begin
     count = min(PLACES, last + 1)
     starts = torch.arange(count, device=tokens.device) * last // max(count - 1, 1)
     rows = starts + torch.arange(length, device=tokens.device)[:, None]  # (T, B)
@@ -125,16 +125,16 @@ def pieces(tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def unroll(network: RecurrentNetwork, inputs: Tensor) -> tuple[Tensor, list[Trail]]:
-    """Return the features after words (T, B), and the states they came from, step by step.
+    """Return the features after words (T, B), and the states at each step that lead to them.
 
-    The hook sees h(t), (1, B, H), where a layer gives it to its normalisation: what goes on to
-    the next step and what goes up both come from there. c(t), (B, H), is what is handed to the
-    next step, so that the last has no slope of its own.
+    A hook keeps h(t), (1, B, H), where a layer passes it to its normalisation: the input of the
+    next step and the input of the layer above are both computed from it. c(t), (B, H), is kept
+    as it is passed to the next step, so the last c(t) has no gradient of its own.
     """
     seen: list[list[Tensor]] = [[] for _ in network.layers]
     with torch.no_grad():
         _, known = network(inputs[:-1], None)
-    others = known[len(network.layers) :]  # what a network carries beside its layers' states
+    others = known[len(network.layers) :]  # what a network carries besides the states of its layers
     handed, state = [], None
     with ExitStack() as stack:
         for layer, states in zip(network.layers, seen, strict=True):
@@ -147,13 +147,13 @@ def unroll(network: RecurrentNetwork, inputs: Tensor) -> tuple[Tensor, list[Trai
     trails = []
     for i, states in enumerate(seen):
         trails.append(Trail(f"layer{i + 1}.state_gradient", 0, states))
-        cells = [cell for step in handed for cell in step[i][1:]]  # none but an LSTM has c
+        cells = [cell for step in handed for cell in step[i][1:]]  # only an LSTM has c
         trails.append(Trail(f"layer{i + 1}.cell_gradient", 1, cells))
     return features, trails
 
 
 def keeping(states: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """Return a hook that keeps what a module is given."""
+    """Return a hook that appends the first input of a module to a list."""
 
     def keep(module: nn.Module, given: tuple[Tensor, ...]) -> None:
         states.append(given[0])

@@ -10,13 +10,14 @@ from torch.amp import custom_bwd, custom_fwd
 
 
 class Gru(torch.autograd.Function):
-    """All steps of a GRU layer as one operation (Cho et al. 2014; the reset as in torch's).
+    """All steps of a GRU layer as one operation (Cho et al. 2014; reset gate as in torch).
 
     With a(t) and W h(t-1) each cut into three, r and z are the logistic function of the sums of
     their first two parts, n = tanh(a₃ + r ∘ (W h)₃), and h(t) = (1 - z) ∘ n + z ∘ h(t-1).
 
-    As in ``elman``, what does not need the step before is computed for all steps at once, and so
-    are the views of single steps, which cost a tenth of the time one by one.
+    As in ``elman``, whatever does not depend on the previous step is computed for all steps at
+    once. So are the views of single steps, which would take a tenth of the time if made one by
+    one.
     """
 
     @staticmethod
@@ -41,10 +42,10 @@ class Gru(torch.autograd.Function):
     @staticmethod
     @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of a, h(0) and W from that of the states.
+        """Return the gradients of a, h(0) and W, given the gradient of the states.
 
-        With δ(t) = ∂J/∂h(t): that of a₃ is δ (1 - z) (1 - n²), that of the product (W h)₃ has r
-        beside it and that of r's sum (W h)₃ r (1 - r); that of z's sum is δ (h(t-1) - n) z (1 - z).
+        With δ(t) = ∂J/∂h(t), the gradient of a₃ is γ = δ (1 - z) (1 - n²); of (W h)₃, γ r; of the
+        sum inside r, γ (W h)₃ r (1 - r); of the sum inside z, δ (h(t-1) - n) z (1 - z).
         """
         products, fresh, states, weight = ctx.saved_tensors
         size = fresh.shape[2]
@@ -55,7 +56,7 @@ class Gru(torch.autograd.Function):
         torch.mul(to_fresh, product, out=by_reset).mul_(reset).mul_(1 - reset)
         torch.sub(states[:-1], fresh, out=by_update).mul_(update).mul_(1 - update)
         torch.mul(to_fresh, reset, out=by_product)
-        later = torch.zeros_like(states[0])  # what reaches h(t) from t + 1
+        later = torch.zeros_like(states[0])  # gradient of h(t) that comes from step t + 1
         three = (torch.unflatten(values, 2, (3, size)) for values in (slopes, delta))
         each = (*three, delta, state, update, gradients[0])
         rows = zip(*(values.unbind() for values in each), strict=True)

@@ -16,7 +16,7 @@ Result = tuple[Tensor, ...]
 
 
 def recurrence(sizes: RecurrentStepPart, device: str) -> Kernel:
-    """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
+    """Return the kernel for these sizes; its tolerance allows for rounding in single precision."""
     options = RnnPart(cell=sizes.cell, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
@@ -32,7 +32,7 @@ def recurrence(sizes: RecurrentStepPart, device: str) -> Kernel:
 
 
 def loop(layer: Layer, words: Tensor, upstream: Tensor) -> Result:
-    """Return the states (T, B, H) and the gradients of all weights, one step after the other."""
+    """Return the states (T, B, H) and the gradients of all weights, computed step by step."""
     state, states = tuple(h.expand(words.shape[1], -1) for h in layer.start), []
     for word in words:
         state = step(layer, word, state)
@@ -41,7 +41,7 @@ def loop(layer: Layer, words: Tensor, upstream: Tensor) -> Result:
 
 
 def vector(layer: Layer, words: Tensor, upstream: Tensor) -> Result:
-    """Return the same by all steps as one operation."""
+    """Return the same, with all steps as one operation."""
     states, _ = layer(words, None)
     return with_gradients(states, layer, upstream)
 
@@ -51,7 +51,7 @@ def with_gradients(states: Tensor, layer: Layer, upstream: Tensor) -> Result:
 
 
 def step(layer: Layer, word: Tensor, state: State) -> State:
-    """Return the state after a word, (B, I), by the equations of the cell."""
+    """Return the state after a word vector (B, I), by the equations of the cell."""
     a = F.linear(word, layer.input_weight.flatten(0, 1), layer.bias)
     r = F.linear(state[0], layer.recurrent_weight.flatten(0, 1))
     if layer.cell == "lstm":

@@ -1,4 +1,4 @@
-"""One recurrent layer: its weights, its recurrence, and what stands around it."""
+"""One recurrent layer: its weights, its recurrence, its normalisation and residual connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.regularizers.site import Site
 
 State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
-FORGET = 1  # the place of the forget gate among an LSTM's
+FORGET = 1  # index of the forget gate among the gates of an LSTM
 GATES = {"elman": 1, "relu": 1, "lstm": 4, "gru": 3}  # G, products with the input and the state
 
 BY_TORCH: dict[str, Callable[..., Any]] = {
@@ -25,16 +25,16 @@ BY_TORCH: dict[str, Callable[..., Any]] = {
     "lstm": torch.lstm,
     "gru": torch.gru,
 }
-# Weights of our own, through which a Site may act, are copied together for cuDNN at each step,
-# which says so.
+# torch warns that the weights are copied into one block for cuDNN at each step. This is expected:
+# they are separate parameters, so that regularizers can change them at a Site.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
 class Layer(nn.Module):
-    """From the layer below, (T, B, I), to its own states, (T, B, H).
+    """Maps the output of the layer below, (T, B, I), to the output of this layer, (T, B, H).
 
-    The weights of the G gates lie in one tensor, (G, H, I) and (G, H, H), so that each is drawn
-    by its own shape and all are multiplied at once.
+    The weights of the G gates are in one tensor each, (G, H, I) and (G, H, H), so that each gate is
+    initialised by its own shape and all gates are multiplied at once.
     """
 
     def __init__(self, options: RnnPart, inputs: int) -> None:
@@ -53,7 +53,7 @@ class Layer(nn.Module):
         self.orthogonal = options.recurrent_initialisation == "orthogonal"
 
     def draw_weights(self, draw: torch.Generator) -> None:
-        """Set what does not start as other weights do: h(0), the forget gate's bias, W_h."""
+        """Initialise h(0), the bias of the forget gate and, if it is to be orthogonal, W_h."""
         self.start.zero_()
         if self.cell == "lstm":
             self.bias.view(4, -1)[FORGET] = self.forget_bias
@@ -72,9 +72,10 @@ class Layer(nn.Module):
         return (x + y if self.residual else y), last
 
     def recur(self, x: Tensor, state: State, weight: Tensor) -> tuple[Tensor, State]:
-        """Return h(1) … h(T), (T, B, H), and the state after them, by the operations beside this.
+        """Return h(1) … h(T), (T, B, H), and the state after them, with ``Elman`` or ``Gru``.
 
-        On a CPU these are faster than torch's; an LSTM has none, since torch's calls oneDNN.
+        On a CPU these are faster than torch's operations. There is none for an LSTM, because
+        torch's operation calls oneDNN.
         """
         a = F.linear(x, self.input_weight.flatten(0, 1), self.bias)  # (T, B, G H)
         h: Tensor
@@ -86,9 +87,9 @@ class Layer(nn.Module):
         return h, (h[-1],)
 
     def recur_by_torch(self, x: Tensor, state: State, weight: Tensor) -> tuple[Tensor, State]:
-        """Return the same by torch's operation of the cell: oneDNN's on a CPU, or cuDNN's."""
+        """Return the same with torch's operation, which uses oneDNN on a CPU and cuDNN on a GPU."""
         start = tuple(part[None] for part in state)
-        biases = self.bias, torch.zeros_like(self.bias)  # torch has a second, beside W_h
+        biases = self.bias, torch.zeros_like(self.bias)  # torch has a second bias, added to W_h h
         weights = [self.input_weight.flatten(0, 1), weight, *biases]
         how = True, 1, 0.0, torch.is_grad_enabled(), False, False  # biases, one layer, …
         h, *last = BY_TORCH[self.cell](x, start if len(start) > 1 else start[0], weights, *how)

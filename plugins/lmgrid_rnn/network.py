@@ -18,7 +18,7 @@ from lmgrid_torch.regularizers.site import Site
 
 
 class RecurrentNetwork(Network):
-    """Word vectors, recurrent layers one on the other, and what the output layer reads of them."""
+    """Word vectors, stacked recurrent layers, and an optional projection to the output layer."""
 
     def __init__(self, options: RnnPart, output: Output) -> None:
         super().__init__(1, output)
@@ -28,7 +28,7 @@ class RecurrentNetwork(Network):
         layers = [Layer(options, size) for size in inputs]
         self.layers = cast("Sequence[Layer]", nn.ModuleList(layers))
         self.projection: nn.Module = nn.Identity()
-        if options.projection:  # its weights are drawn later, and not from torch's generator
+        if options.projection:  # weights are drawn later, by ``initialise``
             sizes = options.hidden, options.projection
             self.projection = nn.utils.skip_init(nn.Linear, *sizes)  # type: ignore[no-untyped-call]
         self.table, self.input = Site("embedding"), Site("input")
@@ -37,7 +37,7 @@ class RecurrentNetwork(Network):
     def forward(
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
-        """From words (T, B) and the state before them to features (T B, F)."""
+        """Return the features (T B, F) of words (T, B) and the detached state after them."""
         h, after = self.states(inputs, state)
         features = self.hidden(self.projection(h))
         detached = tuple(tuple(part.detach() for part in layer) for layer in after)
@@ -56,21 +56,21 @@ class RecurrentNetwork(Network):
         return x, tuple(after)
 
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
-        """Yield the text in its own order; nothing is drawn."""
+        """Yield the batches in the order of the text; ``order`` is not used."""
         return streams(tokens, self.batch, self.steps)
 
 
 class DirectNetwork(RecurrentNetwork):
-    """The same, which also tells its output layer the last words, for n-gram features."""
+    """A recurrent network that also passes the last words to its output layer."""
 
     def __init__(self, options: RnnPart, output: Output) -> None:
         super().__init__(options, output)
-        self.before = options.direct_order - 2  # words of earlier chunks that a history reaches
+        self.before = options.direct_order - 2  # words of earlier chunks that the n-grams need
 
     def forward(
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
-        """As above, with the words after the features; the state ends in the words to carry on."""
+        """As above, with the last words appended to the features and to the state."""
         inner, before = None, inputs.new_full((self.before, inputs.shape[1]), EOS)
         if state is not None:
             *inner, (before,) = state

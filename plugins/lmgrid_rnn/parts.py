@@ -21,46 +21,71 @@ Cell: TypeAlias = Literal["elman", "relu", "lstm", "gru"]
 class RnnPart(NeuralPart):
     """A recurrent network (Elman 1990; as a language model, Mikolov et al. 2010).
 
-    h(t) = s(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector
-    of word t; trained by truncated back-propagation through time over parallel streams, whose
-    state is carried from chunk to chunk and begins anew each epoch.
+    h(t) = s(W_h h(t-1) + W_e e(t) + b1), y(t) = softmax(U h(t) + b2), where e(t) is the vector of
+    word t. It is trained by truncated back-propagation through time over parallel streams. The
+    state is carried from chunk to chunk and reset at the start of each epoch.
 
-    cell: the recurrence. ``elman``: s = tanh. ``relu``: s = max(0, ·) (Le et al. 2015). ``lstm``
-    (Hochreiter and Schmidhuber 1997, with forget gates by Gers et al. 2000). ``gru`` (Cho et al.
-    2014). embedding: length of a word vector. hidden: length of the state. layers: recurrent
-    layers, each over the states of the one below. residual: add a layer's input to its output,
-    where both are equally long (He et al. 2016). layer_norm: normalise each layer's output (Ba et
-    al. 2016). projection: a linear layer to so many features before the output layer; 0 is none.
-    tied: use the word vectors as the output layer's weights too (Press and Wolf 2017), so
-    projection, or else hidden, is as long as embedding. learned_start: whether h(0) is learned
-    or 0. batch: parallel streams. steps: words of a chunk, at most. direct_order: n of the longest
-    maximum-entropy n-gram features, straight from the last n - 1 words to the output (Mikolov et
-    al. 2011, RNNME); 0 is none. direct_size: how many weights these share, by hashing.
+    ``cell`` is one of
 
-    recurrent_initialisation: how W_h is drawn, ``same`` as all others or ``orthogonal`` (Saxe et
-    al. 2014). forget_bias: where the bias of an LSTM's forget gate starts; Jozefowicz et al.
-    (2015) recommend 1.
+    - ``elman``: s = tanh;
+    - ``relu``: s = max(0, ·) (Le et al. 2015);
+    - ``lstm``: Hochreiter and Schmidhuber (1997), with forget gates (Gers et al. 2000);
+    - ``gru``: Cho et al. (2014).
 
-    Sites: ``embedding`` is the table of word vectors; ``input`` is e(t); ``between`` is what one
-    layer hands to the next; ``hidden`` is what goes to the output layer, not to h(t+1);
-    ``recurrent_weight`` is W_h of each layer, (G, H, H), for G gates.
+    Sources of the other options: ``residual``, He et al. (2016); ``layer_norm``, Ba et al. (2016);
+    ``tied``, Press and Wolf (2017), where ``projection``, or ``hidden`` without a projection, must
+    equal ``embedding``; ``recurrent_initialisation = 'orthogonal'``, Saxe et al. (2014);
+    ``forget_bias``, for which Jozefowicz et al. (2015) recommend 1. With ``direct_order = n``,
+    maximum-entropy features connect the last n - 1 words directly to the output (RNNME, Mikolov et
+    al. 2011).
+
+    Sites: ``embedding`` is the table of word vectors; ``input`` is e(t); ``between`` is the output
+    of one layer as the next layer reads it; ``hidden`` is the input of the output layer, not of
+    h(t+1); ``recurrent_weight`` is W_h of each layer, shape (G, H, H) for G gates.
     """
 
-    cell: Cell = "elman"
-    embedding: Size = 64
-    hidden: Size = 128
-    layers: Size = 1
-    residual: bool = False
-    layer_norm: bool = False
-    projection: Annotated[int, Meta(ge=0)] = 0
-    tied: bool = False
-    learned_start: bool = True
-    recurrent_initialisation: Literal["same", "orthogonal"] = "same"
-    forget_bias: float = 0.0
-    batch: Size = 20
-    steps: Size = 20
-    direct_order: Annotated[int, Meta(ge=0)] = 0
-    direct_size: Size = 2**20
+    cell: Annotated[
+        Cell, Meta(description="The recurrence: tanh (Elman), rectified linear, LSTM or GRU.")
+    ] = "elman"
+    embedding: Annotated[Size, Meta(description="Length of a word vector.")] = 64
+    hidden: Annotated[Size, Meta(description="Units of each recurrent layer.")] = 128
+    layers: Annotated[
+        Size, Meta(description="Recurrent layers; each reads the states of the one below.")
+    ] = 1
+    residual: Annotated[
+        bool,
+        Meta(description="Whether a layer's input is added to its output where lengths agree."),
+    ] = False
+    layer_norm: Annotated[
+        bool, Meta(description="Whether the output of each layer is normalised.")
+    ] = False
+    projection: Annotated[
+        int,
+        Meta(ge=0, description="Features of a linear layer before the output layer; 0 for none."),
+    ] = 0
+    tied: Annotated[
+        bool, Meta(description="Whether the output layer's weights are the word vectors.")
+    ] = False
+    learned_start: Annotated[
+        bool, Meta(description="Whether the initial state h(0) is learned; if not, it is 0.")
+    ] = True
+    recurrent_initialisation: Annotated[
+        Literal["same", "orthogonal"],
+        Meta(description="How W_h is drawn: as the other weights, or orthogonal."),
+    ] = "same"
+    forget_bias: Annotated[
+        float, Meta(description="Initial bias of the forget gate of an LSTM.")
+    ] = 0.0
+    batch: Annotated[Size, Meta(description="Parallel streams.")] = 20
+    steps: Annotated[
+        Size, Meta(description="Words of a chunk of back-propagation through time, at most.")
+    ] = 20
+    direct_order: Annotated[
+        int, Meta(ge=0, description="Longest n of hashed n-gram features; 0 for no features.")
+    ] = 0
+    direct_size: Annotated[
+        Size, Meta(description="Weights that the n-gram features share by hashing.")
+    ] = 2**20
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,22 +130,22 @@ class RnnPart(NeuralPart):
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentStepPart(KernelPart):
-    """The recurrent step over time, forward and backward: step by step against one operation.
+    """A recurrent layer over time, forward and backward: step by step against one operation.
 
-    The loop leaves each step and its gradient to torch; the other is what the model rnn computes,
-    the inputs' products and the gradient of W_h for all steps at once. cell: the recurrence, as of
-    the model. steps: T. batch: parallel streams. embedding, hidden: sizes of the model.
+    The loop computes each step separately and leaves its gradient to torch. The vectorised variant
+    is what the model rnn computes: the products of the inputs and the gradient of W_h for all steps
+    at once.
     """
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_rnn.kernel",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
-    cell: Cell = "elman"
-    steps: Size = 35
-    batch: Size = 20
-    embedding: Size = 64
-    hidden: Size = 128
+    cell: Annotated[Cell, Meta(description="The recurrence, as in the model rnn.")] = "elman"
+    steps: Annotated[Size, Meta(description="T, time steps.")] = 35
+    batch: Annotated[Size, Meta(description="Parallel streams.")] = 20
+    embedding: Annotated[Size, Meta(description="Length of a word vector.")] = 64
+    hidden: Annotated[Size, Meta(description="Units of the recurrent layer.")] = 128
 
     def make(self, device: str) -> Kernel:
         from lmgrid_rnn.kernel import recurrence

@@ -1,4 +1,4 @@
-"""Training by gradient in PyTorch: the loop, its optimizers, its regularizers, its devices."""
+"""Training by gradient descent in PyTorch: optimizers, regularizers and devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights a network starts from."""
+"""Draws the initial weights of a network."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     from lmgrid_torch.network import Network
     from lmgrid_torch.parts import NeuralPart
 
-UNSEEN = 0.5  # the count that a word without any gets, so that its logarithm is finite
+UNSEEN = 0.5  # count of a word that does not occur, so that its logarithm is finite
 
 
 @runtime_checkable
 class Drawn(Protocol):
-    """A module some of whose weights start otherwise than the others."""
+    """A module with an initialisation of its own for some of its weights."""
 
     def draw_weights(self, draw: torch.Generator) -> None:
-        """Draw these, after all weights were drawn like the others."""
+        """Set these weights. Called after all weights have been initialised as usual."""
         ...
 
 
 @torch.no_grad()
 def initialise(network: Network, options: NeuralPart, context: Context) -> None:
-    """Draw the weights of a network on the CPU, so that every device starts from the same ones.
+    """Set the initial weights of a network, drawn on the CPU so that all devices start alike.
 
-    Matrices are drawn, vectors are 0, the output bias is the log unigram distribution.
+    Matrices are drawn as ``options.initialisation`` asks, vectors are set to 0, and the output bias
+    to the log unigram distribution.
     """
     seed = derive_seed(context.seed, "initialisation")
     draw = torch.Generator().manual_seed(seed)
@@ -53,10 +54,10 @@ def initialise(network: Network, options: NeuralPart, context: Context) -> None:
 def limit(network: Network, weight: Tensor) -> float:
     """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010).
 
-    Of the V inputs of a table of word vectors one is 1 and the others 0 at any time, so it counts
-    as having one input; V would make the vectors of a large vocabulary vanish. Where the weights
-    of the output layer are the word vectors too, r = 1 / √m, between what either alone would have.
-    Dimensions before the last two count several matrices.
+    A table of word vectors counts as having one input, since only one of its V inputs is not 0;
+    V inputs would give vanishing vectors for a large vocabulary. For tied weights r = 1 / √m, with
+    m the length of a word vector, which lies between the values of the two uses. A weight of more
+    than two dimensions is a stack of matrices.
     """
     if weight is network.embedding:
         return math.sqrt(6 / (1 + weight.shape[1]))
@@ -66,10 +67,11 @@ def limit(network: Network, weight: Tensor) -> float:
 
 
 def _same(weight: Tensor, part: Tensor) -> bool:
+    """Return whether two tensors begin at the same address, as a tied weight and its parts do."""
     return weight.data_ptr() == part.data_ptr()
 
 
 def log_unigram(context: Context) -> Tensor:
-    """Return ln p(w) by the counts in train, (V,); what does not occur counts ``UNSEEN``."""
+    """Return ln p(w) in the training text, (V,); a count of 0 is replaced by ``UNSEEN``."""
     counts = np.maximum(context.counts, UNSEEN)
     return torch.from_numpy(np.log(counts / counts.sum()))

@@ -1,4 +1,4 @@
-"""A lack of memory under one name, whichever allocator of torch met it."""
+"""Out-of-memory errors of torch as MemoryError."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIGNS = ("can't allocate memory", "not enough memory", "out of memory")  # CPU, 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raise MemoryError where torch says by a RuntimeError that memory ran out."""
+    """Raise MemoryError in place of the RuntimeError of torch that reports a lack of memory."""
     try:
         yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one

@@ -1,4 +1,4 @@
-"""A network as a language model: it trains by the loop, scores, predicts, and is kept on disk."""
+"""A neural language model: trains, scores and predicts with a network, and saves its weights."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ WEIGHTS = "weights.safetensors"
 
 
 class NeuralModel:
-    """An ``lmgrid.spec.LanguageModel`` that also predicts, is resumed, stored and knows its size.
+    """An ``lmgrid.spec.LanguageModel`` of a network; also Predicts, Stored, Resumable and Sized.
 
-    Where memory runs out, ``fit`` and ``score`` raise MemoryError.
+    ``fit`` and ``score`` raise MemoryError when memory runs out.
     """
 
     def __init__(self, network: Network, computation: Computation = PLAIN) -> None:
         self.network, self.computation = network, computation
-        self._descent: Trainer | None = None  # of the training that was begun last
+        self._descent: Trainer | None = None  # of the latest fit
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        """Train the network; see ``lmgrid_torch.training.loop`` for when it yields.
+
+        ValueError if the text is empty or the recipe has no optimizer; Diverged if the loss is not
+        finite too often.
+        """
         with memory_errors(), self.computation.compile_clock() as clock:
             self._descent = Trainer(self.network, train, recipe, self.computation)
             yield from descend(self._descent, clock)
 
     def state(self) -> State:
-        """Return copies of all that training needs to go on from this yield of ``fit``."""
+        """Return copies of all that is needed to resume training from this yield of ``fit``."""
         if self._descent is None:
-            raise ValueError("this model has no training to go on with; call fit first")
+            raise ValueError("this model has no training to resume; call fit first")
         return self._descent.state()
 
     @memory_errors()
@@ -48,8 +53,8 @@ class NeuralModel:
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | <eos>, tokens[:i]), shape (n,).
 
-        The last block is filled up, so that every product has one shape and a prefix of a text
-        gets the same bits as within it.
+        The last block is padded, so that all matrix products have the same shape and the scores of
+        a prefix of a text are bit-equal to those within the text.
         """
         if not len(tokens):
             return np.empty(0)
@@ -64,7 +69,7 @@ class NeuralModel:
     def next_log_probs(self, context: Tokens) -> LogProbs:
         """Return ln p(v | <eos>, context) for each word v, shape (V,)."""
         padded = self._padded(np.append(context, EOS))
-        place = len(context)  # of the word to come
+        place = len(context)  # of the next word
         *_, features = self._features(padded)
         row = place % self.network.output.block
         return np.asarray(self.network.output(features[row : row + 1])[0].cpu().numpy())
@@ -75,7 +80,7 @@ class NeuralModel:
         save_file(weights, folder / WEIGHTS)
 
     def load(self, folder: Path) -> None:
-        """Take on the weights that were saved there; ValueError if they are another model's."""
+        """Read the weights saved there; ValueError if they do not fit this model."""
         path = folder / WEIGHTS
         try:
             self.network.load_state_dict(load_file(path))
@@ -84,17 +89,18 @@ class NeuralModel:
             raise ValueError(message) from error
 
     def sizes(self) -> Sizes:
+        """Return the number of trained parameters, and the bytes of all weights."""
         weights = list(self.network.parameters())
         size = sum(weight.numel() * weight.element_size() for weight in weights)
         return Sizes(sum(weight.numel() for weight in weights if weight.requires_grad), size)
 
     def _padded(self, tokens: Tokens) -> Tensor:
-        """Return tokens filled up with <eos> to whole blocks."""
+        """Return the tokens padded with <eos> to whole blocks, on the network's device."""
         whole = np.pad(tokens, (0, -len(tokens) % self.network.output.block), constant_values=EOS)
         return as_tensor(whole, self.network)
 
     def _features(self, tokens: Tensor) -> Iterator[Tensor]:
-        """Yield the features of each block of tokens, (block, F), dropout and its kin off."""
+        """Yield the features of each block of tokens, (block, F), without dropout."""
         self.network.eval()
         state, windows = None, contexts(tokens, self.network.context)
         for inputs in torch.split(windows, self.network.output.block):

@@ -1,4 +1,4 @@
-"""What a network must be, so that the loop can train it and a model can score with it."""
+"""The interface of a network, and ways to cut a text into batches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lmgrid_torch.outputs.softmax import MASKED, Output
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training sees."""
+    """The inputs and targets of one forward and backward pass."""
 
     inputs: Tensor  # as the network's forward takes them
-    targets: Tensor  # (N,), ids, or MASKED where there is nothing to predict
-    tokens: int  # how many targets are not masked
+    targets: Tensor  # (N,), ids, or MASKED for padding
+    tokens: int  # number of targets that are not masked
 
 
 class Network(nn.Module, ABC):
-    """From words to features, and from features, by its output layer, to log-probabilities.
+    """Computes features from words; its output layer computes log-probabilities from features.
 
-    ``context`` is how many words the network reads for each word it predicts: k for a window,
-    1 for a recurrent network, whose state keeps the others.
+    ``context`` is the number of words that the network reads for each word it predicts: k for a
+    window of k words, 1 for a recurrent network, whose state represents the earlier words.
     """
 
     def __init__(self, context: int, output: Output) -> None:
@@ -39,37 +39,37 @@ class Network(nn.Module, ABC):
         self.tied = False
 
     def give_vectors(self, size: int, *, tied: bool) -> None:
-        """Make room for word vectors, (V, m); if ``tied``, the output layer's weights are they."""
+        """Allocate word vectors of length ``size``; if ``tied``, use the output layer's weights."""
         self.tied = tied
         if not tied:
             self.embedding = nn.Parameter(torch.empty(self.output.vocabulary, size))
 
     def word_vectors(self) -> tuple[Tensor, ...]:
-        """Return the table of word vectors, (V, m), in one part or several in the order of ids."""
+        """Return the table of word vectors, (V, m), as one or more tensors in the order of ids."""
         return self.output.word_weights() if self.embedding is None else (self.embedding,)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @abstractmethod
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the features (N, F) of the N words to predict, and the state after them.
 
-        ``state`` is what came back for the words before, None at the start of a text: a tensor, or
-        tuples of tensors. The state
-        returned is detached: gradients end where a batch begins. For scoring, ``inputs`` is
-        ``contexts(tokens, context)``, or consecutive rows of it.
+        ``state`` is the state returned for the preceding words, None at the start of a text: a
+        tensor, or nested tuples of tensors. The returned state is detached, so gradients do not
+        reach across batches. For scoring, ``inputs`` are consecutive rows of
+        ``contexts(tokens, context)``.
         """
 
     @abstractmethod
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
-        """Yield batches in which every token is predicted exactly once. ``order`` is on the CPU."""
+        """Yield batches that predict each token exactly once; ``order`` is on the CPU."""
 
 
 def look_up(words: Tensor, table: Sequence[Tensor]) -> Tensor:
-    """Return the vectors of words of any shape, (…) -> (…, m), from a table (V, m) in parts."""
+    """Return the vectors of words of any shape, (…) -> (…, m), from the parts of a table (V, m)."""
     if len(table) == 1:
         return F.embedding(words, table[0])
     flat, first = words.flatten(), 0
@@ -82,13 +82,22 @@ def look_up(words: Tensor, table: Sequence[Tensor]) -> Tensor:
 
 
 def contexts(tokens: Tensor, size: int) -> Tensor:
-    """Return the ``size`` words before each token, (n, size); <eos> stands before the first."""
+    """Return the ``size`` words before each token, (n, size), with <eos> before the first.
+
+    >>> contexts(torch.tensor([5, 6, 7]), size=2)
+    tensor([[1, 1],
+            [1, 5],
+            [5, 6]])
+    """
     start = tokens.new_full((size,), EOS)
     return torch.cat((start, tokens)).unfold(0, size, 1)[: len(tokens)]
 
 
 def shuffled(tokens: Tensor, context: int, batch: int, order: torch.Generator) -> Iterator[Batch]:
-    """Yield windows in random order, at most ``batch`` at a time, in batches of like size."""
+    """Yield all windows in random order, in batches of at most ``batch``.
+
+    The sizes of the batches differ by at most one.
+    """
     windows = contexts(tokens, context)
     drawn = torch.randperm(len(tokens), generator=order).to(tokens.device)
     for picked in drawn.tensor_split(-(-len(tokens) // batch)):
@@ -99,7 +108,11 @@ def streams(tokens: Tensor, batch: int, steps: int) -> Iterator[Batch]:
     """Yield consecutive chunks, (T, B) with T at most ``steps``, of ``batch`` parallel streams.
 
     Stream b is the b-th of ``batch`` consecutive parts of the text, whose lengths differ by at
-    most one word; the shorter ones are masked in the last row.
+    most one word. The shorter parts are padded with one masked target.
+
+    >>> chunks = streams(torch.tensor([5, 6, 7, 8, 9]), batch=2, steps=2)
+    >>> [chunk.targets.tolist() for chunk in chunks]
+    [[5, 7, 6, 8], [-100, 9]]
     """
     bounds = torch.arange(batch + 1, device=tokens.device) * len(tokens) // batch
     length = -(-len(tokens) // batch)

@@ -1,4 +1,4 @@
-"""Options of the neural models that build on this plugin, and the kinds of numbers in options."""
+"""Options shared by all neural models, and the types of numbers in options."""
 
 from __future__ import annotations
 
@@ -31,52 +31,82 @@ OF_OUTPUT: dict[str, tuple[str, ...]] = {  # the options of each output layer
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralPart(ModelPart):
-    """What every neural model may be told; a model adds its sizes and gives its ``network``.
+    """Options of every neural model; a subclass adds its sizes and builds its ``network``.
 
-    The output bias starts at the log unigram distribution of train, which is its best value
-    while all other weights are 0; other biases start at 0. initialisation of all other weights:
-    ``xavier`` (Glorot and Bengio 2010), ``uniform`` within ± uniform_range, or ``zeros``, from
-    which the hidden units never learn to differ.
+    The output bias starts at the log unigram distribution of the training text, its best value
+    while all other weights are 0; other biases start at 0. ``initialisation`` sets all other
+    weights: ``xavier`` (Glorot and Bengio 2010), ``uniform`` within ± uniform_range, or ``zeros``,
+    with which all hidden units stay alike.
 
-    output: how the distribution over the vocabulary is computed. ``full``: a softmax over all
-    words. ``adaptive`` (Grave et al. 2017): words from each of the ids ``cutoffs`` on in a
-    cluster of their own, the i-th of which reads 1 / div_value^i of the features; cutoffs past
-    the vocabulary are left out. Three train on ``samples`` words a step beside the targets, drawn
-    from the unigram distribution to the power of ``noise_power``, and score over all words:
-    ``sampled``, a softmax with a sampled normaliser (Jean et al. 2015); ``nce``, noise-contrastive
-    estimation (Mnih and Teh 2012), where exp(log_normaliser) is what the scores sum to;
-    ``blackout`` (Ji et al. 2016).
+    ``output`` is one of
 
-    accumulate: batches whose gradients make one step. precision: ``single``, or ``bf16``, which
-    computes products in bfloat16 (autocast; on CUDA alone). compile: let torch compile the
-    forward and backward pass; the seconds it takes are reported apart.
+    - ``full``: a softmax over all words;
+    - ``adaptive``: the adaptive softmax (Grave et al. 2017). Words from each id in ``cutoffs`` on
+      form a cluster; the i-th reads 1 / div_value^i of the features. Cutoffs beyond the vocabulary
+      are ignored;
+    - ``sampled``: a softmax with a sampled normaliser (Jean et al. 2015);
+    - ``nce``: noise-contrastive estimation (Mnih and Teh 2012), where the scores sum to
+      exp(log_normaliser);
+    - ``blackout``: BlackOut (Ji et al. 2016).
 
-    Beside the network's own Sites there is ``margins``, which the full softmax alone has: how far
-    the logit of a target lies above the mean of all words' logits.
+    The last three are trained on the targets and ``samples`` other words in each step, drawn from
+    the unigram distribution to the power ``noise_power``, and score over all words.
+
+    The seconds spent with ``compile`` are reported separately.
+
+    The full softmax has the site ``margins``: the logit of each target minus the mean logit of all
+    words.
     """
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.model",)
     by_gradient: ClassVar[bool] = True
 
-    initialisation: Literal["xavier", "uniform", "zeros"] = "xavier"  # of the other weights
-    uniform_range: Positive = 0.1  # r of Uniform(-r, r), for "uniform" alone
-    output: Literal["full", "adaptive", "sampled", "nce", "blackout"] = "full"
-    cutoffs: tuple[Size, ...] = (1000, 4000)
-    div_value: Annotated[float, Meta(ge=1)] = 2.0
-    samples: Size = 200
-    noise_power: Annotated[float, Meta(ge=0, le=1)] = 0.75
-    log_normaliser: float = 0.0
-    accumulate: Size = 1
-    precision: Literal["single", "bf16"] = "single"
-    compile: bool = False
+    initialisation: Annotated[
+        Literal["xavier", "uniform", "zeros"],
+        Meta(description="How weights other than the output bias are drawn."),
+    ] = "xavier"
+    uniform_range: Annotated[
+        Positive, Meta(description="r of Uniform(-r, r), with initialisation = 'uniform'.")
+    ] = 0.1
+    output: Annotated[
+        Literal["full", "adaptive", "sampled", "nce", "blackout"],
+        Meta(description="How the distribution over the vocabulary is computed and trained."),
+    ] = "full"
+    cutoffs: Annotated[
+        tuple[Size, ...],
+        Meta(description="Ids at which the clusters of the adaptive softmax begin, rising."),
+    ] = (1000, 4000)
+    div_value: Annotated[
+        float, Meta(ge=1, description="Factor by which each adaptive cluster reads fewer features.")
+    ] = 2.0
+    samples: Annotated[
+        Size, Meta(description="Words drawn in each step beside the targets, of sampled outputs.")
+    ] = 200
+    noise_power: Annotated[
+        float,
+        Meta(
+            ge=0, le=1, description="Words are drawn from the unigram distribution to this power."
+        ),
+    ] = 0.75
+    log_normaliser: Annotated[
+        float, Meta(description="ln of the sum that the scores of 'nce' are trained to have.")
+    ] = 0.0
+    accumulate: Annotated[Size, Meta(description="Batches per optimizer step.")] = 1
+    precision: Annotated[
+        Literal["single", "bf16"],
+        Meta(description="'single' is float32; 'bf16' multiplies in bfloat16, on CUDA only."),
+    ] = "single"
+    compile: Annotated[
+        bool, Meta(description="Whether torch compiles the forward and backward pass.")
+    ] = False
 
     def __post_init__(self) -> None:
         if any(a >= b for a, b in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must rise, not {self.cutoffs}; write [[1000, 4000]]")
 
     def check_tied(self, vector: int) -> None:
-        """ValueError where word vectors of this length cannot be the output layer's weights."""
+        """Raise ValueError if word vectors of this length cannot be the output layer's weights."""
         if self.features != vector:
             raise ValueError(
                 f"tied needs features as long as a word vector, but they are {self.features} and "
@@ -91,7 +121,7 @@ class NeuralPart(ModelPart):
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites of the output layer; a model puts those of its network before them."""
+        """The sites of the output layer; a subclass adds those of its network."""
         return ("margins",) if self.output == "full" else ()
 
     @property
@@ -103,14 +133,14 @@ class NeuralPart(ModelPart):
     @property
     @abstractmethod
     def features(self) -> int:
-        """How many numbers the output layer reads for a word."""
+        """The number of features that the output layer reads for a word."""
 
     @abstractmethod
     def network(self, output: Output) -> Network:
-        """Return the network that ends in this output layer, its weights not yet drawn."""
+        """Return the network with this output layer, its weights not yet initialised."""
 
     def output_layer(self, context: Context) -> Output:
-        """Return the output layer, its weights not yet drawn."""
+        """Return the output layer, its weights not yet initialised."""
         from lmgrid_torch.outputs.by_name import output_layer
 
         return output_layer(self, context)

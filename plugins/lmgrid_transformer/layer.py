@@ -11,7 +11,7 @@ from lmgrid_transformer.parts import TransformerPart
 
 
 class Affine(nn.Module):
-    """W x + b, or several of them side by side: their weights are drawn each by its own shape."""
+    """W x + b, or several of these in one tensor; each W is initialised by its own shape."""
 
     def __init__(self, inputs: int, outputs: int, several: int = 1) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.empty(several * outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the results one after the other, (…, inputs) -> (…, several · outputs)."""
+        """Return the concatenated results, (…, inputs) -> (…, several · outputs)."""
         return F.linear(x, self.weight.flatten(0, 1), self.bias)
 
 
@@ -36,14 +36,14 @@ class TransformerLayer(nn.Module):
         self.between = Site("between")
 
     def forward(self, x: Tensor) -> Tensor:
-        """From x (T, B, W) to x, so that no place depends on one after it."""
+        """Return x after this layer, (T, B, W); no position depends on a later one."""
         x = x + self.between(self.joined(self.attention(self.attention_norm(x))))
         h = F.gelu(self.widened(self.network_norm(x)))  # (T, B, feedforward · W)
         result: Tensor = x + self.between(self.narrowed(h))
         return result
 
     def attention(self, x: Tensor) -> Tensor:
-        """Return softmax(Q Kᵀ / √d) V of each head, side by side, (T, B, W) -> (T, B, W)."""
+        """Return softmax(Q Kᵀ / √d) V of all heads, concatenated, (T, B, W) -> (T, B, W)."""
         several = self.attended(x).unflatten(2, (3, self.heads, -1))  # (T, B, 3, heads, d)
         q, k, v = several.permute(2, 1, 3, 0, 4)  # each (B, heads, T, d)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)

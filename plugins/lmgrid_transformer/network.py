@@ -35,9 +35,9 @@ class TransformerNetwork(Network):
         self.table, self.input, self.hidden = Site("embedding"), Site("input"), Site("hidden")
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """From words (T, B) and as many as fit of the words before, (S, B), to features (T B, W).
+        """Return the features (T B, W) of words (T, B), given the words before them, (S, B).
 
-        The state returned is the last words, (at most ``window``, B).
+        The state, in and out, is the last words, at most ``window`` of them for each stream.
         """
         seen = inputs[:0] if state is None else state
         features, stride = [], self.window if self.training else self.window // 2
@@ -47,19 +47,19 @@ class TransformerNetwork(Network):
         return self.hidden(torch.cat(features)).flatten(0, 1), seen
 
     def read(self, words: Tensor) -> Tensor:
-        """Return what the layers make of words that stand side by side, (T, B) -> (T, B, W)."""
+        """Return the normalised output of the layers for consecutive words, (T, B) -> (T, B, W)."""
         e = look_up(words, [self.table(part) for part in self.word_vectors()])
         x = e * self.scale + self.positions[: len(words), None]
         h: Tensor = self.norm(self.layers(self.input(x)))
         return h
 
     def epoch(self, tokens: Tensor, order: torch.Generator) -> Iterator[Batch]:
-        """Yield the text in its own order; nothing is drawn."""
+        """Yield the batches in the order of the text; ``order`` is not used."""
         return streams(tokens, self.batch, self.window)
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Return sin(p / BASE^(2 i / width)) and, beside it, the cosine, (length, width)."""
+    """Return sin(p / BASE^(2 i / width)) and the cosines, interleaved, shape (length, width)."""
     rates = BASE ** (-torch.arange(0, width, 2) / width)
     angles = torch.arange(length)[:, None] * rates  # (length, width / 2)
     return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -16,36 +16,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerPart(NeuralPart):
-    """A transformer decoder (Vaswani et al. 2017), normalised first (Radford et al. 2019).
+    """A transformer decoder (Vaswani et al. 2017), with pre-normalisation (Radford et al. 2019).
 
-    Each layer adds to x = e(t) + position(t) causal self-attention, then a network of one GELU
-    layer, each computed of the normalised x; what the output layer reads is normalised too.
+    The input is x = e(t) + position(t). Each layer adds causal self-attention to x, then a network
+    of one GELU layer. Both read the normalised x, and so does the output layer.
 
-    layers: of attention and network. heads: of attention; they divide width. width: length of a
-    word vector and of all between. feedforward: units of the GELU layer, as a multiple of width.
-    context: words that a prediction sees, at most. positions: ``learned``, or ``sinusoidal``,
-    beside which word vectors are multiplied by √width as in the paper. tied: use the word vectors
-    as the output layer's weights too (Press and Wolf 2017). batch: parallel streams.
+    With ``positions = 'sinusoidal'``, word vectors are multiplied by √width, as in the paper. For
+    ``tied`` see Press and Wolf (2017).
 
-    A stream of L words is cut into ⌈L / context⌉ chunks that differ by at most one word. A chunk of
-    n words is read together with the last ``context`` - n words of its stream before it, so its
-    i-th prediction sees ``context`` - n + i words, or as many as the stream has up to there: a
-    chunk of a whole context begins with a word that sees itself alone. Scoring does the same with
-    chunks of at most half a context, over one stream that begins with <eos>, so every prediction
-    sees more than half a context, and at most a whole one, where the text has so much before it.
+    In training, a stream of L words is cut into ⌈L / context⌉ chunks whose lengths differ by at
+    most one word. A chunk of n words is read together with the ``context`` - n words before it in
+    its stream, so its i-th prediction sees ``context`` - n + i words, or fewer at the beginning of
+    the stream. The first prediction of a chunk of n = ``context`` words sees one word. Scoring uses
+    one stream that begins with <eos> and chunks of at most half a context, so every prediction sees
+    more than half a context and at most a whole one, where the text before it is long enough.
 
     Sites: ``embedding`` is the table of word vectors; ``input`` is e(t) + position(t); ``between``
-    is what attention or network add; ``hidden`` is what goes to the output layer.
+    is what self-attention and the feed-forward network add; ``hidden`` is the input of the output
+    layer.
     """
 
-    layers: Size = 2
-    heads: Size = 4
-    width: Size = 128
-    feedforward: Size = 4
-    context: Annotated[int, Meta(ge=2)] = 128
-    positions: Literal["learned", "sinusoidal"] = "learned"
-    tied: bool = False
-    batch: Size = 8
+    layers: Annotated[
+        Size, Meta(description="Layers, each of self-attention and a feed-forward network.")
+    ] = 2
+    heads: Annotated[
+        Size, Meta(description="Attention heads of each layer; they must divide width.")
+    ] = 4
+    width: Annotated[
+        Size, Meta(description="Length of a word vector and of every layer's output.")
+    ] = 128
+    feedforward: Annotated[
+        Size, Meta(description="Units of the GELU layer, as a multiple of width.")
+    ] = 4
+    context: Annotated[int, Meta(ge=2, description="Words that a prediction sees, at most.")] = 128
+    positions: Annotated[
+        Literal["learned", "sinusoidal"],
+        Meta(description="Position vectors: learned, or sines and cosines."),
+    ] = "learned"
+    tied: Annotated[
+        bool, Meta(description="Whether the output layer's weights are the word vectors.")
+    ] = False
+    batch: Annotated[Size, Meta(description="Parallel streams.")] = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from lmgrid_window.parts import WindowForwardPart, WindowPart
 
 
 def forward_pass(sizes: WindowForwardPart, device: str) -> Kernel:
-    """Return the pair for these sizes; in single precision, sums may differ in their last bits."""
+    """Return the kernel for these sizes; its tolerance allows for rounding in single precision."""
     options = WindowPart(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
@@ -31,7 +31,7 @@ def forward_pass(sizes: WindowForwardPart, device: str) -> Kernel:
 
 @torch.no_grad()
 def loop(network: WindowNetwork, words: Tensor) -> Tensor:
-    """Return the logits (N, V) of N windows (N, k), one after the other."""
+    """Return the logits (N, V) of N windows (N, k), computed one by one."""
     return torch.stack([logits(network, window[None])[0] for window in words])
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Kernel, KernelPart
 from lmgrid_torch.parts import NeuralPart, Size
@@ -15,23 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPart(NeuralPart):
-    """A neural network over the last words (Bengio, Ducharme, Vincent and Jauvin 2003).
+    """A feed-forward neural language model (Bengio, Ducharme, Vincent and Jauvin 2003).
 
-    y = b + W x + U tanh(d + H x), where x are the vectors of the last ``context`` words, one
-    after the other; the context crosses sentence ends. embedding: length of a word vector.
-    hidden: units of the tanh layer. direct: whether there is W, straight from the word vectors
-    to the output. batch: windows a step, at most.
+    y = b + W x + U tanh(d + H x), where x is the concatenated vectors of the last ``context``
+    words. The context crosses sentence ends.
 
-    Sites: ``input`` is x; ``hidden`` is the tanh layer. Output bias at the start: the log
-    unigram distribution; other biases: 0. initialisation of all other weights: ``xavier``, or
-    ``uniform`` within ± uniform_range.
+    Sites: ``input`` is x; ``hidden`` is the output of the tanh layer.
     """
 
-    context: Size = 4
-    embedding: Size = 64
-    hidden: Size = 128
-    direct: bool = False
-    batch: Size = 128
+    context: Annotated[Size, Meta(description="Words that a prediction reads.")] = 4
+    embedding: Annotated[Size, Meta(description="Length of a word vector.")] = 64
+    hidden: Annotated[Size, Meta(description="Units of the tanh layer.")] = 128
+    direct: Annotated[
+        bool, Meta(description="Whether W connects the word vectors to the output.")
+    ] = False
+    batch: Annotated[Size, Meta(description="Windows in a batch, at most.")] = 128
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -49,20 +49,17 @@ class WindowPart(NeuralPart):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowForwardPart(KernelPart):
-    """The window model's forward pass to its logits: one example at a time against a batch.
-
-    examples: windows. context, embedding, hidden, vocabulary: sizes of the model.
-    """
+    """The window model's forward pass to its logits: one example at a time against a batch."""
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_window.kernel",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda*", "mps")
 
-    examples: Size = 256
-    context: Size = 4
-    embedding: Size = 64
-    hidden: Size = 128
-    vocabulary: Size = 2000
+    examples: Annotated[Size, Meta(description="Windows.")] = 256
+    context: Annotated[Size, Meta(description="Words in a window.")] = 4
+    embedding: Annotated[Size, Meta(description="Length of a word vector.")] = 64
+    hidden: Annotated[Size, Meta(description="Units of the tanh layer.")] = 128
+    vocabulary: Annotated[Size, Meta(description="Words of the vocabulary.")] = 2000
 
     def make(self, device: str) -> Kernel:
         from lmgrid_window.kernel import forward_pass

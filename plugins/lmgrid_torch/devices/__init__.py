@@ -1,1 +1,1 @@
-"""Graphics cards as devices."""
+"""Devices that torch supports: NVIDIA, AMD and Apple graphics processors."""

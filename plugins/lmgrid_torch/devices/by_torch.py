@@ -1,4 +1,4 @@
-"""Graphics processors as torch knows them, and torch's threads."""
+"""Devices of torch: available names, memory, threads and instruction sets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-# Environment variables that change which kernels a library takes. oneDNN within PyTorch 2.13 hides
-# dnnl_get_effective_cpu_isa, and no function of torch tells it, so these are all that is known.
+# Environment variables that limit which kernels a library uses. PyTorch 2.13 does not export
+# oneDNN's dnnl_get_effective_cpu_isa or an equivalent, so only these variables are known of oneDNN.
 LIMITS = {
     "onednn": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS"),
     "mkl": ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE"),
 }
 # The MKL_CBWR_ constants of mkl_types.h, which mkl_cbwr_get_auto_branch returns
 BRANCHES = {
-    2: "AUTO",  # what it says on processors that are not Intel's
+    2: "AUTO",  # on processors not made by Intel
     3: "COMPATIBLE",
     4: "SSE2",
     6: "SSSE3",
@@ -35,7 +35,7 @@ BRANCHES = {
 
 @cache
 def instruction_sets() -> Mapping[str, str]:
-    """Return what torch's own kernels, MKL and oneDNN use on the processor, as far as they tell."""
+    """Return the instruction sets of torch's own kernels, MKL and oneDNN, where known."""
     found = {"torch": torch.backends.cpu.get_cpu_capability()}
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
@@ -46,7 +46,7 @@ def instruction_sets() -> Mapping[str, str]:
 
 
 def _limits(variables: tuple[str, ...]) -> Iterator[str]:
-    """Yield those that are set; a value that is no plain word, such as a path, is not shown."""
+    """Yield ``NAME=value`` of each variable that is set, with ? for a value that is not a word."""
     for variable in variables:
         if value := os.environ.get(variable):
             shown = value if re.fullmatch(r"[\w,+-]{1,40}", value) else "?"
@@ -54,9 +54,10 @@ def _limits(variables: tuple[str, ...]) -> Iterator[str]:
 
 
 def _mkl_branch() -> str:
-    """Return the branch that MKL finds best here; empty where torch has no MKL that can be asked.
+    """Return the code branch that MKL selects on this processor; empty if torch has no MKL.
 
-    libtorch_cpu.so exports mkl_cbwr_get_auto_branch by its inner name. Asking changes nothing.
+    libtorch_cpu.so exports mkl_cbwr_get_auto_branch under its internal name. The call has no side
+    effect.
     """
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return ""
@@ -69,10 +70,10 @@ def _mkl_branch() -> str:
 
 
 class TorchDevice:
-    """What all of torch's devices share."""
+    """Base of torch's devices."""
 
     def set_threads(self, threads: int) -> None:
-        """Let torch use so many threads of the host, also when a cell runs on its CPU."""
+        """Let torch use this number of threads of the host."""
         torch.set_num_threads(threads)
 
 
@@ -106,7 +107,7 @@ class MpsDevice(TorchDevice):
         torch.mps.synchronize()
 
     def reset_peak_bytes(self, device: str) -> None:
-        """Metal keeps no peak; only what it holds now can be asked."""
+        """Release cached memory, as Metal reports only the memory held now and no peak."""
         torch.mps.empty_cache()
 
     def peak_bytes(self, device: str) -> int:

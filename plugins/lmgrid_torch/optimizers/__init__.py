@@ -1,1 +1,1 @@
-"""Optimizers and the schedules of their learning rates."""
+"""Optimizers and learning-rate schedules."""

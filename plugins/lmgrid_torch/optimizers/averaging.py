@@ -1,4 +1,4 @@
-"""Averaged stochastic gradient descent: it trains one set of weights and scores with their mean."""
+"""Averaged stochastic gradient descent: scores with the mean of the weights of past steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from torch import Tensor
 
 
 class AveragedSgd(torch.optim.SGD):
-    """θ̄(t) = θ̄(t-1) + (θ(t) - θ̄(t-1)) / n, n the steps since averaging began.
+    """Stochastic gradient descent with the running mean of its weights (Polyak and Juditsky 1992).
 
-    Polyak and Juditsky 1992. The mean begins with the first step at which the setting
-    ``averaging`` is not 0. ``eval`` puts the mean in place of the weights, ``train`` these back.
+    θ̄(t) = θ̄(t-1) + (θ(t) - θ̄(t-1)) / n, where n is the number of steps since averaging began: the
+    first step with a parameter group's ``averaging`` unequal to 0. ``eval`` replaces the weights by
+    their mean for scoring, and ``train`` restores them.
+
+    >>> weight = torch.nn.Parameter(torch.tensor([0.0]))
+    >>> optimizer = AveragedSgd([weight], lr=1.0)
+    >>> optimizer.param_groups[0]["averaging"] = 1
+    >>> for gradient in (-1.0, -2.0):
+    ...     weight.grad = torch.tensor([gradient])
+    ...     optimizer.step()
+    >>> optimizer.eval()
+    >>> weight.item()  # the mean of 1 and 3
+    2.0
+    >>> optimizer.train()
+    >>> weight.item()
+    3.0
     """
 
     def __init__(self, parameters: Any, **options: Any) -> None:
@@ -24,6 +38,7 @@ class AveragedSgd(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Take a step of gradient descent, and update the means."""
         super().step(closure)
         weights = list(self._averaged())
         if not weights:
@@ -37,23 +52,25 @@ class AveragedSgd(torch.optim.SGD):
         torch._foreach_lerp_(means, weights, 1 / steps)
 
     def eval(self) -> None:
-        """Put the means in place, to score with; the weights are kept meanwhile."""
+        """Replace the weights by their means, for scoring."""
         if not self.scoring:
             self._swap()
         self.scoring = True
 
     def train(self) -> None:
-        """Put the weights back."""
+        """Restore the weights, for training."""
         if self.scoring:
             self._swap()
         self.scoring = False
 
     def _averaged(self) -> Iterator[Tensor]:
+        """Yield the weights that are averaged now."""
         groups = (group for group in self.param_groups if group["averaging"])
         return (weight for group in groups for weight in group["params"] if weight.requires_grad)
 
     @torch.no_grad()
     def _swap(self) -> None:
+        """Exchange each weight with its mean."""
         for weight, state in self.state.items():
             if "mean" in state:
                 kept = weight.clone()

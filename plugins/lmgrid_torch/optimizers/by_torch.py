@@ -1,4 +1,4 @@
-"""Torch's optimizers, in the fastest form that the device of the parameters has."""
+"""Makes torch's optimizers, in the fastest implementation for the device of the parameters."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from functools import singledispatch
 from typing import Any
 
 import torch
-import torch._dynamo  # the first optimizer made would import it for a second, inside the clock
+import torch._dynamo  # else the first optimizer imports it: one second of training time
 
 from lmgrid.spec import Moment
 from lmgrid_torch.optimizers import parts
 from lmgrid_torch.optimizers.averaging import AveragedSgd
 from lmgrid_torch.optimizers.schedules import factor, non_monotonic
 
-# Where torch has one pass over all parameters for SGD and Adam. Elsewhere torch's own choice
-# holds: foreach on a graphics card; on a CPU a loop, which was as fast or faster (RMSprop 0.6
-# times the time of foreach over 4.6 million weights).
+# Devices on which torch updates all parameters of SGD and Adam in one fused operation. Where there
+# is none, torch chooses the implementation: foreach on a graphics card, a loop on a CPU, where it
+# is at least as fast (RMSprop over 4.6 million weights took 0.6 times the time of foreach).
 FUSED = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
 class TorchOptimizer:
-    """An ``lmgrid.spec.Optimizer``."""
+    """An ``lmgrid.spec.Optimizer`` that builds an optimizer of torch.
+
+    ``build`` is called with the parameters, the learning rate of ``part`` and ``options``, and
+    with ``fused=True`` on the device types of ``fused_on``.
+    """
 
     part: parts.TorchOptimizerPart
     build: Callable[..., torch.optim.Optimizer]
@@ -36,14 +40,14 @@ class TorchOptimizer:
         return self.build(parameters, lr=self.part.lr, **self.options)
 
     def settings(self, moment: Moment) -> Mapping[str, float]:
-        """Return the learning rate of its schedule."""
+        """Return the learning rate of the next step, by the schedule."""
         return {"lr": self.part.lr * factor(self.part, moment)}
 
 
 @singledispatch
 def optimizer(part: parts.TorchOptimizerPart) -> TorchOptimizer:
-    """Return the optimizer that a part is the options of."""
-    raise TypeError(f"{type(part).__name__} needs a make of its own: no optimizer here is of it")
+    """Return the optimizer for these options; TypeError for an unknown part."""
+    raise TypeError(f"{type(part).__name__} has no optimizer in lmgrid_torch; give it its own make")
 
 
 @optimizer.register
@@ -54,7 +58,7 @@ def _sgd(part: parts.SgdPart) -> TorchOptimizer:
 
 @dataclass(frozen=True)
 class Averaged(TorchOptimizer):
-    """Averaged stochastic gradient descent, and when its mean begins."""
+    """Averaged stochastic gradient descent; ``start`` returns whether averaging has begun."""
 
     start: Callable[[Moment], bool] = lambda moment: True
 

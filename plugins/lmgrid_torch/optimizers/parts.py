@@ -1,4 +1,4 @@
-"""Options of the optimizers."""
+"""Options of the optimizers that torch provides, and of their learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -15,16 +15,35 @@ Count = Annotated[int, Meta(ge=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class TorchOptimizerPart(OptimizerPart):
-    """What is made by torch, with the schedule that ``Sgd`` describes."""
+    """Options of every optimizer: the learning rate and its schedule.
+
+    The learning rate of a step is lr times three factors. The first rises linearly from 0 to 1
+    over warmup_tokens training tokens. The second is halved after every halve_every epochs. The
+    third is given by schedule: 1 (``constant``); halved each time the validation loss has not
+    improved for ``patience`` points in a row (``plateau``); or falling from 1 to 0 along a cosine
+    (``cosine``, Loshchilov and Hutter 2017), which needs a budget of epochs or tokens.
+    """
 
     requires: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers.by_torch",)
 
-    lr: Positive
-    schedule: Literal["constant", "plateau", "cosine"] = "constant"
-    patience: Size = 1  # of "plateau"; the others do not use it
-    warmup_tokens: Count = 0
-    halve_every: Count = 0
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")]
+    schedule: Annotated[
+        Literal["constant", "plateau", "cosine"],
+        Meta(
+            description="Third factor of the rate: 1, halved at plateaus, or falling as a cosine."
+        ),
+    ] = "constant"
+    patience: Annotated[
+        Size, Meta(description="Points without improvement before a plateau halves the rate.")
+    ] = 1
+    warmup_tokens: Annotated[
+        Count, Meta(description="Training tokens over which the rate rises from 0; 0 for none.")
+    ] = 0
+    halve_every: Annotated[
+        Count,
+        Meta(description="Number of epochs after which the rate is halved each time; 0 for never."),
+    ] = 0
 
     @property
     def needs_length(self) -> bool:
@@ -38,22 +57,15 @@ class TorchOptimizerPart(OptimizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class SgdPart(TorchOptimizerPart):
-    """Stochastic gradient descent, with momentum (Polyak 1964; Nesterov 1983) if asked.
+    """Stochastic gradient descent, optionally with momentum (Polyak 1964; Nesterov 1983)."""
 
-    lr: learning rate. momentum: share of the last step that is kept. nesterov: look ahead along
-    it.
-
-    The learning rate is lr times three factors. warmup_tokens: the first rises from 0 to 1 over
-    so many training tokens; 0 is none. halve_every: the second halves after every so many
-    epochs; 0 is never. schedule: the third is 1 (``constant``), or halves each time that
-    validation did not improve for ``patience`` points in a row (``plateau``), or falls from 1 to
-    0 along a cosine (``cosine``, Loshchilov and Hutter 2017), which needs a budget of epochs or
-    tokens.
-    """
-
-    lr: Positive = 1.0
-    momentum: Fraction = 0.0
-    nesterov: bool = False
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = 1.0
+    momentum: Annotated[
+        Fraction, Meta(description="Share of the last step that is added to the next one.")
+    ] = 0.0
+    nesterov: Annotated[
+        bool, Meta(description="Whether momentum is Nesterov's; needs momentum above 0.")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.nesterov and self.momentum == 0:
@@ -64,16 +76,19 @@ class SgdPart(TorchOptimizerPart):
 class AsgdPart(TorchOptimizerPart):
     """Averaged stochastic gradient descent (Polyak and Juditsky 1992).
 
-    Trains by plain gradient descent, and scores with the mean of the weights of all steps since
-    averaging began. trigger: it begins once the validation loss lies above the lowest of those
-    more than so many points before (NT-ASGD; Merity, Keskar and Socher 2018); 0 is never.
-    start_epoch: it begins after so many epochs at the latest. lr: learning rate. Its schedule:
-    as ``sgd``.
+    The model is trained by plain gradient descent and scored with the mean of the weights of all
+    steps since averaging began. Averaging begins when the validation loss is above the lowest of
+    the losses more than ``trigger`` points earlier (NT-ASGD; Merity, Keskar and Socher 2018), or
+    after start_epoch epochs, whichever comes first.
     """
 
-    lr: Positive = 1.0
-    trigger: Count = 5
-    start_epoch: NotNegative | None = None
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = 1.0
+    trigger: Annotated[
+        Count, Meta(description="n of NT-ASGD, in points; 0 for averaging from start_epoch alone.")
+    ] = 5
+    start_epoch: Annotated[
+        NotNegative | None, Meta(description="Epochs after which averaging begins at the latest.")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.trigger == 0 and self.start_epoch is None:
@@ -82,58 +97,74 @@ class AsgdPart(TorchOptimizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class AdagradPart(TorchOptimizerPart):
-    """Adagrad (Duchi, Hazan and Singer 2011): a rate for each weight, falling with its gradients.
+    """Adagrad (Duchi, Hazan and Singer 2011): a step size for each weight.
 
-    lr: learning rate. eps: added to the root, against division by zero. Its schedule: as ``sgd``.
+    The step size of a weight falls with the sum of its squared gradients.
     """
 
-    lr: Positive = 0.05
-    eps: Positive = 1e-10
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
+        0.05
+    )
+    eps: Annotated[
+        Positive, Meta(description="Added to the denominator, against division by zero.")
+    ] = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
 class RmsPropPart(TorchOptimizerPart):
-    """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients.
+    """RMSprop (Tieleman and Hinton 2012): divides by a running root mean square of gradients."""
 
-    lr: learning rate. alpha: share of the running mean that is kept. eps: added to the root.
-    momentum: share of the last step that is kept. Its schedule: as ``sgd``.
-    """
-
-    lr: Positive = 0.002
-    alpha: Fraction = 0.99
-    eps: Positive = 1e-8
-    momentum: Fraction = 0.0
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
+        0.002
+    )
+    alpha: Annotated[
+        Fraction, Meta(description="Decay rate of the running mean of squared gradients.")
+    ] = 0.99
+    eps: Annotated[
+        Positive, Meta(description="Added to the denominator, against division by zero.")
+    ] = 1e-8
+    momentum: Annotated[
+        Fraction, Meta(description="Share of the last step that is added to the next one.")
+    ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamPart(TorchOptimizerPart):
-    """Adam (Kingma and Ba 2015): running means of gradients and of their squares, unbiased.
+    """Adam (Kingma and Ba 2015): bias-corrected running means of gradients and their squares."""
 
-    lr: learning rate. beta1, beta2: shares of the two running means that are kept. eps: added to
-    the root. Its schedule: as ``sgd``.
-    """
-
-    lr: Positive = 0.003
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    eps: Positive = 1e-8
+    lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")] = (
+        0.003
+    )
+    beta1: Annotated[Fraction, Meta(description="Decay rate of the running mean of gradients.")] = (
+        0.9
+    )
+    beta2: Annotated[
+        Fraction, Meta(description="Decay rate of the running mean of squared gradients.")
+    ] = 0.999
+    eps: Annotated[
+        Positive, Meta(description="Added to the denominator, against division by zero.")
+    ] = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWPart(AdamPart):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    As ``adam``; weight_decay: each step first shrinks every weight by lr · weight_decay.
+    The other options are those of ``adam``.
     """
 
-    weight_decay: NotNegative = 0.01
+    weight_decay: Annotated[
+        NotNegative, Meta(description="λ: each step first multiplies every weight by 1 - lr · λ.")
+    ] = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class NAdamWPart(AdamWPart):
     """Adam with Nesterov momentum (Dozat 2016) and decoupled weight decay.
 
-    As ``adamw``; momentum_decay: ψ of the schedule of momentum, β₁(1 - ½ · 0.96^(tψ)).
+    The other options are those of ``adamw``.
     """
 
-    momentum_decay: NotNegative = 0.004
+    momentum_decay: Annotated[
+        NotNegative, Meta(description="ψ in the schedule of momentum, β₁ (1 - ½ · 0.96^(tψ)).")
+    ] = 0.004

@@ -1,4 +1,4 @@
-"""How a learning rate changes while training goes on: functions of the moment alone."""
+"""Learning-rate schedules, as functions of the progress of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def factor(part: TorchOptimizerPart, moment: Moment) -> float:
-    """Return what to multiply the learning rate by: warm-up · halving · schedule."""
+    """Return the factor of the learning rate: warm-up · halving · schedule, between 0 and 1."""
     warm = min(1.0, moment.tokens / part.warmup_tokens) if part.warmup_tokens else 1.0
     halvings = int(moment.epochs) // part.halve_every if part.halve_every else 0
     if part.schedule == "plateau":
@@ -22,18 +22,27 @@ def factor(part: TorchOptimizerPart, moment: Moment) -> float:
 
 
 def cosine(moment: Moment) -> float:
-    """Return ½ (1 + cos π s), s the share of the budget (Loshchilov and Hutter 2017, eq. 5)."""
+    """Return ½ (1 + cos π s), s the share of the budget (Loshchilov and Hutter 2017, eq. 5).
+
+    ValueError where the share is not known.
+
+    >>> cosine(Moment(tokens=250, epochs=0.5, share=0.5))
+    0.5
+    """
     if moment.share is None:
         raise ValueError(
-            "schedule = 'cosine' must know how long training is; give a budget of epochs or tokens"
+            "schedule = 'cosine' needs the length of training; give a budget of epochs or tokens"
         )
     return 0.5 * (1 + math.cos(math.pi * min(moment.share, 1.0)))
 
 
 def stalls(valid: Sequence[float], patience: int) -> int:
-    """Return how often the loss was not below its lowest for ``patience`` points in a row.
+    """Return how often the loss did not fall below its minimum for ``patience`` points in a row.
 
-    After each such stall the count of points begins anew.
+    After each such plateau the count of points restarts.
+
+    >>> stalls([3.0, 2.0, 2.5, 2.4, 1.9], patience=2)
+    1
     """
     lowest, waited, stalled = math.inf, 0, 0
     for loss in valid:
@@ -45,10 +54,13 @@ def stalls(valid: Sequence[float], patience: int) -> int:
 
 
 def non_monotonic(valid: Sequence[float], points: int) -> bool:
-    """Return whether a loss ever lay above the lowest of those more than ``points`` before it.
+    """Return whether any loss exceeds the minimum of those more than ``points`` points before it.
 
-    The trigger of NT-ASGD, as its authors' program has it (Merity, Keskar and Socher 2018,
-    Algorithm 1): v(t) > min of v(0) … v(t - n - 1).
+    This is the trigger of NT-ASGD (Merity, Keskar and Socher 2018, Algorithm 1), as implemented by
+    its authors: v(t) > min of v(0) … v(t - n - 1).
+
+    >>> non_monotonic([3.0, 2.0, 2.1, 2.2], points=1)
+    True
     """
     pairs = zip(valid[points + 1 :], range(1, len(valid)), strict=False)
     return any(loss > min(valid[:before]) for loss, before in pairs)

@@ -1,1 +1,1 @@
-"""Regularizers: dropout, penalties, and the places where they act."""
+"""Regularizers: dropout, penalties, and the sites of a network where they act."""

@@ -1,4 +1,4 @@
-"""Dropout and its kin: what is set to zero at a Site, and what shares one draw."""
+"""Dropout at the sites of a network, with masks of several shapes."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ Shape = tuple[int, ...]
 
 
 def each(values: Tensor) -> Shape:
-    """Every number has a draw of its own."""
+    """Return the shape of a mask that differs for each number."""
     return tuple(values.shape)
 
 
 def each_sequence(values: Tensor) -> Shape:
-    """All steps of a sequence share one draw a unit, (T, B, H) -> (1, B, H)."""
+    """Return the shape of a mask shared by all steps of a sequence: (1, B, H) for (T, B, H)."""
     if values.dim() != 3:
         raise ValueError(
             f"variational-dropout needs values (time, batch, units), not {tuple(values.shape)}; "
-            "take dropout for this model"
+            "use dropout for this model"
         )
     return 1, *values.shape[1:]
 
 
 def each_row(values: Tensor) -> Shape:
-    """All numbers of a word's vector share one draw, (V, E) -> (V, 1)."""
+    """Return the shape of a mask shared by all numbers of a word's vector: (V, 1) for (V, E)."""
     return len(values), 1
 
 
 @dataclass
 class Dropout(NoEffect):
-    """Sets values to zero with the probability that ``rates`` has for the name of their Site.
+    """Sets values at sites to zero, with the probability in ``rates`` for the name of the site.
 
-    The others are divided by the probability of being kept, so that the mean is kept. ``draw``
-    is where the masks come from; its seed follows from ``name``, so that two kinds of dropout
-    draw apart. ``shape`` says what has a draw of its own.
+    The other values are divided by the probability of being kept, which preserves the mean.
+    ``shape`` returns the shape of the mask for given values. ``draw`` is the generator of the
+    masks. Its seed is derived from ``seed`` and ``name``, so that two kinds of dropout in one
+    network use different random numbers.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dropout(NoEffect):
     draw: torch.Generator = field(init=False, repr=False)
 
     def layers(self, module: nn.Module) -> None:
+        """Add dropout to the sites named in ``rates``, and seed the generator."""
         device = next(module.parameters()).device
         self.draw = torch.Generator(device).manual_seed(derive_seed(self.seed, self.name))
         for site in sites(module):
@@ -59,6 +61,7 @@ class Dropout(NoEffect):
                 site.actions.append(partial(self.drop, rate))
 
     def drop(self, rate: float, values: Tensor) -> Tensor:
-        # uniform numbers and a comparison cost a quarter of torch's bernoulli_ on a CPU
+        """Return the values times a new mask of zeros and 1 / (1 - rate)."""
+        # comparing uniform numbers takes a quarter of the time of torch's bernoulli_ on a CPU
         chances = torch.rand(self.shape(values), generator=self.draw, device=values.device)
         return values * (chances >= rate).to(values.dtype).div_(1 - rate)

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from lmgrid.spec import Context, Regularizer, RegularizerPart
 from lmgrid_torch.parts import Fraction, NotNegative, Positive
 
 
 class TorchRegularizerPart(RegularizerPart):
-    """What acts in torch."""
+    """Options of a regularizer that is implemented with torch."""
 
     requires: ClassVar[str] = "torch"
 
 
-# ---------------------------------------------------------------- what draws
+# ---------------------------------------------------------------- dropout
 
 
 @dataclass(frozen=True, kw_only=True)
 class DropoutPart(TorchRegularizerPart):
-    """Dropout (Srivastava et al. 2014): in training, units are zero with a given probability.
+    """Dropout (Srivastava et al. 2014): sets random units to zero during training.
 
-    Kept units are divided by the probability of being kept (inverted dropout), so that scoring
-    needs no change. rate: at the sites ``hidden`` and ``between``, after and between the layers.
-    input_rate: at the site ``input``, the word vectors that go into the first layer. A lecture's
-    rule of thumb, 0.5 and 0.15, is meant for large networks and many epochs; the defaults are for
-    the small ones here.
+    The remaining units are divided by the probability of being kept (inverted dropout), so scoring
+    needs no change. ``rate`` applies at the sites ``hidden`` and ``between``, ``input_rate`` at the
+    site ``input``. The rule of thumb from a lecture, 0.5 and 0.15, is meant for large networks and
+    many epochs; the defaults suit the small networks of these benchmarks.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("input", "between", "hidden")
 
-    rate: Fraction = 0.2
-    input_rate: Fraction = 0.1
+    rate: Annotated[
+        Fraction, Meta(description="Share of units dropped after and between the layers.")
+    ] = 0.2
+    input_rate: Annotated[
+        Fraction,
+        Meta(description="Share of units dropped in the word vectors that the first layer reads."),
+    ] = 0.1
 
     def make(self, context: Context) -> Regularizer:
         from lmgrid_torch.regularizers.dropout import Dropout as Layers
@@ -44,9 +50,9 @@ class DropoutPart(TorchRegularizerPart):
 class VariationalDropoutPart(DropoutPart):
     """Dropout with one mask for all steps of a sequence (Gal and Ghahramani 2016), or "locked".
 
-    As ``dropout``; a unit that is dropped is so at each step of a chunk of back-propagation
-    through time, and each parallel sequence has a mask of its own. For the recurrent connections
-    take ``weight-drop``; for whole words, ``embedding-dropout``.
+    The options are those of ``dropout``. A dropped unit stays zero at every step of a chunk of
+    back-propagation through time; each parallel sequence has a mask of its own. To drop recurrent
+    connections use ``weight-drop``; to drop whole words, ``embedding-dropout``.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("between", "recurrent_weight")  # models with time steps
@@ -64,15 +70,15 @@ def _rates(part: DropoutPart) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingDropoutPart(TorchRegularizerPart):
-    """Drops whole words (Gal and Ghahramani 2016; Merity, Keskar and Socher 2018).
+    """Dropout of whole words (Gal and Ghahramani 2016; Merity, Keskar and Socher 2018).
 
-    In a step, the vector of a dropped word type is zero wherever the word stands; the vectors of
-    the others are divided by the probability of being kept. rate: of word types.
+    In each step, the vector of a dropped word type is zero wherever the word occurs. The vectors of
+    the other words are divided by the probability of being kept.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("embedding",)
 
-    rate: Fraction = 0.1
+    rate: Annotated[Fraction, Meta(description="Share of word types dropped.")] = 0.1
 
     def make(self, context: Context) -> Regularizer:
         from lmgrid_torch.regularizers.dropout import Dropout as Layers
@@ -85,14 +91,15 @@ class EmbeddingDropoutPart(TorchRegularizerPart):
 class WeightDropPart(TorchRegularizerPart):
     """DropConnect (Wan et al. 2013) on the recurrent weights (Merity, Keskar and Socher 2018).
 
-    In a step, each recurrent weight is zero with a given probability, the same at every time step
-    and for every sequence; the others are divided by the probability of being kept. rate: of the
-    weights of each recurrent layer.
+    In each training step, random recurrent weights are zero, the same ones at every time step and
+    for every sequence. The others are divided by the probability of being kept.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("recurrent_weight",)
 
-    rate: Fraction = 0.5
+    rate: Annotated[
+        Fraction, Meta(description="Share of the recurrent weights of each layer that are dropped.")
+    ] = 0.5
 
     def make(self, context: Context) -> Regularizer:
         from lmgrid_torch.regularizers.dropout import Dropout as Layers
@@ -105,9 +112,9 @@ class WeightDropPart(TorchRegularizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedPart(TorchRegularizerPart):
-    """What is as strong as its ``weight``; at 0 it does nothing."""
+    """Options of a regularizer whose strength is one number, ``weight``."""
 
-    weight: NotNegative
+    weight: Annotated[NotNegative, Meta(description="Strength; 0 has no effect.")]
 
     def make(self, context: Context) -> Regularizer:
         from lmgrid_torch.regularizers.penalties import OF_PART
@@ -118,63 +125,67 @@ class WeightedPart(TorchRegularizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class L1Part(WeightedPart):
-    """Adds λ Σ |θ| to the loss, over all parameters (Tibshirani 1996).
+    """L1 penalty: adds λ Σ |θ| over all parameters to the loss (Tibshirani 1996)."""
 
-    weight: λ, against a data loss in nats per token.
-    """
-
-    weight: NotNegative = 1e-6
+    weight: Annotated[
+        NotNegative, Meta(description="λ, relative to a data loss in nats per token.")
+    ] = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class L2Part(WeightedPart):
-    """Adds λ Σ θ² to the loss, over all parameters.
+    """L2 penalty: adds λ Σ θ² over all parameters to the loss."""
 
-    weight: λ, against a data loss in nats per token.
-    """
-
-    weight: NotNegative = 1e-5
+    weight: Annotated[
+        NotNegative, Meta(description="λ, relative to a data loss in nats per token.")
+    ] = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationPart(WeightedPart):
-    """Activation regularization (Merity, McCann and Socher 2017): adds α · mean of h².
+    """Activation regularization (Merity, McCann and Socher 2017): adds α · mean of h² to the loss.
 
-    h are the values at the site ``hidden``, the mean is over words and units. The paper takes
-    them after dropout: what stands before this regularizer in the list has acted. weight: α.
+    h are the values at the site ``hidden``; the mean is over words and units. The paper uses the
+    values after dropout, so list the dropout before this regularizer.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("hidden",)
 
-    weight: NotNegative = 2.0
+    weight: Annotated[
+        NotNegative, Meta(description="α, relative to a data loss in nats per token.")
+    ] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalActivationPart(WeightedPart):
     """Temporal activation regularization (Merity, McCann and Socher 2017).
 
-    Adds β · mean of (h(t) - h(t-1))² to the loss, against states that change fast. h are the
-    values at the site ``hidden``, the mean is over the steps of a chunk, sequences and units. The
-    paper takes them before dropout: list this regularizer first. weight: β.
+    Adds β · mean of (h(t) - h(t-1))² to the loss, which penalises fast changes of state. h are the
+    values at the site ``hidden``; the mean is over the steps of a chunk, sequences and units. The
+    paper uses the values before dropout, so list this regularizer before the dropout.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("recurrent_weight",)  # models with states over time
 
-    weight: NotNegative = 1.0
+    weight: Annotated[
+        NotNegative, Meta(description="β, relative to a data loss in nats per token.")
+    ] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSmoothingPart(WeightedPart):
     """Label smoothing (Szegedy et al. 2016, section 7), with the uniform distribution.
 
-    The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)); what that adds to -ln p(target)
-    is reported as the penalty, the data loss stays what it is. It acts at the site ``margins``,
-    which models with output = 'full' have, without n-gram features. weight: ε.
+    The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)). The difference from -ln p(target)
+    is reported as the penalty; the reported data loss does not change. It uses ``margins``,
+    a site of models with output = 'full' and without n-gram features.
     """
 
     sites: ClassVar[tuple[str, ...]] = ("margins",)
 
-    weight: Fraction = 0.1
+    weight: Annotated[
+        Fraction, Meta(description="ε, the share of the uniform distribution in the target.")
+    ] = 0.1
 
 
 # ---------------------------------------------------------------- between backward and step
@@ -182,12 +193,14 @@ class LabelSmoothingPart(WeightedPart):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPart(TorchRegularizerPart):
-    """Scales the gradient down to a largest norm (Pascanu, Mikolov and Bengio 2013, Algorithm 1).
+    """Gradient clipping: scales the gradient down to a largest norm.
 
-    norm: the largest length of the gradient over all parameters taken together.
+    Pascanu, Mikolov and Bengio (2013), Algorithm 1.
     """
 
-    norm: Positive = 1.0
+    norm: Annotated[
+        Positive, Meta(description="Largest L2 norm of the gradient over all parameters together.")
+    ] = 1.0
 
     def make(self, context: Context) -> Regularizer:
         from lmgrid_torch.regularizers.penalties import Clip as Scaling
@@ -197,10 +210,12 @@ class ClipPart(TorchRegularizerPart):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightDecayPart(WeightedPart):
-    """Decoupled weight decay (Loshchilov and Hutter 2019), beside any optimizer.
+    """Decoupled weight decay (Loshchilov and Hutter 2019), for any optimizer.
 
-    Each step first shrinks what has a gradient by the learning rate times weight; with ``adam``
-    this is ``adamw``. weight: λ.
+    Each step first multiplies every weight that has a gradient by 1 - lr · λ. With ``adam`` this is
+    ``adamw``.
     """
 
-    weight: NotNegative = 0.01
+    weight: Annotated[
+        NotNegative, Meta(description="λ: each step first multiplies weights by 1 - lr · λ.")
+    ] = 0.01

@@ -1,4 +1,4 @@
-"""Regularizers behind their three doors: layers, loss, update. Those that draw are in dropout."""
+"""Regularizers that draw no random numbers: penalties, gradient clipping and weight decay."""
 
 from __future__ import annotations
 
@@ -14,21 +14,29 @@ from lmgrid_torch.regularizers.site import Site, sites
 
 
 class NoEffect:
-    """A regularizer that does nothing; the others open the door they need."""
+    """A regularizer without effect; subclasses override the methods that they need."""
 
     def layers(self, module: nn.Module) -> None:
-        """Act where the model marked a named Site."""
+        """Add actions to sites of the network."""
 
     def loss(self, module: nn.Module) -> Tensor | float:
+        """Return the penalty of this step."""
         return 0.0
 
     def update(self, module: nn.Module, rate: float) -> int:
+        """Change gradients or weights before the step; return the number of changes to count."""
         return 0
 
 
 @dataclass(frozen=True)
 class L1(NoEffect):
-    """Adds ``weight`` · Σ |θ| over all parameters."""
+    """Adds ``weight`` · Σ |θ| over all parameters to the loss (Tibshirani 1996).
+
+    >>> layer = nn.Linear(1, 1)
+    >>> _ = nn.init.constant_(layer.weight, -3.0), nn.init.constant_(layer.bias, 1.0)
+    >>> L1(weight=0.5).loss(layer).item()
+    2.0
+    """
 
     weight: float
 
@@ -39,7 +47,7 @@ class L1(NoEffect):
 
 @dataclass(frozen=True)
 class L2(NoEffect):
-    """Adds ``weight`` · Σ θ² over all parameters."""
+    """Adds ``weight`` · Σ θ² over all parameters to the loss."""
 
     weight: float
 
@@ -50,22 +58,27 @@ class L2(NoEffect):
 
 @dataclass
 class Keeping(NoEffect):
-    """Keeps what passes a Site in a step, for the penalty of that step alone."""
+    """Collects the values at a site during a step, for the penalty of that step."""
 
     weight: float
     kept: list[Tensor] = field(default_factory=list, init=False, repr=False)
 
     def keep(self, values: Tensor) -> Tensor:
+        """Collect the values and return them unchanged."""
         self.kept.append(values)
         return values
 
     def take(self) -> list[Tensor]:
+        """Return the values collected since the last call."""
         taken, self.kept = self.kept, []
         return taken
 
 
 class Activation(Keeping):
-    """Adds ``weight`` · mean of h² over time, batch and units."""
+    """Adds ``weight`` · mean of h² over time, batch and units to the loss.
+
+    h are the values at the site ``hidden`` (Merity, McCann and Socher 2017).
+    """
 
     def layers(self, module: nn.Module) -> None:
         keep_at(module, "hidden", self)
@@ -75,7 +88,10 @@ class Activation(Keeping):
 
 
 class TemporalActivation(Activation):
-    """Adds ``weight`` · mean of (h(t) - h(t-1))² over the steps of a batch, its units."""
+    """Adds ``weight`` · mean of (h(t) - h(t-1))² over time, batch and units to the loss.
+
+    h are the values at the site ``hidden``, (T, B, H) (Merity, McCann and Socher 2017).
+    """
 
     def loss(self, module: nn.Module) -> Tensor | float:
         changes = [h[1:] - h[:-1] for h in self.take()]  # (T - 1, B, H), empty where T is 1
@@ -83,10 +99,11 @@ class TemporalActivation(Activation):
 
 
 class LabelSmoothing(Keeping):
-    """Adds ``weight`` · mean of (s_t - mean_v s_v), the margin of a target's logit.
+    """Adds ``weight`` · mean of (s_t - mean_v s_v), the margin of a target's logit, to the loss.
 
-    -ln p(v) = ln Σ exp(s) - s_v, so that (1 - ε) (-ln p(t)) + ε mean_v(-ln p(v)) exceeds -ln p(t)
-    by ε (s_t - mean_v s_v): the smoothed loss takes no second softmax.
+    Since -ln p(v) = ln Σ exp(s) - s_v, the smoothed loss (1 - ε) (-ln p(t)) + ε mean_v(-ln p(v))
+    (Szegedy et al. 2016, section 7) exceeds -ln p(t) by ε (s_t - mean_v s_v). So it needs no
+    second softmax. ValueError where the output layer does not compute margins.
     """
 
     def layers(self, module: nn.Module) -> None:
@@ -109,7 +126,7 @@ class LabelSmoothing(Keeping):
 
 
 def keep_at(module: nn.Module, name: str, keeping: Keeping) -> None:
-    """Let ``keeping`` see what passes the Sites of this name."""
+    """Let ``keeping`` collect the values at the sites of this name."""
     keeping.kept.clear()
     for site in sites(module):
         if site.name == name:
@@ -118,7 +135,10 @@ def keep_at(module: nn.Module, name: str, keeping: Keeping) -> None:
 
 @dataclass(frozen=True)
 class Clip(NoEffect):
-    """If ‖g‖ ≥ ``norm``, g ← norm / ‖g‖ · g, with g the gradient over all parameters."""
+    """Scales the gradient g over all parameters to ``norm`` if it is longer.
+
+    g ← norm / ‖g‖ · g if ‖g‖ ≥ norm (Pascanu, Mikolov and Bengio 2013, Algorithm 1).
+    """
 
     norm: float
 
@@ -135,9 +155,9 @@ class Clip(NoEffect):
 
 @dataclass(frozen=True)
 class WeightDecay(NoEffect):
-    """Shrinks what has a gradient: θ ← (1 - rate · ``weight``) θ, whatever the optimizer.
+    """Multiplies each parameter that has a gradient by 1 - rate · ``weight`` before the step.
 
-    It acts at every step, which is no event to count.
+    (Loshchilov and Hutter 2019.) As it acts in every step, its updates are not counted.
     """
 
     weight: float

@@ -1,4 +1,4 @@
-"""Named places in a network, where regularizers act."""
+"""Sites: named places in a network where regularizers act."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from torch import Tensor, nn
 
 
 class Site(nn.Module):
-    """A place in a network: the identity, but for what regularizers do there in training.
+    """A named place in a network: applies ``actions`` in training, and is the identity otherwise.
 
-    A model marks the place and gives it a name (``"input"``, ``"hidden"``), never what happens
-    there.
+    The model gives the site its name (``"input"``, ``"hidden"``); regularizers append the actions.
+
+    >>> site = Site("hidden")
+    >>> site.actions.append(lambda values: 2 * values)
+    >>> site(torch.ones(2))
+    tensor([2., 2.])
+    >>> site.eval()(torch.ones(2))
+    tensor([1., 1.])
     """
 
     def __init__(self, name: str) -> None:
@@ -22,10 +28,11 @@ class Site(nn.Module):
 
     @property
     def awaited(self) -> bool:
-        """Whether anybody acts here now; a model may spare itself what is computed for nobody."""
+        """Whether an action is applied now; if not, a model may skip computing the values."""
         return self.training and bool(self.actions)
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return the values after all actions, in their order."""
         if self.awaited:
             for act in self.actions:
                 values = act(values)
@@ -33,5 +40,5 @@ class Site(nn.Module):
 
 
 def sites(module: torch.nn.Module) -> Iterator[Site]:
-    """Yield the places of a network, in the order in which they were marked."""
+    """Yield the sites of a network, in the order of its modules."""
     return (child for child in module.modules() if isinstance(child, Site))
