@@ -11,12 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import Meta
 
 from lmgrid.cli import main
+from lmgrid.plugin.provided import Plugin, Provided
+from lmgrid.plugin.registry import Registry
+from lmgrid.spec import AnyPart
 
 FAULTS = Path(__file__).parent / "faults"
 GRID = """
@@ -219,6 +225,22 @@ def test_describe_names_options_types_and_defaults(lmgrid: Invoke) -> None:
     assert "prior" in shown
     assert "number" in shown
     assert "raise | kill" in shown
+
+
+def test_describe_shows_what_each_option_means(
+    lmgrid: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The description of an option's annotation stands in its row, and no line is too long."""
+    hidden = Annotated[int, Meta(ge=1, description="Units of each recurrent layer. " * 4)]
+    part = make_dataclass("Described", [("hidden", hidden, 200)], bases=(AnyPart,))
+    plugin = Plugin("mine", "mine", "1", (Provided("model", "described", part, "mine"),))
+    monkeypatch.setattr(Registry, "installed", lambda: Registry([plugin]))
+    shown = lmgrid("describe", "described").stdout
+    assert "Units of each" in shown
+    assert "integer ≥ 1" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    option = json.loads(lmgrid("describe", "described", "--json").stdout)[0]["options"][0]
+    assert option["description"].startswith("Units of each recurrent layer.")
 
 
 def test_describe_tells_of_what_has_no_options(lmgrid: Invoke) -> None:

@@ -1,9 +1,11 @@
-"""``lmgrid describe``: what a name stands for, with its options."""
+"""``lmgrid describe``: print what a part is, and a table of its options."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import MISSING, fields, is_dataclass
+import io
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -20,14 +22,17 @@ from typing import (
 import click
 
 from lmgrid.commands.options import JSON_OPTION
-from lmgrid.commands.output import say, show_json, show_tables
+from lmgrid.commands.output import console, say, show_json
 from lmgrid.errors import UserError
+from lmgrid.printable import printable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from lmgrid.plugin.provided import Provided
 
+TABLE_WIDTH = 80  # characters of a line of the table
+TYPE_WIDTH = 22  # characters of the column of types, beside a column of descriptions
 _WORDS = {
     Path: "file",
     NoneType: "none",
@@ -51,7 +56,10 @@ def _complete_name(context: click.Context, parameter: Any, start: str) -> list[C
 @click.argument("name", shell_complete=_complete_name)
 @JSON_OPTION
 def describe(name: str, as_json: bool) -> None:
-    """Say what NAME is (a model, corpus, optimizer, …), its source, and its options."""
+    """Print what NAME is (a model, a corpus, an optimizer, …), its source and its options.
+
+    Example: lmgrid describe rnn
+    """
     from lmgrid.grid import near
     from lmgrid.plugin.registry import Registry
 
@@ -73,30 +81,57 @@ def _as_json(found: Provided) -> dict[str, Any]:
         "distribution": found.distribution,
         "lacks": found.lacks,
         "description": inspect.cleandoc(found.part.__doc__ or ""),
-        "options": [
-            dict(zip(("option", "type", "default"), o, strict=True)) for o in _options(found)
-        ],
+        "options": [asdict(option) for option in _options(found.part)],
     }
 
 
-def _options(found: Provided) -> tuple[tuple[str, str, str], ...]:
+@dataclass(frozen=True, kw_only=True)
+class _Option:
+    """One option of a part, as text."""
+
+    option: str
+    type: str
+    default: str
+    description: str  # empty where the part does not state one
+
+
+def _options(part: type[Any]) -> tuple[_Option, ...]:
+    """Return the options of a part, in the order in which it declares them."""
     from lmgrid.grid import show
     from lmgrid.plugin.options import default
 
+    hints = get_type_hints(part, include_extras=True)
     rows = []
-    hints = get_type_hints(found.part, include_extras=True)
-    for field in fields(found.part):
-        value = default(field)
-        shown = "must be given" if value is MISSING else show(value)
-        rows.append((field.name, _type(hints[field.name]), shown))
+    for field in fields(part):
+        value, hint = default(field), hints[field.name]
+        rows.append(
+            _Option(
+                option=field.name,
+                type=_type(hint),
+                default="must be given" if value is MISSING else show(value),
+                description=_description(hint),
+            )
+        )
     return tuple(rows)
+
+
+def _description(hint: Any) -> str:
+    """Return the ``Meta(description=...)`` of an option's annotation; the last one counts.
+
+    >>> from msgspec import Meta
+    >>> _description(Annotated[int, Meta(ge=1, description="Units of each layer.")])
+    'Units of each layer.'
+    """
+    limits = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    found = [text for limit in limits if (text := getattr(limit, "description", None))]
+    return found[-1] if found else ""
 
 
 def _type(hint: Any) -> str:
     """Return a type as a reader of a grid file would say it."""
     if get_origin(hint) is Annotated:
         kind, *limits = get_args(hint)
-        return " ".join([_type(kind), *(_limit(limit) for limit in limits)])
+        return " ".join([_type(kind), *filter(None, map(_limit, limits))])
     if get_origin(hint) is Literal:
         return " | ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, UnionType):
@@ -109,13 +144,13 @@ def _type(hint: Any) -> str:
 
 
 def _docs(part: type[Any]) -> list[str]:
-    """Return what a part says of itself, and then what those say whose options it takes over."""
-    told = [base for base in part.__mro__ if base is part or _options_of(base)]
+    """Return the docstring of a part, then those of the classes whose options it inherits."""
+    told = [base for base in part.__mro__ if base is part or _declared(base)]
     return [inspect.cleandoc(base.__doc__) for base in told if base.__doc__]
 
 
-def _options_of(base: type[Any]) -> set[str]:
-    """Return the options that a class declares itself; what is a class's alone is none."""
+def _declared(base: type[Any]) -> set[str]:
+    """Return the options that a class declares itself, without those that it inherits."""
     own = inspect.get_annotations(base)
     return {f.name for f in fields(base) if f.name in own} if is_dataclass(base) else set()
 
@@ -127,13 +162,33 @@ def _limit(limit: Any) -> str:
 
 
 def _show(found: Provided) -> None:
-    from lmgrid.report.layout import Table
-
+    """Print the docstring of a part, and below it the table of its options."""
     lacks = f" ({found.lacks})" if found.lacks else ""
     say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")
     say("\n\n".join(_docs(found.part)))
-    options = _options(found)
+    options = _options(found.part)
     if options:
-        show_tables([Table("options", "", ("option", "type", "default"), options, 0)])
+        _show_options(options)
     else:
         say("It has no options.")
+
+
+def _show_options(options: Sequence[_Option]) -> None:
+    """Print one row for each option. Types and descriptions wrap at 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    described = any(option.description for option in options)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("option", no_wrap=True)
+    table.add_column("type", max_width=None if not described else TYPE_WIDTH)
+    table.add_column("default")
+    if described:
+        table.add_column("description")
+    for row in options:
+        cells = (row.option, row.type, row.default, row.description)
+        table.add_row(*map(printable, cells[: len(table.columns)]))
+    drawn = io.StringIO()
+    screen = console(drawn)
+    screen.print(table, width=min(screen.width, TABLE_WIDTH))
+    click.echo(drawn.getvalue(), nl=False)
