@@ -175,7 +175,7 @@ def test_older_and_newer_records_are_never_one_line(tmp_path: Path) -> None:
 
 
 def older_numpy(envelope: dict[str, Any]) -> None:
-    environment = envelope["body"]["circumstances"]["environment"]
+    environment = envelope["body"]["provenance"]["environment"]
     for library in environment["libraries"]:
         if library[0] == "numpy":
             library[1] = "1.0"
