@@ -24,7 +24,8 @@ from lmgrid.plugin.provided import Plugin, Provided
 from lmgrid.plugin.registry import Registry
 from lmgrid.spec import AnyPart
 
-FAULTS = Path(__file__).parent / "faults"
+ROOT = Path(__file__).parent.parent
+FAULTS = ROOT / "tests" / "faults"
 GRID = """
 title = "A tiny grid"
 [[corpora]]
@@ -404,3 +405,17 @@ def test_an_output_that_cannot_be_written_is_one_message(tmp_path: Path) -> None
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_grids_lists_those_that_come_with_lmgrid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each can be read, says what it shows and how long it takes, and whether its texts are here."""
+    monkeypatch.delenv("LMGRID_DATA", raising=False)
+    result = CliRunner().invoke(main, ["grids", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert set(rows) == {path.stem for path in (ROOT / "benchmarks").glob("*.toml")}
+    assert all(row["title"] and row["takes"] and int(row["cells"]) for row in rows.values())
+    assert rows["quickstart"]["corpora"] == "kjv"
+    assert "brown (not here)" in rows["five-minutes"]["corpora"]
+    shown = CliRunner().invoke(main, ["grids"]).output
+    assert all(name in shown for name in rows)

@@ -16,6 +16,7 @@ from lmgrid import __version__
 from lmgrid.commands.describe import describe
 from lmgrid.commands.doctor import doctor
 from lmgrid.commands.generate import generate
+from lmgrid.commands.grids import grids
 from lmgrid.commands.kernels import kernels
 from lmgrid.commands.options import COMMAND_LINE
 from lmgrid.commands.plan import plan
@@ -88,6 +89,7 @@ def main() -> None:
 for _command in (
     run,
     plan,
+    grids,
     tables,
     kernels,
     plugins,

@@ -179,3 +179,4 @@ class Grid:
     folder: Path
     cells: tuple[AnyCell, ...]
     excluded: tuple[Excluded, ...] = ()
+    takes: str = ""  # about how long it takes, in words

@@ -93,7 +93,8 @@ class _Reader:
         excluded = tuple(Excluded(cell, why[0]) for cell, why in reasons.items() if why)
         kept = self._only([cell for cell, why in reasons.items() if not why])
         title = convert(self._document.get("title", ""), str, "title")
-        return Grid(path.stem, title, path.parent, tuple(kept), excluded)
+        takes = convert(self._document.get("takes", ""), str, "takes")
+        return Grid(path.stem, title, path.parent, tuple(kept), excluded, takes)
 
     def _only(self, cells: list[AnyCell]) -> list[AnyCell]:
         chosen = only_filter(self._asked.only)

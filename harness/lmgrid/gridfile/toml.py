@@ -15,7 +15,7 @@ from lmgrid.grid import BLOCKS, KINDS, SETTINGS, TRAINING, GridError, near
 Block = dict[str, Any]
 OptionNames = Callable[[str, str], tuple[str, ...]]  # of a kind and a part's name
 
-KEYS = ("title", *SETTINGS, *TRAINING, *BLOCKS, "exclude")
+KEYS = ("title", "takes", *SETTINGS, *TRAINING, *BLOCKS, "exclude")
 
 
 def parse(path: Path) -> Block:
@@ -78,7 +78,7 @@ def override(document: Block, assignment: str, option_names: OptionNames) -> Non
     """Put one ``KEY=VALUE`` into every block that has the option."""
     key, value = parse_assignment(assignment, "--set")
     head, dot, option = key.partition(".")
-    if not dot and key in ("title", *SETTINGS):
+    if not dot and key in ("title", "takes", *SETTINGS):
         document[key] = value
         for block in document["models"]:
             block.pop(key, None)
