@@ -80,7 +80,7 @@ def _as_json(found: Provided) -> dict[str, Any]:
         "name": found.name,
         "distribution": found.distribution,
         "lacks": found.lacks,
-        "description": inspect.cleandoc(found.part.__doc__ or ""),
+        "description": _doc(found.part),
         "options": [asdict(option) for option in _options(found.part)],
     }
 
@@ -146,7 +146,13 @@ def _type(hint: Any) -> str:
 def _docs(part: type[Any]) -> list[str]:
     """Return the docstring of a part, then those of the classes whose options it inherits."""
     told = [base for base in part.__mro__ if base is part or _declared(base)]
-    return [inspect.cleandoc(base.__doc__) for base in told if base.__doc__]
+    return [doc for doc in map(_doc, told) if doc]
+
+
+def _doc(part: type[Any]) -> str:
+    """Return a class's own docstring; empty for the signature that ``dataclass`` puts there."""
+    doc = inspect.cleandoc(part.__doc__ or "")
+    return "" if doc.startswith(f"{part.__name__}(") else doc
 
 
 def _declared(base: type[Any]) -> set[str]:
