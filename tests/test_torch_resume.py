@@ -292,7 +292,7 @@ def test_a_first_loss_that_is_not_finite_is_left_out() -> None:
 def test_what_does_not_heal_ends_as_diverged() -> None:
     """After so many halvings the way back is closed, and the message says what to do."""
     poison = Poison(math.nan, step=1, rate=0.0)
-    with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; take a smaller lr"):
+    with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; use a smaller lr"):
         next(made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5), (poison,))))
     assert sorted(set(poison.rates)) == [0.5 / 2**n for n in range(ROLLBACKS, -1, -1)]
 
