@@ -230,9 +230,9 @@ def test_describe_tells_of_what_has_no_options(lmgrid: Invoke) -> None:
 
 
 def test_describe_tells_of_options_that_are_taken_over(lmgrid: Invoke) -> None:
-    """What every neural model may be told is told with each; a list of values is a type."""
+    """The options of every neural model are described with each model; a list is a type."""
     shown = lmgrid("describe", "window").stdout
-    assert "output: how the distribution over the vocabulary is computed" in shown
+    assert "a softmax with a sampled normaliser (Jean et al. 2015)" in shown
     assert "(integer ≥ 1, …)" in shown
 
 
