@@ -1,4 +1,4 @@
-"""Devices: found by a pattern, one of them to a worker, none that is not there."""
+"""Devices: found by name patterns, one visible to each worker, absent ones refused."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ SIGHTED = """
 def test_a_worker_sees_the_device_of_its_cell_alone(
     install: Install, tmp_path: Path, jobs: int, seen: list[str]
 ) -> None:
-    """In a process of its own it is the first there; the cell is what the grid says."""
+    """In its own process the device is the first; the cell keeps the name from the grid."""
     install("quick", SIGHTED)
     (tmp_path / "g.toml").write_text(
         'devices = ["quick:0", "quick:1"]\n[[kernels]]\nname = "where"'
@@ -125,7 +125,7 @@ def test_a_worker_sees_the_device_of_its_cell_alone(
 def test_cuda_is_confined_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, seen: str | None, device: str, left: str
 ) -> None:
-    """A number counts among those that were visible before, whatever they are called."""
+    """An index refers to the devices visible before, whatever their names."""
     registry = Registry.installed()
     if seen is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -139,7 +139,7 @@ def test_cuda_is_confined_by_its_variable(
 def test_a_card_that_is_hidden_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, seen: str, count: int
 ) -> None:
-    """What the variable hides stays hidden."""
+    """A device that the variable hides stays hidden."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     with pytest.raises(ValueError, match=f"CUDA_VISIBLE_DEVICES shows {count} dev"):
         Registry.installed().confine("cuda:2")

@@ -35,7 +35,7 @@ Steps = list[float]
 
 
 def steps(part: OptimizerPart) -> Steps:
-    """Return where a weight stands after each of three steps."""
+    """Return a weight after each of three steps."""
     weight = torch.nn.Parameter(torch.tensor([START], dtype=torch.float64))
     optimizer = part.make(CONTEXT)([weight])
     stands = []
@@ -173,7 +173,7 @@ def averaged() -> tuple[torch.nn.Parameter, AveragedSgd]:
 
 
 def test_asgd() -> None:
-    """Steps are those of sgd; what scores is the mean of θ(2) and θ(3) (Polyak, Juditsky 1992)."""
+    """Steps are those of sgd; scoring uses the mean of θ(2) and θ(3) (Polyak, Juditsky 1992)."""
     weight, optimizer = averaged()
     stands = follow(lambda w, g, t: w - 0.1 * g)
     assert weight.item() == pytest.approx(stands[2])
@@ -201,7 +201,7 @@ def test_scoring_twice_is_scoring_once() -> None:
     [SgdPart(), AdamPart(), AdamWPart(), NAdamWPart(), AdagradPart(), RmsPropPart(), AsgdPart()],
 )
 def test_a_weight_without_gradient_stays(part: OptimizerPart) -> None:
-    """A parameter that is not trained is left alone."""
+    """A parameter that is not trained does not change."""
     weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2), False)]
     optimizer = part.make(CONTEXT)(weights)
     weights[0].grad = torch.ones(2)

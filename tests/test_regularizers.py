@@ -53,14 +53,14 @@ def network() -> torch.nn.Sequential:
 
 
 def dropped(rate: float, seed: int = 0) -> torch.Tensor:
-    """Return what dropout at the hidden site makes of ones."""
+    """Return ones after dropout at the hidden site."""
     module = network()
     DropoutPart(rate=rate, input_rate=0).make(context(seed)).layers(module)
     return at_hidden(module, torch.ones(400, 500))
 
 
 def at_hidden(module: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
-    """Return what becomes of values at the site ``hidden``."""
+    """Return values after the actions at the site ``hidden``."""
     (site,) = (site for site in sites(module) if site.name == "hidden")
     return site.forward(values)
 
@@ -117,7 +117,7 @@ def test_dropout_passes_gradients_where_it_kept() -> None:
 
 
 def at(name: str, part: RegularizerPart, values: torch.Tensor, steps: int = 1) -> torch.Tensor:
-    """Return what a regularizer makes of values at the site ``name``, in its last step."""
+    """Return values after a regularizer's action at the site ``name``, in its last step."""
     site = Site(name)
     module = torch.nn.Sequential(site, torch.nn.Linear(1, 1))
     part.make(context()).layers(module)
@@ -146,7 +146,7 @@ def test_variational_dropout_has_a_mask_for_each_sequence_unit_and_step_of_train
 
 
 def test_variational_dropout_refuses_what_has_no_time() -> None:
-    """The message says what to take instead."""
+    """The message says what to use instead."""
     with pytest.raises(ValueError, match=r"not \(4, 3\); use dropout"):
         at("hidden", VariationalDropoutPart(), torch.ones(4, 3))
 
@@ -180,7 +180,7 @@ def test_kinds_of_dropout_draw_apart() -> None:
 
 
 def test_regularizers_act_in_the_order_of_their_list() -> None:
-    """What stands first acts first: a penalty sees what was dropped before it, and only that."""
+    """Actions are applied in the order of the grid: a penalty sees only the dropout before it."""
     for parts, seen in (
         ((DropoutPart(rate=0.5), ActivationPart(weight=1)), 2.0),  # half of 2² and half of 0
         ((ActivationPart(weight=1), DropoutPart(rate=0.5)), 1.0),
@@ -223,12 +223,12 @@ def test_temporal_activation_is_beta_times_the_mean_square_change() -> None:
 
 
 def test_temporal_activation_of_one_step_is_zero() -> None:
-    """Where nothing comes after, nothing changes."""
+    """The penalty of a single time step is 0."""
     assert penalty(TemporalActivationPart(), torch.ones(1, 3, 2)).item() == 0
 
 
 def test_a_penalty_is_of_its_own_step() -> None:
-    """What one step kept is gone in the next; in evaluation nothing is kept."""
+    """Values are collected for one step only, and none are collected in evaluation."""
     module, made = network(), ActivationPart(weight=1).make(context())
     made.layers(module)
     for size in (1.0, 3.0):
@@ -297,7 +297,7 @@ def recipe(*parts: RegularizerPart, optimizer: AdamPart | SgdPart) -> Recipe:
 def trained(
     model: NeuralPart, *parts: RegularizerPart, optimizer: AdamPart | SgdPart | None = None
 ) -> tuple[Network, Progress]:
-    """Return a network after two epochs, and what it said of the second."""
+    """Return a network after two epochs, and its report of the second."""
     train = sample_tokens(V, seed=1, count=320)
     counts = np.bincount(train, minlength=V)
     made = model.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
@@ -393,7 +393,7 @@ def test_the_data_loss_stays_apart_from_smoothing() -> None:
 
 
 def test_decay_beside_adam_is_adamw() -> None:
-    """The door's θ ← (1 - rate λ) θ before Adam's step is what torch calls AdamW."""
+    """θ ← (1 - rate λ) θ before Adam's step equals torch's AdamW."""
     one, _ = trained(WINDOW, WeightDecayPart(weight=0.2))
     two, _ = trained(WINDOW, optimizer=AdamWPart(lr=0.01, weight_decay=0.2))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
@@ -401,7 +401,7 @@ def test_decay_beside_adam_is_adamw() -> None:
 
 
 def test_decay_leaves_alone_what_has_no_gradient() -> None:
-    """θ shrinks by rate · λ where it is trained, and by nothing elsewhere."""
+    """θ is multiplied by 1 - rate · λ if it is trained, and unchanged otherwise."""
     module = torch.nn.Linear(2, 1)
     for parameter in module.parameters():
         torch.nn.init.constant_(parameter, 2.0)
@@ -477,7 +477,7 @@ def test_clip_acts_at_the_threshold_itself() -> None:
 
 
 def test_clip_passes_over_parameters_without_gradient() -> None:
-    """One that is not trained has none."""
+    """A parameter that is not trained has no gradient."""
     module = linear()
     module.weight.grad = torch.tensor([[3.0, 4.0]])
     assert ClipPart(norm=1.0).make(context()).update(module, rate=0.1) == 1

@@ -1,4 +1,4 @@
-"""The reporter of gradients: the lecture's laws of vanishing and exploding, and no trace left."""
+"""The reporter of gradients: vanishing and exploding gradients, and no effect on training."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_tanh_only_shrinks_what_the_linear_case_says(c: float) -> None:
 
 
 def test_orthogonal_recurrent_weights_keep_the_length_of_the_linear_case() -> None:
-    """All |eigenvalues| are 1: with vanishing activations the norm stays what it was."""
+    """All |eigenvalues| are 1: with vanishing activations the norm is constant."""
     made = network("elman")
     with torch.no_grad():
         torch.nn.init.orthogonal_(made.layers[0].recurrent_weight[0])
@@ -117,7 +117,7 @@ def test_an_open_lstm_remembers_where_an_elman_network_forgets() -> None:
 
 @torch.no_grad()
 def losses(made: RecurrentNetwork, place: tuple[int, int], nudge: torch.Tensor) -> torch.Tensor:
-    """Return J(t) of each piece, (B,), where h of a (layer, lag) is nudged."""
+    """Return J(t) of each piece, (B,), with h of a (layer, lag) perturbed."""
     layer, lag = place
     inputs, targets = pieces(torch.from_numpy(TOKENS).long(), WARM + LAGS + 1)
     step, state = len(inputs) - 1 - lag, None
@@ -139,7 +139,7 @@ LAGS = 5
 @EACH_CELL
 @pytest.mark.parametrize("layers", [1, 2])
 def test_norms_are_those_of_finite_differences(cell: Cell, layers: int) -> None:
-    """Each state of each layer, nudged at a lag, changes J(t) by what is reported."""
+    """The reported gradient is the derivative of J(t) by each state of each layer."""
     made = network(cell, layers)
     for part in made.layers:  # away from the kink that relu has at 0
         torch.nn.init.normal_(part.bias, generator=torch.Generator().manual_seed(0))
@@ -224,7 +224,7 @@ def test_lengths_are_mean_and_maximum_since_the_last_point() -> None:
 
 
 def test_a_step_that_is_taken_back_leaves_the_others_lengths() -> None:
-    """A gradient that is not finite has no length to count; where there is no other, none is."""
+    """Norms that are not finite are left out; without any other norm the value is None."""
     made, reporter = model(), GradientsPart(lags=0).make(context())
     module = torch.nn.Linear(2, 1, bias=False)
     for gradient in ([3.0, 4.0], [math.nan, 1.0], [math.inf, 1.0]):
@@ -238,7 +238,7 @@ def test_a_step_that_is_taken_back_leaves_the_others_lengths() -> None:
 
 
 def test_what_is_not_finite_is_none() -> None:
-    """A reading says so, and raises nothing."""
+    """The value of a reading is None, and nothing is raised."""
     made, reporter = model(), GradientsPart(lags=1).make(context())
     with torch.no_grad():
         network_of(made).layers[0].recurrent_weight.fill_(float("nan"))
@@ -264,7 +264,7 @@ def test_a_model_without_recurrence_is_refused() -> None:
 
 
 def trained(cell: Cell, *reporters: Reporter) -> NeuralModel:
-    """Train for three points as the runner does, and ask reporters at each."""
+    """Train for three points as the runner does, with the reporters' readings at each."""
     made = model(cell)
     parts = (DropoutPart(rate=0.5), WeightDropPart(), ClipPart())
     regularizers = tuple(part.make(context()) for part in parts)
@@ -279,7 +279,7 @@ def trained(cell: Cell, *reporters: Reporter) -> NeuralModel:
 
 @EACH_CELL
 def test_training_is_bitwise_the_same_with_and_without(cell: Cell) -> None:
-    """Weights, and all that training goes on from, random states too."""
+    """Weights and the whole state of training are equal, random states included."""
     before = torch.get_rng_state()
     plain, watched = trained(cell), trained(cell, GradientsPart(lags=4).make(context()))
     assert torch.equal(torch.get_rng_state(), before)
@@ -291,7 +291,7 @@ def test_training_is_bitwise_the_same_with_and_without(cell: Cell) -> None:
 
 
 def test_the_mode_and_the_gradients_of_a_network_stay() -> None:
-    """Also where it is asked in the midst of training; and no hook is left behind."""
+    """The mode of the network is restored, and no hook remains."""
     made = model()
     made.network.train()
     list(GradientsPart(lags=2).make(context()).readings(made, TOKENS))

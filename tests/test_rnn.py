@@ -183,7 +183,7 @@ def test_the_recurrence_passes_torch_s_own_check(
 
 
 def test_layers_stand_on_each_other() -> None:
-    """Normalised, with what came in beside it, and through a last linear layer."""
+    """The output with layer normalisation, residual connection and projection is that by hand."""
     made = network(DEEP)
     inputs = words(9, 7, 2)
     table = made.get_parameter("output.weight")
@@ -199,14 +199,14 @@ def test_layers_stand_on_each_other() -> None:
 
 
 def test_tied_vectors_are_one_parameter() -> None:
-    """It is counted once, and trains from both of its ends."""
+    """A tied table is counted once, and gets gradients from input and output."""
     tied, apart = (model(replace(DEEP, tied=tied)) for tied in (True, False))
     assert apart.sizes().parameters - tied.sizes().parameters == V * 4
     assert tied.network.word_vectors()[0] is tied.network.get_parameter("output.weight")
 
 
 def test_tied_vectors_of_an_adaptive_softmax_are_those_of_its_clusters() -> None:
-    """One after the other in the order of ids; a model of them trains, and sums to one."""
+    """Tied clusters form the table in the order of ids; such a model trains and sums to one."""
     made = model(replace(DEEP, output="adaptive", cutoffs=(3, 6), div_value=1.0))
     how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
     before = torch.cat(made.network.word_vectors()).detach().clone()
@@ -234,7 +234,7 @@ def test_options_that_have_nothing_to_act_on_are_refused(
 
 
 def test_orthogonal_recurrent_weights_keep_lengths() -> None:
-    """W_h of each gate times its transpose is the identity, and other weights are as ever."""
+    """W_h of each gate is orthogonal, and the other weights are unchanged."""
     one, two = (
         model(RnnPart(cell="lstm", hidden=8, recurrent_initialisation=how)).network
         for how in ("same", "orthogonal")
@@ -246,7 +246,7 @@ def test_orthogonal_recurrent_weights_keep_lengths() -> None:
 
 
 def test_hidden_biases_start_at_zero_but_for_the_forget_gate_s() -> None:
-    """forget_bias is where the forget gate's bias starts, 0 unless told."""
+    """forget_bias is the initial bias of the forget gate, 0 by default."""
     for forget in (0.0, 1.0):
         made = model(RnnPart(cell="lstm", hidden=2, forget_bias=forget)).network
         assert made.get_parameter("layers.0.bias").tolist() == [0, 0, forget, forget, 0, 0, 0, 0]

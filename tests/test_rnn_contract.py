@@ -1,4 +1,4 @@
-"""The recurrent model keeps the protocol of a number, with and without regularizers."""
+"""The recurrent model passes the contract tests, with and without regularizers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TestLstm(LanguageModelContract):
 
 
 class TestDeep(LanguageModelContract):
-    """A GRU with everything that stands around the recurrence, at once."""
+    """A GRU with all options around the recurrence at once."""
 
     part = RnnPart(
         cell="gru",

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate, and what else changes with the moment."""
+"""Learning-rate schedules, and when averaging begins."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_each_optimizer_has_each_schedule(part: type[SgdPart]) -> None:
 
 
 def test_warm_up_is_linear() -> None:
-    """From 0 to the whole rate, and no further."""
+    """The rate rises from 0 to lr and stays there."""
     made = AdamPart(lr=0.4, warmup_tokens=100)
     rates = [rate(made, Moment(tokens, 0, None)) for tokens in (0, 25, 50, 100, 1000)]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.4, 0.4])
@@ -70,7 +70,7 @@ def test_cosine() -> None:
 
 
 def test_cosine_needs_the_length() -> None:
-    """It says so beforehand, and refuses to guess."""
+    """The part declares that it needs the length of training, and raises without it."""
     assert AdamPart(schedule="cosine").needs_length
     assert not AdamPart(schedule="plateau").needs_length
     with pytest.raises(ValueError, match="budget of epochs or tokens"):
@@ -87,7 +87,7 @@ def test_plateau() -> None:
 
 @given(valid=LOSSES, patience=st.integers(1, 4))
 def test_stalls_never_fall(valid: list[float], patience: int) -> None:
-    """A longer history has no fewer stalls, and at most one for so many points."""
+    """A longer history has no fewer plateaus, and at most one per ``patience`` points."""
     counts = [stalls(valid[:n], patience) for n in range(len(valid) + 1)]
     assert counts == sorted(counts)
     assert counts[-1] <= len(valid) // patience
@@ -105,7 +105,7 @@ def test_the_trigger_is_that_of_the_authors_program(valid: list[float], points: 
 
 
 def test_averaging_begins_by_trigger_or_epoch() -> None:
-    """Whichever comes first, and it does not end."""
+    """Averaging begins at whichever comes first, and does not end."""
     made = AsgdPart(trigger=1, start_epoch=3).make(CONTEXT)
     assert made.settings(Moment(0, 2.9, None, (2.0, 1.0, 1.5)))["averaging"] == 0
     assert made.settings(Moment(0, 2.9, None, (2.0, 1.0, 2.5, 0.1)))["averaging"] == 1

@@ -1,4 +1,4 @@
-"""Under autocast a gradient written by hand is that of the plain formula, but for rounding."""
+"""Under autocast, hand-written gradients equal those of the plain formula up to rounding."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneD
 
 @pytest.fixture(autouse=True)
 def _products_by_torch() -> Iterator[None]:
-    """OneDNN's use instructions that a virtual machine may lack, though the CPU names them."""
+    """Turn oneDNN off, which may use instructions that a virtual machine lacks."""
     with torch.backends.mkldnn.flags(enabled=False):
         yield
 
@@ -49,7 +49,7 @@ def autocast() -> torch.autocast:
 
 
 def drawn(module: torch.nn.Module) -> torch.Generator:
-    """Draw all weights, and return where from."""
+    """Draw all weights, and return the generator."""
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in module.parameters():
@@ -78,7 +78,7 @@ def cross_entropy(output: Output, features: torch.Tensor, targets: torch.Tensor)
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_an_output_layer_keeps_its_gradient(name: str) -> None:
-    """Of an exact loss, that of the mean of -ln p; of a sampled one, that without autocast."""
+    """An exact loss has the gradient of the mean of -ln p; a sampled one that without autocast."""
     output = OUTPUTS[name]()
     draw = drawn(output)
     features = torch.randn(N, FEATURES, generator=draw)
@@ -114,7 +114,7 @@ def test_products_are_in_bfloat16_and_sums_of_exponentials_are_not() -> None:
 
 @pytest.mark.parametrize("cell", ["elman", "relu", "gru"])
 def test_a_recurrence_keeps_its_gradient(cell: Literal["elman", "relu", "gru"]) -> None:
-    """Over many steps it is as exact as the products with its input."""
+    """The error over many steps is that of the products with the input."""
     layer = Layer(RnnPart(cell=cell, embedding=6, hidden=5), 6)
     draw = drawn(layer)
     words = torch.randn(20, 3, 6, generator=draw, requires_grad=True)

@@ -1,4 +1,4 @@
-"""How steps are computed: accumulated, in which precision, compiled; and where memory ends."""
+"""How steps are computed: accumulation, precision, compilation and lack of memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def made(part: ModelPart) -> NeuralModel:
 
 
 def test_accumulated_batches_make_the_step_of_one_large_batch() -> None:
-    """Two batches of 16 windows are one of 32, the penalty counted once."""
+    """Two batches of 16 windows equal one of 32, with the penalty counted once."""
     how = replace(RECIPE, regularizers=(L2Part(weight=0.1).make(CONTEXT),))
     large, small = made(WINDOW), made(replace(WINDOW, batch=16, accumulate=2))
     one, two = (list(islice(model.fit(TRAIN, how), 2)) for model in (large, small))
@@ -72,13 +72,13 @@ def test_an_epoch_ends_with_what_is_left_of_a_step(part: ModelPart) -> None:
 
 
 def test_bf16_is_refused_without_a_graphics_card() -> None:
-    """It would be slower by far; the message says what to leave."""
+    """On a CPU, bf16 is refused; the message says which device it needs."""
     with pytest.raises(ValueError, match="needs a graphics card"):
         next(made(replace(WINDOW, precision="bf16")).fit(TRAIN, RECIPE))
 
 
 def test_a_grid_with_bf16_on_a_cpu_is_refused(make_grid: Callable[..., Grid]) -> None:
-    """Before anything runs, be it one value of an axis."""
+    """The grid is refused before anything runs, even for one value of an axis."""
     asked = '[[models]]\nname = "rnn"\noptimizers = ["sgd"]\nprecision = ["single", "bf16"]\n'
     with pytest.raises(GridError, match=r"'rnn\[precision=bf16\]' runs on cuda\* alone"):
         make_grid(asked)
@@ -113,7 +113,7 @@ def test_bf16_on_cuda() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it imports itself
 def test_a_compiled_network_trains_alike_and_tells_what_compiling_took() -> None:
-    """Losses agree; the seconds are those of the first steps, and none is told later."""
+    """Losses agree; only the first steps report seconds of compilation."""
     plain = list(islice(made(WINDOW).fit(TRAIN, RECIPE), 4))
     compiled = list(islice(made(replace(WINDOW, compile=True)).fit(TRAIN, RECIPE), 4))
     for a, b in zip(plain, compiled, strict=True):
@@ -127,7 +127,7 @@ def test_a_compiled_network_trains_alike_and_tells_what_compiling_took() -> None
 
 
 class Norms:
-    """Notes the norm of the gradients before and after regularizers."""
+    """Records the norm of the gradients before and after regularizers."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[bool, float]] = []
@@ -161,7 +161,7 @@ def test_reporters_look_before_and_after_regularizers() -> None:
 
 
 def test_a_loss_that_is_not_exact_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of a sampled output layer is no perplexity."""
+    """The loss of a sampled output layer is not reported, as it is not the mean of -ln p."""
     model = made(WINDOW)
     monkeypatch.setattr(model.network.output, "exact", False, raising=False)
     assert next(model.fit(TRAIN, RECIPE)).train_nats is None
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_exact_is_not_told(monkeypatch: pytest.MonkeyPatch) -
 
 @BOTH
 def test_means_score_and_weights_train(part: ModelPart) -> None:
-    """Beside plain sgd: the same losses in training, and at each yield the mean of its weights."""
+    """Training losses are those of plain sgd; each yield scores with the mean of its weights."""
     plain, averaged = made(part), made(part)
     how = replace(RECIPE, point_interval=1)
     mean = replace(how, optimizer=AsgdPart(lr=0.5, start_epoch=0).make(CONTEXT))
@@ -198,18 +198,18 @@ def on_a_card() -> object:
 
 @pytest.mark.parametrize("ask", [too_much, on_a_card])
 def test_a_lack_of_memory_is_a_memory_error(ask: Callable[[], object]) -> None:
-    """Whichever allocator meets it, and the first message is kept."""
+    """Every allocator's error becomes MemoryError, with the original message."""
     with pytest.raises(MemoryError, match=r"allocate|out of memory"), memory_errors():
         ask()
 
 
 def test_another_error_stays_what_it_is() -> None:
-    """A shape that does not fit is no lack of memory."""
+    """A wrong shape is not reported as a lack of memory."""
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory_errors():
         torch.ones(2, 3) @ torch.ones(2, 3)
 
 
 def test_a_model_that_does_not_fit_is_a_memory_error() -> None:
-    """While it is made, and while it trains."""
+    """MemoryError is raised in construction and in training."""
     with pytest.raises(MemoryError):
         WindowPart(embedding=2**22, hidden=2**22).make(CONTEXT)

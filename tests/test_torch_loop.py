@@ -73,7 +73,7 @@ def points(part: ModelPart, train: Tokens, how: Recipe, count: int) -> list[Prog
 @settings(deadline=None)  # a busy machine is no failure
 @given(n=st.integers(1, 200), size=st.integers(1, 5), batch=st.integers(1, 50))
 def test_shuffled_windows_hold_every_token_once(n: int, size: int, batch: int) -> None:
-    """Each window is met once, with the words that stand before it."""
+    """Each window occurs once, with the words before it."""
     tokens = torch.arange(2, n + 2)
     batches = list(shuffled(tokens, size, batch, torch.Generator().manual_seed(0)))
     targets = torch.cat([b.targets for b in batches])
@@ -99,12 +99,12 @@ def test_streams_hold_every_token_once_and_in_order(n: int, batch: int, steps: i
 
 
 def test_contexts_begin_with_eos() -> None:
-    """Before token 0 stands <eos>, as often as the window is wide."""
+    """The window of token 0 consists of <eos>."""
     assert contexts(torch.tensor([5, 6, 7]), 2).tolist() == [[1, 1], [1, 5], [5, 6]]
 
 
 def test_streams_carry_their_state_and_each_epoch_starts_anew() -> None:
-    """A batch gets the state the one before left; the first of an epoch gets none."""
+    """A batch gets the state of the previous batch; the first of an epoch gets None."""
     model, seen = made(RNN), []
 
     def watch(module: object, arguments: tuple[object, object]) -> None:
@@ -120,7 +120,7 @@ def test_streams_carry_their_state_and_each_epoch_starts_anew() -> None:
 
 @BOTH
 def test_yields_past_each_multiple_and_at_the_end_of_each_epoch(part: ModelPart) -> None:
-    """Tokens count real predictions; each multiple and each epoch's end is met once."""
+    """Tokens count real predictions; training yields once at each multiple and each epoch's end."""
     train = sample_tokens(V, seed=1, count=1_003)
     seen = [p.tokens for p in points(part, train, recipe(interval=300), 8)]
     ends, multiples = (1_003, 2_006), (300, 600, 900, 1_200, 1_500, 1_800)
@@ -133,7 +133,7 @@ def test_yields_past_each_multiple_and_at_the_end_of_each_epoch(part: ModelPart)
 
 @BOTH
 def test_goes_on_until_it_is_closed(part: ModelPart) -> None:
-    """The budget is the caller's; closing ends it without a murmur."""
+    """The caller has the budget; closing the generator ends training without an error."""
     training = made(part).fit(sample_tokens(V, seed=1, count=50), recipe())
     assert [next(training).tokens for _ in range(4)] == [50, 100, 150, 200]
     training.close()
@@ -142,7 +142,7 @@ def test_goes_on_until_it_is_closed(part: ModelPart) -> None:
 
 @BOTH
 def test_an_empty_text_is_refused(part: ModelPart) -> None:
-    """There is no epoch of nothing, so it would never yield."""
+    """An empty text has no epoch, so training would never yield."""
     with pytest.raises(ValueError, match="train split is empty"):
         next(made(part).fit(np.empty(0, dtype=np.int32), recipe()))
 
@@ -167,7 +167,7 @@ def test_reports_the_mean_data_loss_per_token(part: ModelPart) -> None:
 
 
 def test_reports_the_penalty_apart() -> None:
-    """L2 adds λ Σ θ² to what is descended, not to the data loss."""
+    """L2 adds λ Σ θ² to the loss that is minimised, not to the data loss."""
     train = sample_tokens(V, seed=1, count=100)
     model, optimizer = made(WINDOW), SgdPart(lr=1e-30).make(context())
     how = replace(recipe(), optimizer=optimizer)
@@ -180,7 +180,7 @@ def test_reports_the_penalty_apart() -> None:
 
 
 def test_counts_how_often_a_regularizer_acted() -> None:
-    """Events count since the last yield, and what never acted is not named."""
+    """Events are counted since the last yield; events with a count of 0 are left out."""
     train = sample_tokens(V, seed=1, count=320)  # ten batches of 32
     tight, loose = ClipPart(norm=1e-6).make(context()), ClipPart(norm=1e6).make(context())
     assert points(WINDOW, train, replace(recipe(), regularizers=(tight,)), 2)[1].events == (
@@ -190,7 +190,7 @@ def test_counts_how_often_a_regularizer_acted() -> None:
 
 
 def steps_by_hand(part: ModelPart, train: Tokens) -> Iterator[float]:
-    """Yield the mean loss per token of each step of a loop as one would first write it."""
+    """Yield the mean loss per token of each step of a straightforward loop."""
     model, size = made(part), getattr(part, "accumulate", 1)
     network = model.network.train()
     optimizer = required(recipe().optimizer)(list(network.parameters()))
@@ -214,7 +214,7 @@ def steps_by_hand(part: ModelPart, train: Tokens) -> Iterator[float]:
     "part", [WINDOW, RNN, replace(RNN, accumulate=3)], ids=["window", "rnn", "accumulated"]
 )
 def test_reports_the_losses_of_the_first_steps(part: ModelPart) -> None:
-    """Each once, at the yield after its step, as a loop written by hand has them."""
+    """Each is reported once, at the yield after its step, and equals that of a loop by hand."""
     train = sample_tokens(V, seed=1, count=500)
     wanted = list(islice(steps_by_hand(part, train), max(FIRST_STEPS)))
     seen, training = list[tuple[int, float]](), made(part).fit(train, recipe(interval=130))
@@ -226,7 +226,7 @@ def test_reports_the_losses_of_the_first_steps(part: ModelPart) -> None:
 
 
 def test_the_losses_of_the_first_steps_are_without_penalties() -> None:
-    """What regularizers add is not of the data."""
+    """The reported losses leave out the penalties of regularizers."""
     train = sample_tokens(V, seed=1, count=100)
     held = replace(recipe(), regularizers=(L2Part(weight=0.5).make(context()),))
     plain = points(WINDOW, train, recipe(), 1)[0].losses
@@ -237,7 +237,7 @@ def test_the_losses_of_the_first_steps_are_without_penalties() -> None:
 def test_reading_the_first_steps_changes_no_bit(
     part: ModelPart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A training of which no step is read ends in the same weights."""
+    """Reporting losses of steps does not change the trained weights."""
     train = sample_tokens(V, seed=1, count=500)
 
     def trained() -> tuple[list[Progress], list[torch.Tensor]]:
@@ -253,7 +253,7 @@ def test_reading_the_first_steps_changes_no_bit(
 
 
 class Watch(NoEffect):
-    """Notes the learning rate of each step."""
+    """Records the learning rate of each step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -273,7 +273,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
 
 
 class Recording:
-    """An optimizer that notes the learning rate that torch's has at each step."""
+    """An optimizer that records the learning rate of torch's optimizer at each step."""
 
     def __init__(self, inner: Optimizer) -> None:
         self.inner, self.rates = inner, list[float]()
@@ -288,7 +288,7 @@ class Recording:
 
 
 def test_torch_steps_with_the_rate_of_the_schedule() -> None:
-    """The rate told to regularizers is the one that is used."""
+    """Regularizers are given the learning rate that the optimizer uses."""
     optimizer = Recording(SgdPart(lr=1.0).make(context()))
     how = replace(recipe(), optimizer=optimizer)
     points(WINDOW, sample_tokens(V, seed=1, count=64), how, 2)
@@ -300,7 +300,7 @@ def test_torch_steps_with_the_rate_of_the_schedule() -> None:
 
 @BOTH
 def test_a_seed_repeats_bitwise(part: ModelPart) -> None:
-    """Two trainings from one seed report and weigh the same, dropout included."""
+    """Two trainings with one seed have equal reports and weights, dropout included."""
     train = sample_tokens(V, seed=1, count=500)
     how = replace(recipe(), regularizers=(DropoutPart(rate=0.5, input_rate=0.2).make(context()),))
     one, two = (made(part), made(part))
@@ -311,13 +311,13 @@ def test_a_seed_repeats_bitwise(part: ModelPart) -> None:
 
 @BOTH
 def test_the_seed_changes_the_weights(part: ModelPart) -> None:
-    """Another seed starts elsewhere."""
+    """Another seed gives other initial weights."""
     one, two = (made(part, seed=s).network.get_parameter("output.weight") for s in (0, 1))
     assert not torch.equal(one, two)
 
 
 class Noting(WindowNetwork):
-    """Notes the order of each epoch's targets."""
+    """Records the order of each epoch's targets."""
 
     def __init__(self, options: WindowPart, output: Output) -> None:
         super().__init__(options, output)
@@ -330,7 +330,7 @@ class Noting(WindowNetwork):
 
 
 def orders(seed: int) -> list[list[int]]:
-    """Return the order in which two epochs of 90 tokens are met."""
+    """Return the order of the targets in two epochs of 90 tokens."""
     network = Noting(WINDOW, Softmax(WINDOW.features, V))
     initialise(network, WINDOW, context(seed))
     fitting = NeuralModel(network).fit(sample_tokens(V, seed=1, count=90), recipe(seed))
@@ -339,7 +339,7 @@ def orders(seed: int) -> list[list[int]]:
 
 
 def test_windows_come_in_another_order_each_epoch() -> None:
-    """The order is drawn anew, and from the seed alone."""
+    """The order differs between epochs and depends on the seed alone."""
     one, two, other = (orders(seed) for seed in (0, 0, 1))
     assert one == two
     assert one[0] != one[1]
@@ -348,7 +348,7 @@ def test_windows_come_in_another_order_each_epoch() -> None:
 
 @BOTH
 def test_torch_s_own_randomness_is_not_touched(part: ModelPart) -> None:
-    """Making, training with dropout and scoring draw from generators of their own."""
+    """Construction, training with dropout and scoring leave torch's global generator alone."""
     before = torch.get_rng_state()
     how = replace(recipe(), regularizers=(DropoutPart().make(context()),))
     model = made(part)
@@ -358,7 +358,7 @@ def test_torch_s_own_randomness_is_not_touched(part: ModelPart) -> None:
 
 
 def test_a_second_fit_drops_the_first_one_s_regularizers() -> None:
-    """What acted at a site in one training does not act in the next."""
+    """The actions of one training are removed before the next."""
     model = made(WINDOW)
     train = sample_tokens(V, seed=1, count=100)
     next(model.fit(train, replace(recipe(), regularizers=(DropoutPart().make(context()),))))

@@ -72,7 +72,7 @@ def test_the_next_word_is_predicted_as_it_is_scored(part: ModelPart) -> None:
 
 @BOTH
 def test_the_next_word_s_probabilities_sum_to_one(part: ModelPart) -> None:
-    """In double precision, as who samples from them expects."""
+    """The probabilities sum to 1 in double precision."""
     log_probs = fitted(part).next_log_probs(sample_tokens(V, seed=4, count=9))
     assert log_probs.shape == (V,)
     assert log_probs.dtype == np.float64
@@ -116,7 +116,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights"])
 def test_missing_or_damaged_weights_are_refused(tmp_path: Path, content: bytes | None) -> None:
-    """Whatever is wrong with the file, it is one error that names it."""
+    """Every damage to the file raises ValueError with its name."""
     if content is not None:
         (tmp_path / "weights.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="does not hold the weights"):
@@ -145,7 +145,7 @@ def test_the_recurrent_network_s_parameters_are_counted() -> None:
 
 @BOTH
 def test_biases_start_at_zero_and_the_output_s_at_the_log_unigram(part: ModelPart) -> None:
-    """A word never seen counts half an occurrence, so that its logarithm is finite."""
+    """A word that never occurs counts as half an occurrence, so that its logarithm is finite."""
     network = part.make(context([0, 3, 5, 2])).network  # type: ignore[attr-defined]
     expected = np.log(np.array([0.5, 3, 5, 2]) / 10.5)
     biases = {n: p.detach() for n, p in network.named_parameters() if n.endswith("bias")}
@@ -189,7 +189,7 @@ def test_options_need_no_torch() -> None:
 
 
 def test_options_of_another_output_layer_make_no_cells(make_grid: Callable[..., Grid]) -> None:
-    """Nor do those of another cell, initialisation or n-gram feature: each cell is made once."""
+    """Options without effect do not multiply cells: each cell is made once."""
     text = """
 [[models]]
 name = "rnn"
@@ -212,7 +212,7 @@ direct_size = [4096, 8192]
 
 
 def test_nesterov_without_momentum_is_refused() -> None:
-    """It would be plain gradient descent; the message says what to set."""
+    """Nesterov without momentum is refused; the message says what to set."""
     with pytest.raises(ValueError, match=r"momentum = 0\.9"):
         SgdPart(nesterov=True)
 
@@ -238,7 +238,7 @@ def test_options_out_of_range_are_refused(part: type, options: dict[str, object]
 
 @pytest.mark.parametrize("provider", [CudaPart(), MpsPart()])
 def test_threads_are_torch_s_on_every_provider(provider: CudaPart | MpsPart) -> None:
-    """The provider sets torch's threads even where its device is not there."""
+    """The provider sets torch's threads even where its device is absent."""
     before = torch.get_num_threads()
     try:
         provider.make().set_threads(1)
@@ -250,7 +250,7 @@ def test_threads_are_torch_s_on_every_provider(provider: CudaPart | MpsPart) -> 
 
 
 def test_only_devices_that_are_there_are_available() -> None:
-    """Asking is safe on a machine without any."""
+    """Asking for devices raises nothing on a machine without any."""
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     assert CudaPart().make().available() == tuple(f"cuda:{n}" for n in range(cards))
     assert MpsPart().make().available() == ("mps",) * torch.backends.mps.is_available()

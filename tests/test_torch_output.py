@@ -54,7 +54,7 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
 
 
 def test_all_ways_to_a_probability_agree() -> None:
-    """Loss, score and the whole distribution say the same of a target."""
+    """Loss, score and the whole distribution agree for each target."""
     layer, targets = Softmax(3, 5), torch.tensor([0, 4, 3, 2, 2, 1])
     features, weight, bias = arguments()
     with torch.no_grad():

@@ -118,7 +118,7 @@ def test_all_ways_to_a_probability_agree(cutoffs: tuple[int, ...], vocabulary: i
 
 @pytest.mark.parametrize("cutoffs", [(4, 9), (1,), (40,)])
 def test_starts_from_the_unigram_distribution(cutoffs: tuple[int, ...]) -> None:
-    """While all other weights are 0, every word has its share of train."""
+    """While all other weights are 0, p is the unigram distribution."""
     made = Adaptive(F, V, cutoffs, 2.0).double()
     shares = torch.arange(V, 0, -1).double() / (V * (V + 1) / 2)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A model keeps the protocol of a number with any output layer, and goes on where it stopped."""
+"""Models pass the contract tests with every output layer, and resume bit for bit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def made(part: RnnPart) -> NeuralModel:
     ids=["sampled", "nce", "blackout-direct"],
 )
 def test_goes_on_as_if_it_had_never_stopped(part: RnnPart) -> None:
-    """Samples and carried words are part of the state: the weights end the same to the bit."""
+    """Samples and carried words are part of the state: the final weights are bit-equal."""
     train = sample_tokens(30, seed=1, count=600)
     recipe = Recipe(AdamPart().make(context()), (), 0, None, point_interval=150)
     whole, first, second = made(part), made(part), made(part)
@@ -62,7 +62,7 @@ def test_goes_on_as_if_it_had_never_stopped(part: RnnPart) -> None:
 
 
 def test_n_gram_features_learn_what_the_network_cannot() -> None:
-    """With a state of one number, trigram weights lower the loss by far."""
+    """With one hidden unit, trigram weights lower the loss by far."""
     train = sample_tokens(30, seed=1)
     small = replace(SMALL, embedding=1, hidden=1)
     losses = []
@@ -78,6 +78,6 @@ def test_n_gram_features_learn_what_the_network_cannot() -> None:
 
 
 def test_direct_order_one_is_refused() -> None:
-    """It would be the bias; the message says so."""
+    """Order 1 would be the bias; the message says so."""
     with pytest.raises(ValueError, match="output bias"):
         replace(SMALL, direct_order=1)

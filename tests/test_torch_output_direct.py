@@ -68,7 +68,7 @@ def test_the_logits_are_those_of_the_paper() -> None:
 
 
 def test_a_hash_is_that_of_all_words_of_a_history() -> None:
-    """Like histories share a place; other words, another order or a longer one do not."""
+    """Equal histories share an index; other words, another order or length do not."""
     made = Direct(Softmax(F, V), 4, 2**22)  # where no two are likely to meet
     histories = torch.tensor([[2, 3, 4], [2, 3, 5], [3, 2, 4], [2, 3, 4]])
     one, two, three, again = made.starts(histories).tolist()
@@ -80,7 +80,7 @@ def test_a_hash_is_that_of_all_words_of_a_history() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_the_derivative(kind: str) -> None:
-    """In the features and each weight, by finite differences, while the sample is held."""
+    """In the features and each weight, by finite differences, with the sample fixed."""
     made, words = layer(kind), rows()[:, F:]
     names, weights = zip(*made.named_parameters(prefix="layer"), strict=True)
 
@@ -109,7 +109,7 @@ class Loss(nn.Module):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_ways_to_a_probability_agree(kind: str) -> None:
-    """Score and distribution of any layer inside; and the loss, where it is exact."""
+    """Score and distribution agree for every layer inside, and the loss where it is exact."""
     made, targets = layer(kind), torch.tensor([0, 8, 5, 4])
     with torch.no_grad():
         whole, scores = made(rows()), made.score(rows(), targets)
@@ -121,7 +121,7 @@ def test_all_ways_to_a_probability_agree(kind: str) -> None:
 
 
 def test_the_sampled_loss_tends_to_the_full_one() -> None:
-    """Targets and samples alike meet their n-gram weights."""
+    """N-gram weights are added to the logits of targets and samples."""
     made = layer("sampled", samples=100_000)
     kept = TARGETS != MASKED
     with torch.no_grad():
@@ -146,7 +146,7 @@ def test_words_follow_features_the_latest_first() -> None:
 
 
 def test_bigrams_need_no_words_of_the_chunk_before() -> None:
-    """With a history of one word, nothing is carried on."""
+    """With a history of one word, the state is empty."""
     inputs = torch.tensor([[2], [3]])
     whole, before = with_history(torch.zeros(2, 1), inputs, torch.empty(0, 1, dtype=torch.long))
     assert whole[:, 1:].tolist() == [[2], [3]]

@@ -98,7 +98,7 @@ def test_blackout_by_hand() -> None:
 
 
 def test_blackout_s_loss_is_finite_where_noise_is_certain() -> None:
-    """A sampled word that takes the whole share costs much, but not without end."""
+    """The loss stays finite where p̃ of a sampled word is 1."""
     loss = layer("blackout", samples=2).losses(replace(CASE, sampled=torch.full((1, 2), 200.0)))
     assert math.isfinite(loss.item())
 
@@ -122,7 +122,7 @@ def test_words_are_drawn_from_the_distorted_unigram(power: float) -> None:
 
 @EACH
 def test_the_gradient_is_the_derivative(kind: str) -> None:
-    """In features, weight and bias, by finite differences, while the sample is held."""
+    """In features, weight and bias, by finite differences, with the sample fixed."""
     made = layer(kind)
     state = made.draw.get_state()
 

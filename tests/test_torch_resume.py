@@ -1,4 +1,4 @@
-"""A training that is taken up again, and one that goes back where it broke."""
+"""Training is resumed bit for bit, and rolled back where a value is not finite."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def recipe(optimizer: OptimizerPart, regularizers: tuple[Regularizer, ...] = ())
 
 
 def answered(model: NeuralModel, fitting: Fitting, points: int) -> list[tuple[Progress, float]]:
-    """Drive as the runner does, every other yield answered with the validation loss."""
+    """Train as the runner does, answering every other yield with the validation loss."""
     seen: list[tuple[Progress, float]] = []
     answer: float | None = None
     for number in range(points):
@@ -82,12 +82,12 @@ def answered(model: NeuralModel, fitting: Fitting, points: int) -> list[tuple[Pr
 
 
 def through_json(state: State) -> State:
-    """Return the state as it comes back from disk."""
+    """Return the state after a round trip to disk."""
     return State(dict(state.arrays), json.loads(json.dumps(state.values)))
 
 
 def assert_resumes(part: ModelPart, how: Any, stop: int) -> None:
-    """Stopped at its ``stop``-th yield, a training ends in the same bits as an undisturbed one."""
+    """Assert that training resumed at yield ``stop`` ends bit-equal to an uninterrupted one."""
     whole = made(part)
     wanted = answered(whole, whole.fit(TRAIN, how()), 12)
     first = made(part)
@@ -138,7 +138,7 @@ class Noise(NoEffect):
 
 
 def test_dropout_is_resumed_bitwise() -> None:
-    """Its masks go on where they stopped."""
+    """Dropout continues with the same masks."""
     assert_resumes(RNN, lambda: recipe(AdamPart(), (DropoutPart(rate=0.5).make(CONTEXT),)), 5)
 
 
@@ -155,12 +155,12 @@ def test_a_resumed_training_is_bitwise_the_undisturbed_one(part: ModelPart, stop
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda part: type(part).__name__)
 def test_each_optimizer_is_resumed_bitwise(optimizer: OptimizerPart) -> None:
-    """Whatever an optimizer has gathered, and wherever its schedule stands."""
+    """Holds for the state of every optimizer, and at any point of its schedule."""
     assert_resumes(RNN, lambda: recipe(optimizer), 5)
 
 
 def test_accumulated_steps_are_resumed_bitwise() -> None:
-    """A step of several batches is never cut."""
+    """A step of several batches is never split by a yield."""
     assert_resumes(replace(RNN, accumulate=3), lambda: recipe(AdamPart(lr=0.01)), 5)
 
 
@@ -178,7 +178,7 @@ def test_the_losses_of_the_first_steps_are_reported_once_over_a_resumption() -> 
 
 
 def test_a_state_is_a_copy() -> None:
-    """Training on, from the state or beside it, does not change it."""
+    """Further training does not change a saved state."""
     model = made(RNN)
     fitting = model.fit(TRAIN, recipe(AdamPart()))
     next(fitting)
@@ -191,7 +191,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_taking_a_state_changes_nothing() -> None:
-    """Not the weights that score, nor those that train on."""
+    """Neither the weights for scoring nor those for training change."""
     one, two = made(RNN), made(RNN)
     how = recipe(AsgdPart(start_epoch=0))
     fittings = one.fit(TRAIN, how), two.fit(TRAIN, how)
@@ -228,7 +228,7 @@ def test_nests_of_tensors_come_back() -> None:
 
 
 class Poison(NoEffect):
-    """Makes one number of a gradient bad at its n-th step, and whenever the rate is too high."""
+    """Makes a gradient not finite at its n-th step, and whenever the rate is too high."""
 
     def __init__(self, bad: float, step: int, rate: float = math.inf) -> None:
         self.bad, self.step, self.rate = bad, step, rate
@@ -246,7 +246,7 @@ class Poison(NoEffect):
 @BOTH
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad: float) -> None:
-    """To the last place with a finite validation loss, at half the rate; the event is told."""
+    """Training returns to the last finite validation loss, at half the rate, and reports it."""
     poison = Poison(bad, step=20)
     model = made(part)
     fitting = model.fit(TRAIN, recipe(SgdPart(lr=0.5), (poison,)))
@@ -262,7 +262,7 @@ def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad:
 
 
 def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
-    """The weights that were drawn are a good place."""
+    """Training can roll back to the initial weights."""
     model = made(WINDOW)
     how = recipe(SgdPart(lr=0.5), (Poison(math.nan, step=9),))
     seen = list(islice(model.fit(TRAIN, how), 4))
@@ -271,7 +271,7 @@ def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
 
 
 def test_steps_that_were_taken_back_are_reported_once() -> None:
-    """The count of steps goes on, and a loss that no yield had told yet is not lost."""
+    """Steps count on through a rollback, and losses not yet reported are kept."""
     plain = made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5)))
     wanted = [loss for progress in islice(plain, 4) for loss in progress.losses]
     poisoned = made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5), (Poison(math.nan, step=3),)))
@@ -283,16 +283,16 @@ def test_steps_that_were_taken_back_are_reported_once() -> None:
 
 
 def test_a_first_loss_that_is_not_finite_is_left_out() -> None:
-    """Step 10 sees what broke at step 9, before the yield that finds it."""
+    """A loss of step 10 that is not finite is left out, before the yield that rolls back."""
     how = replace(recipe(SgdPart(lr=0.5), (Poison(math.nan, step=9),)), point_interval=10**9)
     seen = list(islice(made(WINDOW).fit(TRAIN, how), 1))
     assert [step for step, _ in seen[0].losses] == [1]
 
 
 def test_what_does_not_heal_ends_as_diverged() -> None:
-    """After so many halvings the way back is closed, and the message says what to do."""
+    """Training diverges after this many rollbacks; the message says what to do."""
     poison = Poison(math.nan, step=1, rate=0.0)
-    with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; take a smaller lr"):
+    with pytest.raises(Diverged, match=f"halved {ROLLBACKS} times; use a smaller lr"):
         next(made(WINDOW).fit(TRAIN, recipe(SgdPart(lr=0.5), (poison,))))
     assert sorted(set(poison.rates)) == [0.5 / 2**n for n in range(ROLLBACKS, -1, -1)]
 
@@ -306,7 +306,7 @@ def test_a_rate_that_is_too_high_is_halved_until_it_holds() -> None:
 
 
 def test_halvings_are_part_of_the_state() -> None:
-    """A training that went back goes on at its lower rate after it is taken up again."""
+    """A training that rolled back keeps its lower rate when it is resumed."""
     model = made(WINDOW)
     next(model.fit(TRAIN, recipe(SgdPart(lr=0.8), (Poison(math.nan, step=1, rate=0.2),))))
     watch = Poison(0.0, step=10**9)
@@ -316,7 +316,7 @@ def test_halvings_are_part_of_the_state() -> None:
 
 
 def test_an_infinite_validation_loss_is_no_good_place() -> None:
-    """Nor does it enter the history of the schedule."""
+    """A validation loss that is not finite does not enter the schedule's history."""
     model = made(WINDOW)
     fitting = model.fit(TRAIN, recipe(AdamPart()))
     next(fitting)

@@ -1,4 +1,4 @@
-"""The transformer against its equations, its gradient, and what each of its words may see."""
+"""The transformer against its equations, its gradient, and which words each prediction sees."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_sinusoidal_positions_are_the_paper_s() -> None:
 
 
 def test_sinusoidal_positions_are_not_learned() -> None:
-    """They are no parameter, and word vectors are multiplied by √W beside them."""
+    """Sinusoids are not a parameter; word vectors are multiplied by √W."""
     made = network(replace(SMALL, positions="sinusoidal"))
     assert "positions" not in dict(made.named_parameters())
     made.layers = torch.nn.Sequential()
@@ -197,13 +197,13 @@ def test_what_is_scored_in_the_first_window_is_what_is_trained() -> None:
 
 
 def repeating(seed: int, count: int) -> NDArray[np.int32]:
-    """Return runs of 3 words drawn at random, each said four times."""
+    """Return random runs of 3 words, each repeated four times."""
     runs = np.random.default_rng(seed).integers(2, V, (count, 1, 3))
     return np.tile(runs, (1, 4, 1)).reshape(-1).astype(np.int32)
 
 
 def test_it_learns_what_needs_attention() -> None:
-    """In a text of repeated runs of 3 words it finds the word to come, 3 words back."""
+    """In a text of repeated runs of 3 words it learns to copy the word 3 places back."""
     made = model(TransformerPart(layers=1, width=32, heads=2, context=16, batch=16))
     how = Recipe(AdamPart(lr=0.005).make(context()), (), 0, None, 10**9)
     list(islice(made.fit(repeating(0, 600), how), 12))

@@ -1,4 +1,4 @@
-"""The transformer keeps the protocol of a number, with and without regularizers."""
+"""The transformer passes the contract tests, with and without regularizers."""
 
 from __future__ import annotations
 

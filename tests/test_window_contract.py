@@ -1,4 +1,4 @@
-"""The window model keeps the protocol of a number, with and without regularizers."""
+"""The window model passes the contract tests, with and without regularizers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Output layers: softmax and what stands in for it."""
+"""Output layers: the full softmax, the adaptive softmax and sampled losses."""

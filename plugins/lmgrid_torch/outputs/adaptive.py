@@ -1,4 +1,4 @@
-"""The adaptive softmax: frequent words in a short list, the others in clusters of their own."""
+"""The adaptive softmax: frequent words in a short list, rarer words in clusters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmgrid_torch.outputs.softmax import MASKED, Output, Softmax
 
 
 class Tail(Softmax):
-    """The softmax of a cluster, over shortened features."""
+    """The softmax of a cluster, over projected features."""
 
     def __init__(self, features: int, width: int, words: int) -> None:
         super().__init__(width, words)
@@ -30,21 +30,21 @@ class Adaptive(Output):
 
     p(w | h) = softmax(W h + b)[w] for the words of the short list, and for a word of cluster i
     softmax(W h + b)[i] · softmax(W_i P_i h + b_i)[w], where the head W has a row for each word
-    of the short list and for each cluster, and P_i shortens h to F / div_value^i numbers. Ids
-    fall with frequency, so few targets reach a cluster, and most rows meet the head alone.
+    of the short list and for each cluster, and P_i projects h to F / div_value^i numbers. Ids are
+    sorted by falling frequency, so most targets need the head only.
 
-    Unlike torch's, it has biases, so that it can start from the unigram distribution, and each
-    of its softmaxes has the hand-written gradient of the full one. ``entries``: how many logits
-    it has, the head's and then those of each cluster; ``added``, where it is given, is added to
-    them.
+    Unlike torch's implementation, it has biases, so it can start from the unigram distribution,
+    and its softmaxes use the hand-written gradient of the full softmax. ``entries`` is the number
+    of logits: those of the head, then those of each cluster. The methods add ``added`` to them
+    where it is given.
     """
 
-    block = 512  # few of them are in a cluster, whose weights are read once a block
+    block = 512  # few of them are in a cluster; its weights are read once per block
 
     def __init__(
         self, features: int, vocabulary: int, cutoffs: tuple[int, ...], div_value: float
     ) -> None:
-        """``cutoffs``: rising ids at which the clusters begin; those past V are left out."""
+        """``cutoffs``: rising ids at which the clusters begin; those of V or more are ignored."""
         super().__init__(features, vocabulary)
         inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary]
         self.bounds = (*inside, vocabulary)
@@ -58,14 +58,17 @@ class Adaptive(Output):
 
     @property
     def clusters(self) -> list[tuple[int, int]]:
-        """The first id of each cluster, and the one past its last."""
+        """The first id of each cluster, and the first id after it."""
         return list(zip(self.bounds, self.bounds[1:], strict=False))
 
     def word_weights(self) -> tuple[Tensor, ...]:
         return self.head.weight[: self.short], *(tail.weight for tail in self.tails)
 
     def start_from(self, log_unigram: Tensor) -> None:
-        """A cluster weighs what its words weigh; within it, they keep their shares."""
+        """Set the biases so that p is this distribution while all other weights are 0.
+
+        The head gets the total of each cluster, each tail the distribution within its cluster.
+        """
         short, *tails = log_unigram.tensor_split(self.bounds[:-1])
         masses = [tail.logsumexp(0) for tail in tails]
         self.head.start_from(torch.cat((short, *(mass[None] for mass in masses))))
@@ -103,7 +106,7 @@ class Adaptive(Output):
         return torch.cat(parts, 1)
 
     def _head_targets(self, targets: Tensor) -> Tensor:
-        """Return the head's entry for each target: the word, or its cluster."""
+        """Return the entry of each target in the head: that of the word, or of its cluster."""
         entries = targets
         for i, (first, end) in enumerate(self.clusters):
             entries = entries.where((targets < first) | (targets >= end), self.short + i)
@@ -112,13 +115,13 @@ class Adaptive(Output):
     def _tail(
         self, added: Slices | None, cluster: int, rows: Tensor | None = None
     ) -> Slices | None:
-        """Return what is added in a cluster, whose entries follow the head's and each other."""
+        """Return the slices for a cluster, whose entries follow the head and earlier clusters."""
         if added is None:
             return None
         inside = added.after(len(self.tails) + self.clusters[cluster][0])
         return inside if rows is None else inside.rows(rows)
 
     def _rows(self, targets: Tensor, cluster: int) -> Tensor:
-        """Return which targets are in a cluster."""
+        """Return the indices of the targets in a cluster."""
         first, end = self.clusters[cluster]
         return ((targets >= first) & (targets < end)).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""Output layers by name."""
+"""Constructs the output layer that the option ``output`` names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lmgrid_torch.parts import NeuralPart
 
 
 def output_layer(options: NeuralPart, context: Context) -> Softmax | Adaptive:
-    """Return the output layer that the options ask for, its weights not yet drawn."""
+    """Return the output layer for these options, its weights not yet initialised."""
     features, vocabulary = options.features, len(context.vocabulary)
     if options.output == "adaptive":
         return Adaptive(features, vocabulary, options.cutoffs, options.div_value)

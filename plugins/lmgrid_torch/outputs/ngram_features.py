@@ -1,4 +1,4 @@
-"""Maximum-entropy n-gram features: hashed connections from the last words to the output."""
+"""Maximum-entropy n-gram features: hashed weights from the last words to the output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ LARGEST_ID = 2**24  # single precision holds every smaller integer
 class Direct(Output):
     """An output layer with maximum-entropy n-gram features (Mikolov et al. 2011, RNNME).
 
-    To the logit of each entry v of the layer inside it adds Σ_n θ[hash(w_1 … w_n) + v], over the
-    histories of the last 1, 2, … order - 1 words; the feature without history is the bias. A
-    history's hash is a place in θ from which all its weights lie side by side, so unlike n-grams
-    may share a weight, as in the paper; the entries of ``adaptive`` are those of its head, with
-    the clusters, then those of each cluster. Its gradient is dense: an optimizer treats θ as any
-    other weight.
+    Adds Σ_n θ[hash(w_1 … w_n) + v] to the logit of each entry v of the layer ``inside``, summed
+    over the histories of the last 1, 2, … order - 1 words. The feature without history is the bias
+    of that layer. The hash of a history is the index in θ of the first of its weights, which are
+    contiguous, so different n-grams may share a weight, as in the paper. The gradient of θ is
+    dense, as that of other weights.
 
-    The features it reads are those of the layer inside, and after them the last order - 1 words,
-    the latest first, as numbers: F + order - 1 of them.
+    It reads F + order - 1 features: those of the layer inside, then the ids of the last order - 1
+    words, the latest first.
     """
 
     def __init__(self, inside: Softmax | Adaptive, order: int, size: int) -> None:
-        """``order``: n of the longest n-gram, at least 2; ``size``: S, how many weights θ has."""
+        """``order``: n of the longest n-gram, at least 2; ``size``: S, the number of weights in θ.
+
+        ValueError if the vocabulary is too large, or if θ is too small for one history.
+        """
         super().__init__(inside.features + order - 1, inside.vocabulary)
         if inside.vocabulary > LARGEST_ID:
             raise ValueError(f"n-gram features hold at most {LARGEST_ID} words")
@@ -64,28 +66,29 @@ class Direct(Output):
         return scores
 
     def _read(self, features: Tensor) -> tuple[Tensor, Slices]:
+        """Return the features of the layer inside, (N, F), and the slices of θ to add."""
         inner, words = features.tensor_split((self.inside.features,), 1)
         return inner, Slices(self.weights, self.starts(words.long()))
 
     def starts(self, words: Tensor) -> Tensor:
-        """Return where the weights of each history begin, (N, L) words -> (N, L) places."""
+        """Return the index in θ where the weights of each history begin, (N, L) words -> (N, L)."""
         hashed, starts = torch.zeros_like(words[:, 0]), []
         for word in words.unbind(1):
             hashed = (hashed + word + 1) * MULTIPLIER
-            # the upper bits, which all bits of the words have come into
+            # the upper bits depend on all bits of the words
             starts.append((hashed >> 24) % (len(self.weights) - self.inside.entries + 1))
         return torch.stack(starts, 1)
 
 
 def with_history(features: Tensor, inputs: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Append the last words to the features of T steps of B streams, and carry on.
+    """Append the last L words to the features of T steps of B streams.
 
-    ``features``: (T B, F); ``inputs``: the words read, (T, B); ``before``: the L - 1 words of
-    each stream before them, the latest last, (L - 1, B). Returns (T B, F + L), and the last L - 1
-    words read.
+    ``features`` is (T B, F), ``inputs`` the words read, (T, B), and ``before`` the L - 1 words of
+    each stream before them, the latest last, (L - 1, B). Returns the longer features, (T B, F + L),
+    and the last L - 1 words read, which are ``before`` of the next chunk.
     """
     read = torch.cat((before, inputs))  # (L - 1 + T, B)
     steps, length = len(inputs), len(before) + 1
     last = [read[length - 1 - lag : length - 1 - lag + steps] for lag in range(length)]
-    words = torch.stack(last, 2).flatten(0, 1).float()  # (T B, L); half precision has too few ids
+    words = torch.stack(last, 2).flatten(0, 1).float()  # (T B, L); half precision lacks some ids
     return torch.cat((features, words), 1), read[steps:]

@@ -1,4 +1,4 @@
-"""Output layers that train on a few sampled words, and score over all words as a softmax does."""
+"""Output layers trained on a few sampled words; they score over all words by the full softmax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
 @dataclass(frozen=True)
 class Noise:
-    """How words are drawn: k of them a step, with replacement, from q(w) ∝ unigram(w)^power."""
+    """How words are drawn: k in each step, with replacement, from q(w) ∝ unigram(w)^power."""
 
     samples: int  # k
     power: float  # 1 is the unigram distribution, 0 the uniform one
@@ -26,20 +26,20 @@ class Noise:
 
 @dataclass(frozen=True)
 class Scored:
-    """The logits s = w · h + b of N targets, and of k sampled words for each of them."""
+    """The logits s = w · h + b of N targets, and of the k sampled words for each target."""
 
     target: Tensor  # (N,)
     sampled: Tensor  # (N, k)
     target_noise: Tensor  # ln q of the targets, (N,)
     noise: Tensor  # ln q of the sampled words, (k,)
-    hit: Tensor  # whether a sampled word is the target, (N, k)
+    hit: Tensor  # whether the sampled word is the target, (N, k)
 
 
 class Sampled(Softmax):
-    """A softmax whose training meets the targets and k sampled words, the same for a whole batch.
+    """A softmax trained on the targets and k sampled words, the same words for a whole batch.
 
-    Words are drawn on the CPU, so that every device meets the same ones, from a generator of
-    its own, ``draw``, whose state says where the training stands.
+    Words are drawn on the CPU, so that every device uses the same words, from the layer's own
+    generator ``draw``, which is saved with the state of training.
     """
 
     exact: bool = False  # the loss is not the mean of -ln p
@@ -53,17 +53,18 @@ class Sampled(Softmax):
         self._set_noise(torch.zeros(vocabulary))
 
     def start_from(self, log_unigram: Tensor) -> None:
-        """Set the bias, and the distribution that words are drawn from."""
+        """Set the bias, and the distribution from which words are drawn."""
         super().start_from(log_unigram)
         self._set_noise(log_unigram)
 
     def _set_noise(self, log_unigram: Tensor) -> None:
+        """Set q from ln p(w), (V,), in double precision on the CPU."""
         log_noise = torch.log_softmax(self.power * log_unigram.double().cpu(), 0)
         self.log_noise.copy_(log_noise)
         self.cumulative = log_noise.exp().cumsum(0)  # (V,), on the CPU
 
     def sample(self) -> Tensor:
-        """Return the next k words, (k,)."""
+        """Draw and return k words, (k,)."""
         chances = torch.rand(self.samples, generator=self.draw, dtype=torch.float64)
         words = torch.searchsorted(self.cumulative, chances * self.cumulative[-1], right=True)
         return words.clamp(max=self.vocabulary - 1).to(self.weight.device)
@@ -91,12 +92,12 @@ class SampledSoftmax(Sampled):
     """The softmax with a sampled normaliser (Bengio and Senécal 2008; Jean et al. 2015).
 
     loss(t) = -ln (exp(s_t) / (exp(s_t) + Σ_{j ≠ t} exp(s_j - ln(k q_j)))), over the k sampled
-    words j. That sum has the expectation Σ_{v ≠ t} exp(s_v): the loss tends to -ln p(t), and its
-    gradient to that of -ln p(t), as k grows.
+    words j. The expectation of that sum is Σ_{v ≠ t} exp(s_v), so the loss and its gradient tend to
+    those of -ln p(t) as k grows.
     """
 
     def losses(self, scored: Scored) -> Tensor:
-        expected = scored.noise + math.log(self.samples)  # how often a word is drawn
+        expected = scored.noise + math.log(self.samples)  # ln of the expected number of draws
         others = (scored.sampled - expected).masked_fill(scored.hit, -math.inf)
         return torch.cat((scored.target[:, None], others), 1).logsumexp(1) - scored.target
 
@@ -105,9 +106,9 @@ class NoiseContrastive(Sampled):
     """Noise-contrastive estimation (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
 
     loss(t) = -ln σ(s_t - ln Z - ln(k q_t)) - Σ_j ln σ(-(s_j - ln Z - ln(k q_j))), over the k
-    sampled words j: target and noise are told apart by a model that is taken to be normalised
-    by the constant Z. Its gradient tends to that of -ln p(t), as k grows, where Z is the sum of
-    exp(s_v).
+    sampled words j: a logistic regression that separates targets from noise, with scores assumed to
+    be normalised by the constant Z. If Z is the sum of exp(s_v), the gradient tends to that of
+    -ln p(t) as k grows.
     """
 
     def __init__(self, features: int, vocabulary: int, noise: Noise, log_normaliser: float) -> None:
@@ -126,8 +127,8 @@ class BlackOut(Sampled):
 
     loss(t) = -ln p̃(t) - Σ_j ln(1 - p̃(j)), over the k sampled words j, where p̃ is the softmax over
     t and them, weighted by 1 / q: p̃(i) = exp(s_i) / q_i / (exp(s_t) / q_t + Σ_j exp(s_j) / q_j).
-    A sampled word that is the target counts like the others; without it the target would be
-    missing from the normaliser. So the gradient tends to that of -ln p(t), as k grows.
+    A sampled word that equals the target is kept, since the normaliser would lack it otherwise. The
+    gradient tends to that of -ln p(t) as k grows.
     """
 
     LARGEST: ClassVar[float] = 1 - 1e-6  # of p̃(j), so that ln(1 - p̃(j)) is finite

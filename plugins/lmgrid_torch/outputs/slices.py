@@ -1,4 +1,4 @@
-"""Slices of one array of weights that are added to logits, and their gradient."""
+"""Adds slices of one array of weights to logits, with their gradient."""
 
 from __future__ import annotations
 
@@ -11,32 +11,38 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slices:
-    """What is added to the logits of N rows: to entry v of row n, Σ_l weights[starts[n, l] + v]."""
+    """Terms added to the logits of N rows: to entry v of row n, Σ_l weights[starts[n, l] + v].
+
+    >>> slices = Slices(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([[0, 2], [1, 1]]))
+    >>> slices.part(2)
+    tensor([[4., 6.],
+            [4., 6.]])
+    """
 
     weights: Tensor  # (S,)
     starts: Tensor  # (N, L)
 
     def part(self, width: int) -> Tensor:
-        """Return what is added to the entries 0 … width - 1, (N, width)."""
+        """Return the terms of the entries 0 … width - 1, (N, width)."""
         added: Tensor = SumOfSlices.apply(self.weights, self.starts, width)  # type: ignore[no-untyped-call]
         return added
 
     def at(self, entries: Tensor) -> Tensor:
-        """Return what is added to some entries, (K,) or (N, 1, K) of them -> (N, K)."""
+        """Return the terms of some entries, (K,) or (N, 1, K) -> (N, K)."""
         places = self.starts[:, :, None] + entries  # (N, L, K)
         return self.weights.index_select(0, places.flatten()).view(places.shape).sum(1)
 
     def after(self, entries: int) -> Slices:
-        """Return what is added from that entry on."""
+        """Return the slices from this entry on."""
         return Slices(self.weights, self.starts + entries)
 
     def rows(self, picked: Tensor) -> Slices:
-        """Return the slices of some rows."""
+        """Return the slices of these rows."""
         return Slices(self.weights, self.starts[picked])
 
 
 class SumOfSlices(torch.autograd.Function):
-    """Σ_l weights[starts[n, l] : starts[n, l] + width] of each row n."""
+    """Computes Σ_l weights[starts[n, l] : starts[n, l] + width] for each row n."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, starts: Tensor, width: int) -> Tensor:
@@ -52,10 +58,10 @@ class SumOfSlices(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """Return the gradient of the weights; those that no row read have 0."""
+        """Return the gradient of the weights, which is 0 for weights that no row reads."""
         (starts,), rows = ctx.saved_tensors, gradients[0].to(ctx.dtype)
         slopes = rows.new_zeros(ctx.size)
-        if rows.device.type == "cpu":  # additions row by row take a third of the time of indices
+        if rows.device.type == "cpu":  # adding row by row takes a third of the time of index_add_
             array, width = slopes.numpy(), rows.shape[1]
             for places, row in zip(starts.tolist(), rows.numpy(), strict=True):
                 for place in places:

@@ -1,4 +1,4 @@
-"""The output layer: from features to a distribution over the vocabulary."""
+"""The interface of output layers, and the full softmax with a hand-written gradient."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.nn import functional as F
 from lmgrid_torch.outputs.slices import Slices
 from lmgrid_torch.regularizers.site import Site
 
-MASKED = -100  # a target that is not there
+MASKED = -100  # the id of a masked target, as in torch's cross_entropy
 
 
 class Output(nn.Module, ABC):
-    """The last layer of a network: its loss in training, and exact normalised scores.
+    """The last layer of a network: computes the training loss and exact normalised scores.
 
-    ``features``: F, how many numbers it reads for a word; ``vocabulary``: V. ``exact``: whether
-    the loss is the mean of -ln p. ``block``: how many words are best scored at a time. A layer
-    that draws in training has a generator ``draw``.
+    ``features`` is F, the number of features it reads for a word, and ``vocabulary`` is V.
+    ``exact`` tells whether the loss is the mean of -ln p. ``block`` is the number of words to score
+    at a time. A layer that draws random numbers in training has a generator ``draw``.
     """
 
     exact: bool = True
-    block: int = 64  # their logits over all words stay in the cache of a CPU
+    block: int = 64  # logits of 64 words over the vocabulary fit the cache of a CPU
 
     def __init__(self, features: int, vocabulary: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Output(nn.Module, ABC):
 
     @abstractmethod
     def word_weights(self) -> tuple[Tensor, ...]:
-        """Return the weights of the words in the order of their ids, (V, F) when joined."""
+        """Return the weights of all words in the order of ids, (V, F) when concatenated."""
 
     @abstractmethod
     def start_from(self, log_unigram: Tensor) -> None:
@@ -43,7 +43,7 @@ class Output(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Return what training lowers: a mean over the targets (N,) that are not masked."""
+        """Return the training loss, (), a mean over the targets (N,) that are not masked."""
 
     @abstractmethod
     def score(self, features: Tensor, targets: Tensor) -> Tensor:
@@ -57,9 +57,16 @@ class Output(nn.Module, ABC):
 class Softmax(Output):
     """The full softmax, p = softmax(W h + b).
 
-    Site: ``margins`` is the mean of s_t - mean_v s_v over the targets t that are not masked,
-    with s the logits; it is computed only if a regularizer acts there. ``entries``: how many
-    logits it has; ``added``, where it is given, is added to them.
+    The site ``margins`` is the mean of s_t - mean_v s_v over the targets t that are not masked,
+    with s the logits; it is computed only if a regularizer acts there. ``entries`` is the number
+    of logits. The methods add ``added`` to the logits where it is given.
+
+    >>> layer = Softmax(features=3, vocabulary=4)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.zero_()
+    ...     layer.start_from(torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
+    ...     layer.score(torch.ones(1, 3), torch.tensor([3])).exp()
+    tensor([0.4000])
     """
 
     def __init__(self, features: int, vocabulary: int) -> None:
@@ -85,9 +92,9 @@ class Softmax(Output):
         return loss
 
     def margin(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean of s_t - mean_v s_v over the targets that are not masked.
+        """Return the mean of s_t - mean_v s_v over the targets that are not masked, ().
 
-        s_t - mean_v s_v = (W_t - mean_v W_v) h + b_t - mean_v b_v needs no logits of all words.
+        It is computed as (W_t - mean_v W_v) h + b_t - mean_v b_v, without the logits of all words.
         """
         kept, places = targets != MASKED, targets.clamp(min=0)
         rows = self.weight.index_select(0, places) - self.weight.mean(0)  # (N, F)
@@ -95,7 +102,7 @@ class Softmax(Output):
         return margins.dot(kept.to(margins.dtype) / kept.sum())
 
     def logits(self, features: Tensor, added: Slices | None = None) -> Tensor:
-        """Return W h + b and what is added, (N, F) -> (N, V)."""
+        """Return W h + b, plus ``added`` if given, (N, F) -> (N, V)."""
         logits = F.linear(features, self.weight, self.bias)
         return logits if added is None else logits + added.part(self.entries)
 
@@ -112,9 +119,9 @@ class Softmax(Output):
 
 
 def cast(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors of a product in the precision that autocast asks for, if it does.
+    """Return the factors of a product in the precision of autocast, if it is enabled.
 
-    torch.amp.custom_fwd would do so for one kind of device, named beforehand.
+    torch.amp.custom_fwd does this for one fixed type of device only.
     """
     kind = features.device.type
     if not torch.is_autocast_enabled(kind):
@@ -124,14 +131,14 @@ def cast(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class SoftmaxLoss(torch.autograd.Function):
-    """Mean of -ln softmax(W h + b + more)[target], over the targets that are not masked.
+    """The mean of -ln softmax(W h + b + more)[target] over the targets that are not masked.
 
-    The gradient of a row's logits is p - onehot(target); it is kept from the forward pass, so
-    that of the arrays of N · V numbers, which cost as much as the products, only two are made:
-    on a CPU the layer takes about 0.7 of the time of torch's cross_entropy of a linear layer.
+    The gradient of a row's logits is p - onehot(target). The forward pass computes and keeps it,
+    so that only two arrays of N · V numbers are made; they take as long as the products. On a CPU
+    the layer takes about 0.7 of the time of torch's cross_entropy of a linear layer.
 
-    Products are computed in the precision of h and W, in the backward pass too; softmax and sums
-    in that of b, which stays single where the others are ``cast``.
+    Products are computed in the precision of h and W, in the backward pass too. The softmax and
+    sums are computed in the precision of b, which stays single where ``cast`` lowers the others.
     """
 
     @staticmethod
@@ -143,24 +150,24 @@ class SoftmaxLoss(torch.autograd.Function):
         targets: Tensor,
         more: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss from h (N, F), W (V, F), b (V,), targets (N,), more logits (N, V)."""
+        """Return the loss, (), from h (N, F), W (V, F), b (V,), targets (N,), more (N, V)."""
         kept = targets != MASKED
         places = targets.clamp(min=0)[:, None]  # (N, 1)
         logits = torch.addmm(bias.to(weight.dtype), features, weight.t()).to(bias.dtype)  # (N, V)
         if more is not None:
             logits += more
         p = torch.softmax(logits, 1)
-        # the likeliest word's p is no less than 1 / V, so its logarithm is finite
+        # the largest p is at least 1 / V, so its logarithm is finite
         gaps = logits.amax(1) - logits.gather(1, places)[:, 0]
         nats = gaps - p.amax(1).log()
-        share = kept.to(p.dtype) / kept.sum()  # (N,), of each row in the mean
+        share = kept.to(p.dtype) / kept.sum()  # (N,), weight of each row in the mean
         slopes = p.scatter_add_(1, places, p.new_full(places.shape, -1.0))
         ctx.save_for_backward(features, weight, slopes, share)
         return nats.dot(share)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of h, W, b and more logits; the targets have none."""
+        """Return the gradients of h, W, b and ``more``; the targets have none."""
         features, weight, slopes, share = ctx.saved_tensors
         share = share * gradients[0]
         rows, factor = share[:, None], slopes.to(weight.dtype)

@@ -1,1 +1,1 @@
-"""The training loop: steps of gradient descent, and the state they go on from."""
+"""The training loop: steps of gradient descent, their statistics, rollback and resumption."""

@@ -1,4 +1,4 @@
-"""How the steps of a training are computed: in which precision, compiled or not."""
+"""How training steps are computed: batches per step, precision and compilation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lmgrid_torch.network import Batch, Network
 
 @dataclass(frozen=True)
 class Computation:
-    """How steps are computed; ``lmgrid_torch.parts.NeuralPart`` says what each option means."""
+    """Batches per step, precision and compilation, as described in ``NeuralPart``."""
 
     accumulate: int = 1
     precision: Literal["single", "bf16"] = "single"
     compile: bool = False
 
     def check(self, device: torch.device) -> None:
-        """ValueError where a device cannot."""
+        """Raise ValueError if the device does not support the precision."""
         if self.precision == "bf16" and device.type != "cuda":
             raise ValueError(
                 f"precision = 'bf16' needs a graphics card (device cuda), not {device.type}; "
@@ -31,13 +31,13 @@ class Computation:
             )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return what the forward pass runs in."""
+        """Return the context manager of the forward pass."""
         if self.precision == "single":
             return nullcontext()
         return torch.autocast(device.type, torch.bfloat16)
 
     def compile_clock(self) -> AbstractContextManager[CompileClock]:
-        """Return a clock of what torch spends on compiling, running where it compiles."""
+        """Return a context manager with a clock of compilation, which runs if ``compile``."""
         clock = CompileClock()
         return clock.watching() if self.compile else nullcontext(clock)
 
@@ -46,24 +46,25 @@ PLAIN = Computation()
 
 
 def data_loss(network: Network, batch: Batch, carried: Any) -> tuple[Tensor, Any]:
-    """Return the loss of a batch, and the state to carry on."""
+    """Return the loss of a batch, (), and the network's state for the next batch."""
     features, carried = network(batch.inputs, carried)
     return network.output.loss(features, batch.targets), carried
 
 
 class CompileClock:
-    """Adds up the seconds that torch spends compiling, of whatever step they fall into."""
+    """Adds up the seconds that torch spends compiling, in whichever step it compiles."""
 
     def __init__(self) -> None:
         self._seconds, self._started = 0.0, 0.0
 
     def take(self) -> float:
-        """Return the seconds since this was last asked."""
+        """Return the seconds spent compiling since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
     @contextmanager
     def watching(self) -> Iterator[CompileClock]:
+        """Register with torch for the start and end of each compilation."""
         from torch._dynamo.callback import callback_handler as handler
 
         handler.register_start_callback(self._start)

@@ -1,4 +1,4 @@
-"""Tensors, numbers and nests of them, packed into named arrays and plain values, and unpacked."""
+"""Packs nested tensors and numbers into named arrays and plain values, and unpacks them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack(value: Any, name: str, arrays: Arrays) -> Any:
-    """Return ``value`` as JSON can hold it, copies of its tensors put into ``arrays``.
+    """Return ``value`` in a form for JSON, and add copies of its tensors to ``arrays``.
 
-    ``value``: a tensor, or a number, a text, None, or tuples, lists and mappings of these. The
-    arrays' names begin with ``name``.
+    ``value`` is a tensor, number, text or None, or a tuple, list or mapping of such values. The
+    names of the arrays begin with ``name``.
+
+    >>> arrays = {}
+    >>> packed = pack((torch.ones(2), 3), "state", arrays)
+    >>> packed
+    {'tuple': [{'array': 'state.0', 'type': 'float32'}, 3]}
+    >>> unpack(packed, arrays)
+    (tensor([1., 1.]), 3)
     """
     match value:
         case Tensor():
@@ -36,7 +43,7 @@ def pack(value: Any, name: str, arrays: Arrays) -> Any:
 
 
 def unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """Return what was packed, with tensors of their own on the CPU; keys have become texts."""
+    """Return the value that was packed, with new tensors on the CPU; keys have become texts."""
     match value:
         case {"array": name, "type": kind}:
             return torch.tensor(arrays[name]).view(getattr(torch, kind))
@@ -51,7 +58,7 @@ def unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Return a tensor, or tuples of tensors and None, on another device."""
+    """Return a tensor, or nested tuples of tensors and None, on another device."""
     match value:
         case Tensor():
             return value.to(device)
@@ -62,7 +69,7 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return what an optimizer has gathered, and the plain settings of its groups."""
+    """Return the state of an optimizer, and the plain settings of its parameter groups."""
     state = optimizer.state_dict()
     groups = [
         {key: value for key, value in group.items() if isinstance(value, (bool, int, float, str))}
@@ -72,7 +79,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
-    """Give an optimizer of the same parameters what another had gathered."""
+    """Load what ``optimizer_state`` returned into an optimizer of the same parameters."""
     groups = optimizer.state_dict()["param_groups"]
     merged = [{**group, **old} for group, old in zip(groups, kept["groups"], strict=True)]
     state = {int(number): parts for number, parts in kept["state"].items()}

@@ -1,4 +1,4 @@
-"""Where a training stands: its place in the data, its schedule, and the way back and on."""
+"""The state of a training: position in the data, schedule, optimizer, rollback, resumption."""
 
 from __future__ import annotations
 
@@ -34,23 +34,27 @@ from lmgrid_torch.training.snapshot import (
     unpack,
 )
 
-ROLLBACKS = 5  # how often a training may go back and halve its learning rate
+ROLLBACKS = 5  # how often training may roll back and halve its learning rate
 
 
 @dataclass
 class Position:
-    """How far a training has come."""
+    """How far training has come: the position in the data, and what the schedule depends on."""
 
     epoch: int = 0
-    batch: int = 0  # how many of this epoch's batches are done
-    tokens: int = 0  # predicted, over all epochs
+    batch: int = 0  # completed batches of this epoch
+    tokens: int = 0  # training tokens predicted, over all epochs; fewer after a rollback
     rollbacks: int = 0
-    steps: int = 0  # of the optimizer, those that were taken back included
+    steps: int = 0  # of the optimizer, including those undone by rollbacks
     valid: list[float] = field(default_factory=list)  # the finite validation losses, in order
 
 
 class Trainer:
-    """One training of a network, made ready: the loop walks it step by step."""
+    """Trains one network: prepares it, takes steps, rolls back, and saves and restores its state.
+
+    The loop in ``lmgrid_torch.training.loop`` calls its methods in turn. ValueError where the text
+    is empty, the recipe has no optimizer, or the device cannot compute as asked.
+    """
 
     def __init__(
         self, network: Network, train: Tokens, recipe: Recipe, computation: Computation
@@ -64,13 +68,13 @@ class Trainer:
         self.optimizer = required(recipe.optimizer)(list(network.parameters()))
         self.loss = torch.compile(data_loss) if computation.compile else data_loss
         self.place = Position()
-        self.carried: Any = None  # the network's state after the batches that are done
+        self.carried: Any = None  # the network's state after the latest batch
         if recipe.resume is not None:
             self._restore(recipe.resume)
         self._good = self.state()
 
     def steps(self) -> Iterator[tuple[Batch, ...]]:
-        """Yield the batches of each step, epoch after epoch, from where training stands."""
+        """Yield the batches of each step, epoch after epoch, from the current position on."""
         while True:
             seed = derive_seed(self.recipe.seed, "order", str(self.place.epoch))
             batches = self.network.epoch(self.text, torch.Generator().manual_seed(seed))
@@ -81,7 +85,7 @@ class Trainer:
                 raise ValueError("an epoch of this network does not predict every token once")
 
     def begin_step(self) -> float:
-        """Drop old gradients, set what the schedule asks, and return the learning rate."""
+        """Clear the gradients, apply the schedule's settings, and return the learning rate."""
         settings = required(self.recipe.optimizer).settings(self._moment())
         rate = settings["lr"] * 0.5**self.place.rollbacks
         for group in self.optimizer.param_groups:
@@ -90,7 +94,7 @@ class Trainer:
         return rate
 
     def end_step(self, batches: tuple[Batch, ...]) -> bool:
-        """Step, and move on; return whether an interval or an epoch ended."""
+        """Take the optimizer's step and advance; return whether an interval or an epoch ended."""
         self.optimizer.step()
         place, interval = self.place, self.recipe.point_interval
         place.steps += 1
@@ -104,20 +108,26 @@ class Trainer:
 
     @torch.no_grad()
     def read_all(self, losses: Tensor) -> bool:
-        """Return whether losses and weights are finite; what is not has come into a sum.
+        """Return whether the sum of the losses, (), and all weights are finite.
 
-        A gradient that is not finite leaves a weight that is not, and that never heals.
+        This covers gradients too: a gradient that is not finite makes a weight not finite, and the
+        weight remains so.
         """
         sums = [weight.sum() for weight in self.network.parameters()]
         return bool(torch.stack((losses, *sums)).sum().isfinite())
 
     def rest(self) -> None:
-        """Put in place what scores."""
+        """Set network and optimizer for scoring."""
         self.network.eval()
         switch(self.optimizer, "eval")
 
     def resume(self, answer: float | None) -> None:
-        """Put in place what trains. A finite validation loss makes this a place to go back to."""
+        """Set network and optimizer for training.
+
+        ``answer`` is the validation loss in nats per token, None where it was not computed.
+
+        After a finite validation loss, rollbacks return to this point.
+        """
         self.network.train()
         switch(self.optimizer, "train")
         if answer is not None and math.isfinite(answer):
@@ -125,19 +135,22 @@ class Trainer:
             self._good = self.state()
 
     def roll_back(self) -> None:
-        """Go back to the last good place, at half the learning rate; Diverged at the end."""
+        """Return to the last point with a finite validation loss, or to the start; halve the rate.
+
+        Raises Diverged after ``ROLLBACKS`` times.
+        """
         tokens, rollbacks = self.place.tokens, self.place.rollbacks + 1
         if rollbacks > ROLLBACKS:
             raise Diverged(
                 f"the loss or a weight is not finite at token {tokens}, after the learning rate "
-                f"was halved {ROLLBACKS} times; take a smaller lr"
+                f"was halved {ROLLBACKS} times; use a smaller lr"
             )
         steps = self.place.steps
         self._restore(self._good)
         self.place.rollbacks, self.place.steps = rollbacks, steps
 
     def state(self) -> State:
-        """Return copies of all that the next step depends on."""
+        """Return copies of everything that the next step depends on."""
         scoring = not self.network.training
         if scoring:
             switch(self.optimizer, "train")
@@ -148,6 +161,7 @@ class Trainer:
         return State(arrays, {"place": asdict(self.place), **values})
 
     def _parts(self) -> dict[str, Any]:
+        """Return the tensors and values of the state beside the position, by name."""
         return {
             "network": self.network.state_dict(),
             "optimizer": optimizer_state(self.optimizer),
@@ -156,6 +170,7 @@ class Trainer:
         }
 
     def _restore(self, state: State) -> None:
+        """Return to a state that ``state`` returned."""
         place = state.values["place"]
         self.place = Position(**{**place, "valid": list(place["valid"])})
         kept = {name: unpack(state.values[name], state.arrays) for name in self._parts()}
@@ -166,12 +181,13 @@ class Trainer:
             draw.set_state(drawn)
 
     def _draws(self) -> list[torch.Generator]:
-        """Return what is drawn from in training: every ``draw`` of a module or regularizer."""
+        """Return the random generators of training: each ``draw`` of a module or regularizer."""
         owners = (*self.network.modules(), *self.recipe.regularizers)
         draws = (getattr(owner, "draw", None) for owner in owners)
         return [draw for draw in draws if isinstance(draw, torch.Generator)]
 
     def _moment(self) -> Moment:
+        """Return the progress of training that the schedule depends on."""
         budget, tokens = self.recipe.budget, self.place.tokens
         limit = math.inf if budget is None else budget.limit(len(self.text))
         share = None if limit == math.inf else tokens / limit
@@ -184,7 +200,7 @@ def as_tensor(tokens: Tokens, network: Network) -> Tensor:
 
 
 def prepare(network: Network, regularizers: tuple[Regularizer, ...]) -> None:
-    """Let regularizers act at the network's sites, and there nobody else."""
+    """Remove all actions from the network's sites, and add those of these regularizers."""
     for site in sites(network):
         site.actions.clear()
     for regularizer in regularizers:
@@ -193,12 +209,13 @@ def prepare(network: Network, regularizers: tuple[Regularizer, ...]) -> None:
 
 
 def required(optimizer: Optimizer | None) -> Optimizer:
+    """Return the optimizer; ValueError if there is none."""
     if optimizer is None:
         raise ValueError("a neural model needs an optimizer; add optimizers = ['adam']")
     return optimizer
 
 
 def switch(optimizer: torch.optim.Optimizer, mode: str) -> None:
-    """Call ``eval`` or ``train`` of an optimizer that scores with other weights than it trains."""
+    """Call ``optimizer.eval`` or ``.train``, if it scores with other weights than it trains."""
     if change := getattr(optimizer, mode, None):
         change()
