@@ -129,12 +129,12 @@ def test_gzip_is_unpacked_whatever_the_name(place: Place) -> None:
 
 
 def test_a_byte_order_mark_is_no_text(place: Place) -> None:
-    """The mark that some editors write does not stick to the first word."""
+    """A byte order mark is not part of the first word."""
     assert three(place, b"\xef\xbb\xbfx y\n").read(place).train == "x y\n"
 
 
 def test_the_digest_is_of_the_bytes_and_of_their_use(place: Place) -> None:
-    """Another name keeps it; another byte, or two splits exchanged, change it."""
+    """The digest depends on the bytes of each split, not on the names of the files."""
     digest = three(place).digest(place)
     write(place.folder, {"moved/a.txt": "x y\nx\n"})
     assert FilePart(**THREE | {"train": Path("moved/a.txt")}).digest(place) == digest
@@ -179,7 +179,7 @@ def test_a_folder_is_no_file(place: Place) -> None:
 
 
 def test_an_endless_gzip_is_stopped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What unpacks to more than the limit is refused before it fills the memory."""
+    """A file that unpacks to more than the limit is an error, before it fills the memory."""
     monkeypatch.setattr("lmgrid_text.file._LARGEST", 1 << 20)
     with pytest.raises(TextError, match="holds more than 1 MiB"):
         three(place, gzip.compress(b"a\n" * (1 << 20))).read(place)
@@ -201,7 +201,7 @@ def test_an_endless_gzip_is_stopped(place: Place, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
-    """A contradiction is found when the grid is read, before any file is."""
+    """Contradictory options are an error when the grid is read, before any file is opened."""
     with pytest.raises(msgspec.ValidationError, match=message):
         convert(FilePart, options)
 
@@ -317,7 +317,7 @@ def wiki(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wikitext_is_read_from_any_layout(
     place: Place, files: dict[str, str], packed: bool
 ) -> None:
-    """A folder or a zip, with short names or the original ones, give one text and one digest."""
+    """A folder and a zip, with short or original names, give the same text and digest."""
     if packed:
         zipped(place.folder / "w", files)
     else:
@@ -395,7 +395,7 @@ def test_what_is_no_zip_is_said_to_be_none(place: Place) -> None:
 
 
 def test_a_damaged_zip_is_said_to_be_damaged(place: Place) -> None:
-    """A flipped bit in a member is noticed as such."""
+    """A flipped bit in a member is an error."""
     path = zipped(place.folder / "w.zip", {f"{s}.txt": "many words " * 500 for s in SPLITS})
     data = bytearray(path.read_bytes())
     data[50] ^= 0xFF
@@ -442,7 +442,7 @@ def brown(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_the_brown_digest_is_sha256sum_s() -> None:
-    """It is the sha256 of what sha256sum prints for the files, in order of names."""
+    """The digest is the sha256 of the lines that sha256sum prints for the files, by name."""
     line = hashlib.sha256(b"x").hexdigest() + "  ca01\n"
     assert combined_digest({"ca01": b"x"}) == hashlib.sha256(line.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The lecture's pair of a loop and a matrix product."""
+"""The lecture's kernel: a loop over word vectors and one matrix product."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def test_a_sample_has_the_sizes_of_the_lecture() -> None:
 
 
 def test_it_runs_on_the_processor_alone() -> None:
-    """NumPy has no other device, and the part says so."""
+    """The part lists the processor as its only device."""
     assert LecturePart.devices == ("cpu",)

@@ -98,7 +98,7 @@ def test_the_kenlm_module_scores_our_file_as_we_do(
 
 @pytest.mark.parametrize("order", [2, 5])
 def test_kenlms_file_scores_as_kenlm_says(order: int) -> None:
-    """What KenLM wrote is loaded, gzip and all, and scores what KenLM's query program printed."""
+    """A gzip file that KenLM wrote gives the scores that KenLM's query program printed."""
     arpa = read_arpa(DATA / f"{order}.arpa.gz")
     ids = {word: i for i, word in enumerate(arpa.words)}
     tokens, _ = encode("test.txt", ids)
@@ -127,7 +127,7 @@ def test_srilms_habits_are_understood() -> None:
 
 
 def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path) -> None:
-    """``<s>`` behind the first word or ``</s>`` before the last: read, counted, not kept."""
+    """n-grams with ``<s>`` after the first word or ``</s>`` before the last are skipped."""
     text = GOOD.replace("ngram 2=2", "ngram 2=4").replace("-0.3 a </s>", UNREACHABLE)
     (tmp_path / "m.arpa").write_text(text)
     model = read_arpa(tmp_path / "m.arpa").model
@@ -139,7 +139,7 @@ def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_how_much_is_read_at_once_does_not_show(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines and sections that straddle what is read at once are put together again."""
+    """Lines and sections that are longer than one read of the file are read whole."""
     path = DATA.parent / "srilm" / "small.arpa"
     whole = read_arpa(path)
     monkeypatch.setattr(arpa_lines, "PIECE", size)
@@ -164,7 +164,7 @@ def test_a_written_model_is_read_back(order: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [0.0, -1e-9, -0.5, -9.99999994, -9.99999996, -42.1234567, -99, 3])
 def test_numbers_are_written_to_seven_digits(value: float) -> None:
-    """Each of them reads back within 5e-7, also where the digits before the point change."""
+    """Each number is read back within 5e-7, whatever the number of digits before the point."""
     first, rest = number_chunks(np.array([float(value)]), "\n")
     text = (first.tobytes() + rest.tobytes())[:11].decode()
     assert len(text) == 11
@@ -173,7 +173,7 @@ def test_numbers_are_written_to_seven_digits(value: float) -> None:
 
 
 def test_zero_is_written_as_minus_99() -> None:
-    """The format has no infinity."""
+    """The format has no infinity, so -99 is written for the logarithm of zero."""
     assert log10(np.array([0.0, 0.1])).tolist() == pytest.approx([-99, -1])
 
 
@@ -210,7 +210,7 @@ UNREACHABLE = "-0.3 a </s>\n-1 a <s>\n-1 </s> a"
 
 
 def test_the_good_file_is_good(tmp_path: Path) -> None:
-    """The file that the bad ones are made from is read without complaint."""
+    """The file that the malformed ones are made from is read without an error."""
     (tmp_path / "m.arpa").write_text(GOOD)
     model = read_arpa(tmp_path / "m.arpa").model
     assert model.score(np.array([2, 1])) == pytest.approx(np.log(10) * np.array([-0.2, -0.3]))
@@ -240,7 +240,7 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
 def test_a_malformed_file_is_refused_with_its_line(
     old: str, new: str, line: int, why: str, tmp_path: Path
 ) -> None:
-    """One error that says where and what."""
+    """The error names the line and what is wrong in it."""
     path = tmp_path / "m.arpa"
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(ArpaError) as error:
@@ -257,7 +257,7 @@ def test_what_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
-    """Half a gzip stream is no model."""
+    """A gzip stream that is cut off is an error."""
     whole = (DATA / "3.arpa.gz").read_bytes()
     (tmp_path / "m.arpa.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArpaError, match=r"line \d+: the gzip stream is broken"):
@@ -265,7 +265,7 @@ def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    """An error on the way leaves no file, neither half nor temporary, and keeps an old one."""
+    """An error while writing leaves no partial or temporary file, and keeps an existing file."""
     model, ids = learn(2)
     (tmp_path / "m.arpa").write_text("old")
     words = [*list(ids)[:-1], "two words"]
@@ -275,7 +275,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_unnormalised_models_have_no_arpa_form(tmp_path: Path) -> None:
-    """Stupid backoff weighs unseen contexts, which the format cannot say."""
+    """Stupid backoff has a weight for unseen contexts, which the format cannot hold."""
     model = NGramModel(NGramPart(order=2, smoothing="stupid-backoff"), 4)
     model.learn(np.array([2, 3, 1]))
     with pytest.raises(ArpaError, match="choose another smoothing"):

@@ -1,4 +1,4 @@
-"""A model from an ARPA file in a grid: the file that was meant, over the words of the corpus."""
+"""Laws of the model that a grid reads from an ARPA file: its words, scores, hash and errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make(part: ArpaPart, words: Sequence[str]) -> ArpaModel:
 
 
 def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: ArpaPart) -> None:
-    """Words are matched by name; scores and predictions are those of who wrote the file."""
+    """Words are matched by spelling; scores and predictions are those of the model in the file."""
     order = [0, 1, 5, 3, 2, 4]  # the corpus numbers the words in another way
     model = make(part, [WORDS[i] for i in order])
     recipe = Recipe(None, (), seed=0, budget=None, point_interval=1)
@@ -57,7 +57,7 @@ def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: ArpaPart) -> 
 
 
 def test_it_is_kept_and_loaded_without_the_file(part: ArpaPart, tmp_path: Path) -> None:
-    """What was saved scores the same to the last bit, under the ids of the corpus."""
+    """A saved model gives the same scores to the last bit when it is loaded."""
     model = make(part, WORDS)
     model.learn(TRAIN)
     folder = tmp_path / "kept"
@@ -79,27 +79,27 @@ def test_it_is_kept_and_loaded_without_the_file(part: ArpaPart, tmp_path: Path) 
 def test_other_words_than_the_corpus_has_are_refused(
     part: ArpaPart, words: tuple[str, ...], why: str
 ) -> None:
-    """A word without a probability, or mass on words that never come: no sum of one."""
+    """If the file and the corpus differ in a word, probabilities do not sum to one: an error."""
     with pytest.raises(ArpaError, match=why):
         make(part, words).learn(TRAIN)
 
 
 def test_another_file_than_was_meant_is_refused(part: ArpaPart) -> None:
-    """The hash in the grid decides; the message holds the one that was found."""
+    """A file with another hash than the grid's is an error that gives its hash."""
     found = part.sha256
     with pytest.raises(ArpaError, match=f"has the sha256 {found}, not 0000"):
         make(replace(part, sha256="0" * 64), WORDS).learn(TRAIN)
 
 
 def test_a_file_that_is_not_there_is_named(part: ArpaPart) -> None:
-    """One error with the name and what the system said."""
+    """The error names the file and gives the message of the operating system."""
     part.path.unlink()
     with pytest.raises(ArpaError, match=r"cannot read .*m\.arpa: No such file or directory"):
         make(part, WORDS).learn(TRAIN)
 
 
 def test_the_hash_is_the_identity_and_the_name_is_not(part: ArpaPart) -> None:
-    """A file that was moved is the same model; the same name with other bytes is another."""
+    """The hash is the option that identifies the model; the path is kept apart from the options."""
     one = describe_part("arpa", make_part(ArpaPart, {"path": "a.arpa", "sha256": part.sha256}))
     two = describe_part("arpa", make_part(ArpaPart, {"path": "b.arpa", "sha256": part.sha256}))
     assert one.options == two.options == (("sha256", part.sha256),)

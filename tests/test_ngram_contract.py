@@ -1,4 +1,4 @@
-"""The protocol of a number, held against the n-gram model under every smoothing."""
+"""The contract tests of ``lmgrid.testing``, run on the n-gram model under every smoothing."""
 
 from __future__ import annotations
 

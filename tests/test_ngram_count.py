@@ -19,7 +19,7 @@ STREAMS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
 
 def test_a_text_counted_by_hand() -> None:
-    """``a b a <eos> a b <eos>`` has the bigrams that one writes down from it."""
+    """The bigrams of ``a b a <eos> a b <eos>`` are those counted by hand."""
     tokens = np.array([A, B, A, 1, A, B, 1], np.int32)
     _, bigrams, trigrams = count_by_sort(tokens, 3, 4)
     assert bigrams.tolist() == [[1, A, 2], [A, 1, 1], [A, B, 2], [B, 1, 1], [B, A, 1]]
@@ -37,7 +37,7 @@ def test_loop_and_sort_count_the_same(stream: list[int], order: int) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_the_blocks_do_not_show(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Working in many small blocks gives the trie that one block gives."""
+    """Many small blocks give the same trie as one block."""
     sample = NGramCountPart(tokens=500, order=4, vocabulary=30).make("cpu").sample(0)
     whole = count_by_sort(*sample)
     monkeypatch.setattr(counting, "BLOCK", block)

@@ -1,4 +1,4 @@
-"""The kernels: the loop and the arrays give one answer, on many samples."""
+"""The n-gram kernels: the loop and the arrays give the same result on many samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmgrid_ngram.parts import NGramCountPart, NGramEstimatePart, NGramScorePart
 @pytest.mark.parametrize("order", [1, 2, 5])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_loop_and_arrays_agree(part: type[KernelPart], order: int, seed: int) -> None:
-    """Counts to the last bit, log-probabilities within 1e-9."""
+    """Counts are equal to the last bit, log-probabilities within 1e-9."""
     kernel = part(tokens=2_000, order=order, vocabulary=150).make("cpu")  # type: ignore[call-arg]
     loop, vector = kernel.loop(*kernel.sample(seed)), kernel.vector(*kernel.sample(seed))
     assert kernel.tolerance == (0 if part is NGramCountPart else 1e-9)

@@ -1,4 +1,4 @@
-"""Counting on disk: the same trie as in memory, and clear errors where the disk gives out."""
+"""Counting on disk: the same trie as in memory, and clear errors if the disk is full."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lmgrid_ngram.parts import NGramPart
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(1, 6), st.integers(2, 40))
 def test_merged_runs_are_the_whole(stream: list[int], order: int, size: int) -> None:
-    """However the text is cut, the merged trie is that of the text counted at once."""
+    """The merged trie is that of the whole text, however the text is cut into runs."""
     tokens = np.array(stream, np.int32)
     whole = count(tokens, order, 5).levels
     merged = count_in_runs(tokens, order, 5, Runs(size, MemoryStore())).levels
@@ -49,7 +49,7 @@ def test_the_blocks_of_a_merge_do_not_show(block: int, monkeypatch: pytest.Monke
 def test_a_small_budget_changes_no_score(
     smoothing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model made on disk scores to the last bit what one made in memory does."""
+    """Models made on disk and in memory give the same scores to the last bit."""
     options = NGramPart(order=4, smoothing=smoothing)  # type: ignore[arg-type]
     tokens, text = zipfian(4_000, 60, seed=1), zipfian(500, 60, seed=2)
     roomy, tight = (NGramModel(options, 60, tmp_path) for _ in range(2))
@@ -61,7 +61,7 @@ def test_a_small_budget_changes_no_score(
 
 
 def test_the_files_go_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing stays in the folder when the model is gone."""
+    """The folder is empty after the model is closed."""
     monkeypatch.setattr(model, "memory_budget", lambda _: 50_000)
     tight = NGramModel(NGramPart(order=3), 60, tmp_path)
     tight.learn(zipfian(4_000, 60, seed=1))
@@ -70,7 +70,7 @@ def test_the_files_go_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the folder and what to do, and leaves nothing behind."""
+    """The error names the folder and what to do, and no file is left."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_unwritable_folder_is_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file where the folder should be is no place for counts."""
+    """A file in place of the folder is an error."""
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(model, "memory_budget", lambda _: 50_000)
     with pytest.raises(NGramError, match=r"counting in .*file failed"):
@@ -93,7 +93,7 @@ def test_an_unwritable_folder_is_one_clear_error(
 
 
 def test_an_array_on_disk_is_zero_and_writable(tmp_path: Path) -> None:
-    """It behaves as one in memory."""
+    """An array on disk begins as zeros and can be written."""
     room = DiskStore(tmp_path)
     array = room.zeros(10, np.float32)
     array[3] = 2

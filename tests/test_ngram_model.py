@@ -1,4 +1,4 @@
-"""The n-gram model as a grid uses it: options, errors, disk."""
+"""The n-gram model as a grid uses it: its options, its errors, saving and loading."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmgrid_ngram.parts import NGramPart
 
 
 def test_the_plugin_imports_nothing_heavy() -> None:
-    """Listing the plugin needs no numpy."""
+    """The plugin can be listed without importing NumPy."""
     code = "import sys, lmgrid_ngram; assert 'numpy' not in sys.modules"
     path = [entry for entry in sys.path if entry]
     subprocess.run(
@@ -28,7 +28,7 @@ def test_the_plugin_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("tokens", [[], [2]])
 def test_too_short_a_text_is_an_error(tokens: list[int]) -> None:
-    """A text without even one sentence of a word says so."""
+    """Training on fewer than two tokens is an error."""
     with pytest.raises(NGramError, match=f"has {len(tokens)} tokens, too few"):
         NGramModel(NGramPart(), 5).learn(np.array(tokens, np.int32))
 
@@ -42,7 +42,7 @@ def test_an_id_outside_the_vocabulary_is_an_error(bad: int) -> None:
 
 
 def test_scoring_before_learning_is_an_error() -> None:
-    """There is nothing to score with, and the message says what to call."""
+    """Scoring before ``fit`` or ``load`` is an error that names both."""
     with pytest.raises(NGramError, match="call fit or load first"):
         NGramModel(NGramPart(), 5).score(np.array([2]))
 
@@ -63,7 +63,7 @@ def test_sizes_count_what_is_kept() -> None:
 @pytest.mark.parametrize("smoothing", ["modified-kneser-ney", "katz", "stupid-backoff"])
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_the_tables_for_much_text_change_no_score(smoothing: str, order: int) -> None:
-    """Found by a hash table or by a search, every n-gram gives the same bits."""
+    """Scores by hash tables and by search are equal to the last bit."""
     model = NGramModel(NGramPart(order=order, smoothing=smoothing), 300)  # type: ignore[arg-type]
     model.learn(zipfian(5_000, 300, seed=1))
     text = zipfian(3_000, 300, seed=2)
@@ -73,7 +73,7 @@ def test_the_tables_for_much_text_change_no_score(smoothing: str, order: int) ->
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is one clear error, and no array of half a model stays."""
+    """A full disk is an error, and no array of a partly saved model is left."""
     model = NGramModel(NGramPart(order=2), 5)
     model.learn(np.array([2, 3, 1]))
     written: list[str] = []
@@ -91,7 +91,7 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_relative_frequencies_predict_nothing_after_an_unseen_context() -> None:
-    """They say what comes next all the same, and the part says that a sum may be 0."""
+    """Predictions still exist, and the part says that their sum may be 0."""
     part = NGramPart(order=2, smoothing="mle")
     model = NGramModel(part, 4)
     model.learn(np.array([2, 3, 1], np.int32))
@@ -103,7 +103,7 @@ def test_relative_frequencies_predict_nothing_after_an_unseen_context() -> None:
 
 
 def test_the_loss_on_train_is_not_scored_inside_the_clock() -> None:
-    """One yield after all tokens, without a loss: counting does not make one."""
+    """``fit`` yields once, after all tokens, without a training loss."""
     model = NGramModel(NGramPart(order=2), 4)
     recipe = Recipe(None, (), seed=0, budget=None, point_interval=1)
     assert list(model.fit(np.array([2, 3, 1], np.int32), recipe)) == [Progress(3, None)]
@@ -112,7 +112,7 @@ def test_the_loss_on_train_is_not_scored_inside_the_clock() -> None:
 @pytest.mark.parametrize("smoothing", ["modified-kneser-ney", "stupid-backoff", "mle"])
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_many_contexts_at_once_are_each_on_its_own(smoothing: str, order: int) -> None:
-    """Of any length, with sentence ends in them or none: p is what scoring says, for every word."""
+    """p of each next word equals its score, for contexts of any length, with or without <eos>."""
     model = NGramModel(NGramPart(order=order, smoothing=smoothing), 30)  # type: ignore[arg-type]
     model.learn(zipfian(500, 30, seed=1))
     text = zipfian(40, 30, seed=2)
@@ -123,7 +123,7 @@ def test_many_contexts_at_once_are_each_on_its_own(smoothing: str, order: int) -
 
 
 def test_an_order_without_ngrams_predicts_as_the_one_below() -> None:
-    """Cut-offs can leave out every n-gram of an order, and the contexts with them."""
+    """If cut-offs leave out all n-grams of an order, predictions are those of the lower order."""
     model = NGramModel(NGramPart(order=3, min_counts=(9,)), 5)
     model.learn(np.array([2, 3, 4, 1, 2, 4, 3, 1], np.int32))
     p = model.fitted.next_probabilities([np.array([2, 3], np.int32)])

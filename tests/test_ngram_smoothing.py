@@ -98,14 +98,14 @@ def test_modified_kneser_ney_by_hand() -> None:
 def test_probabilities_sum_to_one(
     text: list[int], context: list[int], order: int, smoothing: Smoothing
 ) -> None:
-    """After any context, seen or not, with a vocabulary larger than the text."""
+    """Probabilities sum to one after any context, with a vocabulary larger than the text."""
     model = learn(text, NGramPart(order=order, smoothing=smoothing), 9)
     assert after(model, *context).sum() == pytest.approx(1, abs=1e-6)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.integers(1, 5))
 def test_scores_are_the_predictions(text: list[int], order: int) -> None:
-    """The score of each token is what the prediction after the tokens before it says."""
+    """The score of each token equals its log-probability in the prediction at that place."""
     model = learn(text, NGramPart(order=order), 6)
     scores = model.score(np.array(text))
     for i, token in enumerate(text):
@@ -119,7 +119,7 @@ def test_jelinek_mercer_learns_what_to_trust() -> None:
 
 
 def test_min_counts_leave_rare_ngrams_out() -> None:
-    """Bigrams seen once go; what they had is given to the words by the unigrams."""
+    """Bigrams seen once are left out; their probability is distributed by the unigrams."""
     tokens = [A, B, 1, A, B, 1, A, C, 1]
     model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", min_counts=(2,)))
     # kept: <s> a 3, a b 2, b <eos> 2; after a: (2 + 2 p(b)) / 5 for b, 3/5 of p for the others
@@ -143,7 +143,7 @@ def test_pruning_takes_the_least_useful_first() -> None:
 
 
 def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
-    """Independent words: bigrams tell nothing new, and hardly one survives."""
+    """Words are drawn independently, so bigrams carry no information and nearly all are pruned."""
     random = np.random.default_rng(0)
     tokens = [int(t) for t in random.choice([1, A, B, C], size=20_000, p=[0.1, 0.5, 0.3, 0.1])]
     model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", prune=1e-3))
@@ -151,7 +151,7 @@ def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
 
 
 def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
-    """The word that appears last in the text counts as often as it stands there."""
+    """``last_ngram`` sorts as KenLM does: by last words, numbered by first appearance."""
     from lmgrid_ngram.smoothing.kenlm_quirk import last_ngram
 
     tokens = np.array([A, B, 1, B, A, 1, A, C, C, 1, B, C, 1], np.int32)
@@ -170,7 +170,7 @@ def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
-    """Order 0, a negative delta, cut-offs without a lower order, cut-offs that fall."""
+    """Order 0, delta -1, cut-offs with mle, and decreasing cut-offs are errors."""
     said = r"order is 0|delta is -1|cannot redistribute|min_counts are"
     with pytest.raises(ValueError, match=said):
         NGramPart(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Text to ids to scores: the array encoder against the core's, and models of text."""
+"""The encoder of words, compared with ``lmgrid.text``, and the model of text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_with_one_key_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long words whose keys collide have ids of their own, and are found again.
+    """Long words whose keys collide get different ids, and are found again.
 
     Mixing by 1 makes the key of sixteen bytes (first half + 16) ^ second half.
     """
@@ -60,13 +60,13 @@ def test_unknown_words_are_unk() -> None:
 
 
 def test_the_mark_of_sentence_ends_is_refused_in_a_text() -> None:
-    """A literal ``<eos>`` would be taken for a line's end."""
+    """The word ``<eos>`` in a text is an error, since it marks line ends."""
     with pytest.raises(EncodingError, match="holds the word <eos>"):
         Encoder().learn(b"a <eos> b\n")
 
 
 def test_a_large_vocabulary_grows() -> None:
-    """Tables are made anew as words come, and lose none."""
+    """No word is lost when the table is rebuilt for more words."""
     text = " ".join(f"word-{i}" for i in range(30_000)).encode()
     learner = Encoder()
     assert np.array_equal(learner.learn(text), [*range(2, 30_002), 1])
@@ -75,7 +75,7 @@ def test_a_large_vocabulary_grows() -> None:
 
 @pytest.mark.parametrize("form", ["folder", "arpa"])
 def test_a_text_model_is_kept(form: str, tmp_path: Path) -> None:
-    """From text to a model, to disk and back, to the scores of a text."""
+    """A model learned from text gives the same scores after saving and loading."""
     model = TextModel.learn(TEXT.encode(), NGramPart(order=3))
     if form == "folder":
         model.save(tmp_path)

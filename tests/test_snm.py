@@ -64,7 +64,7 @@ def test_templates_are_ngrams_and_skipgrams() -> None:
 
 
 def words_back(options: SNMPart, place: int) -> tuple[int, ...]:
-    """Return how far back each word of a template stands."""
+    """Return how many places back each word of a template is."""
     template = templates(options)[place]
     if not template.reach:
         return ()
@@ -85,7 +85,7 @@ def brute_features(tokens: Tokens, options: SNMPart, n: int) -> list[tuple[int, 
 
 
 def test_links_are_those_of_a_loop() -> None:
-    """Each token has the links of a plain loop, each as often as that counts it."""
+    """Each token has the links that a plain loop finds, with the same counts."""
     tokens = sample_tokens(12, seed=1, count=300)
     counted = count(tokens, templates(SKIPPING), 12)
     times = Counter(
@@ -190,7 +190,7 @@ def brute_loss(model: Adjustment, tokens: Tokens, options: SNMPart, vocabulary: 
 
 @pytest.mark.parametrize("kind", ["counts", "lexical"])
 def test_the_loss_is_that_of_a_text_without_the_token(kind: str) -> None:
-    """Over a whole text, the loss is that of a loop that takes each token out of the counts."""
+    """The loss of a whole text equals that of a loop that leaves each token out of the counts."""
     options = SNMPart(order=3, remote=1, skip=1, adjustment=kind, slots=97)  # type: ignore[arg-type]
     tokens = sample_tokens(8, seed=2, count=80)
     model = adjustment(options, tokens, 8)
@@ -226,7 +226,7 @@ def test_batches_add_up_to_the_text() -> None:
 
 
 def test_buckets_are_half_octaves() -> None:
-    """1 to 4 alone, then 5 to 5, 6 to 8, 9 to 11, 12 to 16."""
+    """Counts 1, 2 and 5 have a bucket each; 3 to 4, 6 to 8, 9 to 11 and 12 to 16 share one."""
     assert bucket(np.arange(1, 17)).tolist() == [0, 2, 4, 4, *[5] * 1, *[6] * 3, *[7] * 3, *[8] * 5]
 
 
@@ -244,7 +244,7 @@ def test_metafeatures_do_not_depend_on_the_batch() -> None:
 
 
 def test_adjusting_lowers_the_loss_of_each_pass() -> None:
-    """The mean loss of a pass falls, from one to the next."""
+    """The mean loss falls from each pass to the next."""
     train = sample_tokens(200, seed=4, count=4_000)
     model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
     losses = [p.train_nats for p in islice(model.fit(train, recipe(1 << 60)), 4)]
@@ -260,7 +260,7 @@ def test_the_adjustment_helps_on_unseen_text() -> None:
 
 
 def test_points_come_at_the_interval_and_at_each_pass() -> None:
-    """Yields: at the first batch past each multiple of the interval, and at each pass's end."""
+    """It yields at the first batch at or past each multiple of the interval, and after a pass."""
     train = sample_tokens(12, seed=6, count=1_000)
     model = SNMModel(SNMPart(batch=100, slots=64), 12)
     tokens = [p.tokens for p in islice(model.fit(train, recipe(350)), 6)]
@@ -268,7 +268,7 @@ def test_points_come_at_the_interval_and_at_each_pass() -> None:
 
 
 def test_the_losses_of_the_first_steps_are_told_once() -> None:
-    """With a yield a step, the loss of each of them is the yield's own."""
+    """If it yields after every step, the first losses are those of the yields."""
     train = sample_tokens(200, seed=4, count=4_000)
     model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
     told = list(islice(model.fit(train, recipe(1)), max(FIRST_STEPS) + 5))
@@ -279,7 +279,7 @@ def test_the_losses_of_the_first_steps_are_told_once() -> None:
 
 
 def test_without_an_adjustment_it_is_done_at_once() -> None:
-    """It counts, yields once and ends."""
+    """Without an adjustment ``fit`` counts, yields once and ends."""
     model = SNMModel(SNMPart(adjustment="none"), 12)
     assert [p.tokens for p in model.fit(sample_tokens(12, seed=6), recipe())] == [4_000]
 
@@ -291,7 +291,7 @@ def test_no_word_is_impossible() -> None:
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores are the same to the last bit, however few tokens are scored at once."""
+    """Scores are equal to the last bit, however many tokens are scored at once."""
     model = fitted(SKIPPING, sample_tokens(12, seed=7), 12)
     tokens = sample_tokens(12, seed=8, count=100)
     scores = model.score(tokens)
@@ -327,7 +327,7 @@ def grid_file(folder: Path, text: str) -> Path:
 
 
 def test_it_has_a_budget_and_no_optimizer(tmp_path: Path) -> None:
-    """A shared budget is felt where there is an adjustment to learn; optimizer and seed never."""
+    """A grid's budget applies if there is an adjustment to learn; its optimizer and seed do not."""
     path = grid_file(tmp_path, 'adjustment = ["none", "lexical"]\n')
     counted, adjusted = read_grid(path, Registry.installed()).cells
     assert isinstance(counted, Cell)
@@ -339,7 +339,7 @@ def test_it_has_a_budget_and_no_optimizer(tmp_path: Path) -> None:
 
 
 def test_what_an_adjustment_alone_feels_makes_no_cells_without_one(tmp_path: Path) -> None:
-    """Nor do words beside skip-grams where there are n-grams alone."""
+    """Without skip-grams ``adjacent`` makes no cells; without an adjustment ``rate`` makes none."""
     text = 'adjustment = ["none", "counts"]\nrate = [0.1, 0.2]\nadjacent = [1, 2]\n'
     assert len(read_grid(grid_file(tmp_path, text), Registry.installed()).cells) == (1 + 2) * 2
     text += "remote = 0\nskip = 0\n"
@@ -347,13 +347,13 @@ def test_what_an_adjustment_alone_feels_makes_no_cells_without_one(tmp_path: Pat
 
 
 def test_an_optimizer_of_the_grid_is_refused(tmp_path: Path) -> None:
-    """It has its own; one named in its block would do nothing."""
+    """An optimizer in the block of the model is an error, since the model has its own."""
     path = grid_file(tmp_path, 'optimizers = ["adam"]\n')
     with pytest.raises(GridError, match=r"models\[0\].optimizers: 'snm' learns in its own way"):
         read_grid(path, Registry.installed())
 
 
 def test_skipgrams_need_a_remote_word_and_a_gap(tmp_path: Path) -> None:
-    """One without the other is a mistake that is named."""
+    """Setting only one of ``remote`` and ``skip`` to 0 is an error that names both."""
     with pytest.raises(GridError, match="remote is 0 and skip is 2"):
         read_grid(grid_file(tmp_path, "remote = 0\n"), Registry.installed())

@@ -1,4 +1,4 @@
-"""The protocol of a number, held against the sparse non-negative matrix model."""
+"""The contract tests of ``lmgrid.testing``, run on the sparse non-negative matrix model."""
 
 from __future__ import annotations
 

@@ -28,7 +28,13 @@ WORDS = "words.txt"
 
 @dataclass(frozen=True)
 class TextModel:
-    """A backoff model with the word of each of its ids."""
+    """A backoff model with the word of each of its ids.
+
+    >>> from lmgrid_ngram.parts import NGramPart
+    >>> model = TextModel.learn(b"a b\\na c\\n", NGramPart(order=2, smoothing="mle"))
+    >>> model.predict("a", top=2)
+    [('b', 0.5), ('c', 0.5)]
+    """
 
     words: tuple[bytes, ...]
     model: BackoffModel

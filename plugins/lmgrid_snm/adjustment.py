@@ -104,16 +104,19 @@ class Adjustment:
         found = self._occurrences(tokens)
         counts = found.links.link_counts
         seen, other = counts > 1, counts < found.links.feature_counts
+        # each token's link to its own word, with one occurrence less
         links, shares = found.where(seen, less=1)
         places = self._metafeatures.places(links)
         own, rows = self._adjusted(places) * shares, found.rows[seen]  # M+
         uniform = float(np.exp(self.weights[-1]))
         floor = uniform / self._index.vocabulary
         y = np.bincount(rows, own, size) + floor
+        # the links to other words, at the tokens of this batch in equal shares
         links, shares = found.where(other, less=0)
         remote = (links.feature_counts + 1) / links.link_counts - 1
         other_places = self._metafeatures.places(links)
         others = self._adjusted(other_places) * shares * remote  # M-, at each other word
+        # the gradient by the weights, and the loss
         gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
         gradient[-1] = size * uniform - (floor / y).sum()
         value = own.sum() + others.sum() + size * uniform - np.log(y).sum()

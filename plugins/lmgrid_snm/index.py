@@ -157,6 +157,7 @@ def count(tokens: Tokens, kinds: tuple[Template, ...], vocabulary: int) -> Count
     counts: list[NDArray[np.int64]] = []
     first_feature = first_link = 0
     for t, template in enumerate(kinds):
+        # the features of this template
         parents = found[template.parent] if found else np.zeros(0, np.int64)
         here, wanted = stream.keys(template, parents, vocabulary)
         keys, ranks = np.unique(wanted, return_inverse=True)
@@ -164,6 +165,7 @@ def count(tokens: Tokens, kinds: tuple[Template, ...], vocabulary: int) -> Count
         found[t][here] = ranks + first_feature
         features.append(keys)
         first_feature += len(keys)
+        # their links to the next words
         wanted = found[t][here] * vocabulary + stream.tokens[here + 1]
         keys, ranks, times = np.unique(wanted, return_inverse=True, return_counts=True)
         instances[here, t] = ranks + first_link

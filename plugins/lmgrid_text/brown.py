@@ -23,14 +23,14 @@ _FILE = re.compile(r"c([a-hj-npr])(\d\d)")  # category, number within it from 01
 class BrownPart(TextCorpusPart):
     """The Brown corpus: 500 samples of American prose printed in 1961 (Francis and Kučera 1964).
 
-    Licence: may be used for non-commercial purposes, says the index of NLTK, which distributes it
-    as brown.zip.
+    Licence: may be used for non-commercial purposes, according to the index of NLTK, which
+    distributes it as brown.zip.
     Size: 57,340 sentences, 1,218,532 tokens, line ends included: 962,840 training, 131,426
     validation, 124,266 test; 49,311 training types; 6 MB. Not shipped.
 
     In each of the 15 categories the files numbered 3, 13, 23, … are for validation, 6, 16, 26, …
     for test, the others for training. The word is what stands before the last slash of
-    ``word/tag``; each sentence is a line, blank lines are left out.
+    ``word/tag``; each sentence is a line; blank lines are left out.
     """
 
     digests_files: ClassVar[bool] = True

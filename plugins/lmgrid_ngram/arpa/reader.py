@@ -180,7 +180,9 @@ def _power(logs: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Unigrams:
-    words: list[bytes]  # as they stand in the file
+    """The words of the file with their numbers, and the vocabulary of the model."""
+
+    words: list[bytes]  # in the order of the file
     logs: Floats  # (n, 2)
     vocabulary: tuple[bytes, ...]  # by id
 
@@ -197,8 +199,8 @@ class _Unigrams:
             odd = min(theirs ^ ours).decode()
             raise ArpaError(
                 f"{path} lacks {len(ours - theirs)} words of the corpus, and the corpus "
-                f"{len(theirs - ours)} of its, such as {odd!r}; let both come from one training "
-                "text, for without the same words the probabilities do not sum to 1"
+                f"{len(theirs - ours)} of its, such as {odd!r}; make both from one training "
+                "text, since the probabilities sum to 1 only over the same words"
             )
         return replace(self, vocabulary=vocabulary)
 
@@ -239,7 +241,7 @@ def _unigrams(lines: Lines, sizes: list[int]) -> _Unigrams:
 
 @dataclass(frozen=True)
 class _Section:
-    """The n n-grams of one order, as sorted in the file."""
+    """The n n-grams of one order, in the order of the file."""
 
     ngrams: Ids  # (n, k)
     logs: Floats  # (n, 2)
@@ -247,6 +249,7 @@ class _Section:
 
 
 def _section(lines: Lines, sizes: list[int], what: tuple[int, _Unigrams]) -> _Section:
+    """Return the n-grams of one order; ``what`` is (order, unigrams)."""
     k, unigrams = what
     sections = [_Section(np.zeros((0, k), np.int32), np.zeros((0, 2)), np.zeros(0, np.intp))]
     sections += (_encode(lines, page, what) for page in _pages(lines, sizes, k))
@@ -258,6 +261,7 @@ def _section(lines: Lines, sizes: list[int], what: tuple[int, _Unigrams]) -> _Se
 
 
 def _encode(lines: Lines, page: _Page, what: tuple[int, _Unigrams]) -> _Section:
+    """Return a block with words as ids; ArpaError for a word that is not a unigram."""
     k, unigrams = what
     ids = np.empty((len(page.first), k), np.int32)
     for i in range(k):
@@ -271,7 +275,7 @@ def _encode(lines: Lines, page: _Page, what: tuple[int, _Unigrams]) -> _Section:
 
 
 def _layer(lines: Lines, section: _Section, lower: list[Layer]) -> Layer:
-    """Return the layer of n-grams, which may come in any order."""
+    """Return the layer of the n-grams, which the file may list in any order."""
 
     def fail(before: str, after: str, at: int) -> NoReturn:
         number = int(section.numbers[at])

@@ -87,7 +87,7 @@ def discounted(families: Families, lost: Floats) -> Smoothed:
 
 
 def good_turing(families: Families, lost: Floats, fallback: Floats) -> Smoothed:
-    """The discounts of Katz; a context with no backoff mass then takes those of the fallback."""
+    """The discounts of Katz; the fallback's for a context that they leave no backoff mass."""
     katz, other = discounted(families, lost), discounted(families, fallback)
     none = katz.backoff_mass <= 0
     kept = np.where(none.take(families.parents), other.probability, katz.probability)

@@ -79,20 +79,24 @@ def _improve(weights: list[Floats], orders: list[_Seen], p: Floats) -> float:
 
 
 def _observe(counts: Counts, tokens: Ids) -> list[_Seen]:
+    """Return what each order has seen of the held-out tokens, from unigrams up."""
     stream = np.concatenate((np.full(1, EOS, np.int32), tokens))
     seen = []
     nodes, contexts, where = stream, np.zeros(len(tokens), np.int32), np.arange(len(tokens))
     for k, level in enumerate(counts.levels, start=1):
+        # the tokens whose context was seen in training
         if k > 1:
             inside = nodes[:-1] >= 0 if k == 2 else (nodes[:-1] >= 0) & (stream[:-1] != EOS)
             where = np.flatnonzero(inside)
             contexts = nodes[:-1][where]
         totals = np.diff(np.append(0, np.cumsum(level.counts))[level.nodes.starts])[contexts]
+        # their relative frequencies after it
         words = stream[1:][where]
         found = level.nodes.find(contexts, words) if k > 1 else words
         c = np.where(found >= 0, level.counts[found], 0)
         known = totals > 0
         seen.append(_Seen(where[known], (c / np.maximum(totals, 1))[known], bucket(totals[known])))
+        # the n-grams found become the contexts of the next order
         nodes = np.full(len(stream), -1, np.int32)
         nodes[where + 1] = found
         if k == 1:
