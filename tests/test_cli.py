@@ -408,7 +408,7 @@ def test_an_output_that_cannot_be_written_is_one_message(tmp_path: Path) -> None
 
 
 def test_grids_lists_those_that_come_with_lmgrid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each can be read, says what it shows and how long it takes, and whether its texts are here."""
+    """Each can be read, has a title and a duration, and tells whether its texts are here."""
     monkeypatch.delenv("LMGRID_DATA", raising=False)
     result = CliRunner().invoke(main, ["grids", "--json"])
     assert result.exit_code == 0, result.output
