@@ -580,10 +580,10 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     ("devices = ['fats:1']\n" + NET, "'fats:1' is not on this machine; did you mean 'fast:1'?"),
     ("devices = 3\n" + NET, "devices: Expected `str`, got `int`"),
-    (COUNT + "devices = ['fast']\n", "models[0].devices: 'count' runs on cpu alone; name"),
+    (COUNT + "devices = ['fast']\n", "models[0].devices: 'count' runs only on cpu; name"),
     (
         CHOICE + "fast = [false, true]\n",
-        "models[0].devices: 'choice[fast=true]' runs on fast* alone; name such a device",
+        "models[0].devices: 'choice[fast=true]' runs only on fast*; name such a device",
     ),
     # axes
     (NET + "hidden = []\n", "models[0].hidden: an empty list leaves nothing to run"),
@@ -593,13 +593,13 @@ MISTAKES: list[tuple[str, str]] = [
     ("optimizers = []\n" + BOTH.split("\n", 1)[1], "optimizers: expected a list that is not empty"),
     (NET + "regularizers = []\n", "models[0].regularizers: expected a list that is not empty"),
     # what a model cannot feel, or must have
-    (COUNT + "optimizers = ['sgd']\n", "models[0].optimizers: 'count' counts and does not train"),
-    (COUNT + "regularizers = [['clip']]\n", "models[0].regularizers: 'count' counts and does not"),
-    (COUNT + "budget = { epochs = 1 }\n", "models[0].budget: 'count' counts and does not train"),
-    (COUNT + "seeds = [1]\n", "models[0].seeds: 'count' feels no seed; remove it"),
+    (COUNT + "optimizers = ['sgd']\n", "models[0].optimizers: 'count' is not trained by gradient"),
+    (COUNT + "regularizers = [['clip']]\n", "models[0].regularizers: 'count' is not trained"),
+    (COUNT + "budget = { epochs = 1 }\n", "models[0].budget: 'count' is not trained by gradient"),
+    (COUNT + "seeds = [1]\n", "models[0].seeds: 'count' is deterministic; remove seeds"),
     (
         NET.replace('optimizers = ["sgd"]', ""),
-        "models[0].optimizers: 'net' learns by gradient; name an optimizer",
+        "models[0].optimizers: 'net' is trained by gradient; name an optimizer",
     ),
     (
         NET.replace('"net"', '"bare"') + "regularizers = [[], ['clip', 'drop']]\n",
@@ -607,7 +607,7 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (
         CHOICE + "exact = [true, false]\nregularizers = [['drop']]\n",
-        "'choice[exact=false]' has no such site; ask for it in the blocks of other models",
+        "'choice[exact=false]' has no such site; name 'drop' in the blocks of other models",
     ),
     (NET + "regularizers = ['drop']\n", "models[0].regularizers[0]: each entry is a list"),
     (NET + "regularizers = [[['drop']]]\n", "models[0].regularizers[0][0]: expected a name or"),
@@ -623,7 +623,7 @@ MISTAKES: list[tuple[str, str]] = [
     # exclude
     (COUNT + "[[exclude]]\nmodel = 'count'\n", 'exclude[0]: give the reason, because = "…"'),
     (COUNT + "[[exclude]]\nmodel = 'count'\nbecause = 3\n", "exclude[0]: give the reason"),
-    (COUNT + "[[exclude]]\nbecause = 'so'\n", "exclude[0]: names nothing to leave out"),
+    (COUNT + "[[exclude]]\nbecause = 'so'\n", "exclude[0]: has no condition"),
     (
         COUNT + "[[exclude]]\nmodel = 'cuont'\nbecause = 'so'\n",
         "exclude[0]: no model 'cuont' in this grid; did you mean 'count'?",
@@ -791,7 +791,7 @@ def test_a_reporter_without_its_site_is_refused(read: Read) -> None:
 
 def test_a_counting_model_has_no_reporters(read: Read) -> None:
     """Its block may not ask for one."""
-    with pytest.raises(GridError, match="counts and does not train"):
+    with pytest.raises(GridError, match="is not trained by gradient"):
         read(COUNT + 'reporters = ["watch"]\n')
 
 

@@ -349,7 +349,7 @@ def test_what_an_adjustment_alone_feels_makes_no_cells_without_one(tmp_path: Pat
 def test_an_optimizer_of_the_grid_is_refused(tmp_path: Path) -> None:
     """An optimizer in the block of the model is an error, since the model has its own."""
     path = grid_file(tmp_path, 'optimizers = ["adam"]\n')
-    with pytest.raises(GridError, match=r"models\[0\].optimizers: 'snm' learns in its own way"):
+    with pytest.raises(GridError, match=r"models\[0\].optimizers: 'snm' has its own optimizer"):
         read_grid(path, Registry.installed())
 
 

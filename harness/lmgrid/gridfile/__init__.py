@@ -1,1 +1,1 @@
-"""A grid file to a Grid."""
+"""Reads grid files: TOML to a Grid, and the JSON schema of such files."""

@@ -1,8 +1,9 @@
-"""Which cells a filter means: ``--only`` and ``[[exclude]]``.
+"""Filters cells by conditions, for ``--only`` and ``[[exclude]]``.
 
-Values of one key are alternatives, different keys must all hold. A key is a kind (``model``), a
-kind's option (``model.cell``), a part's option (``rnn.cell``), or ``seed``, ``device``,
-``threads``. The name ``none`` stands for no optimizer and no regularizer.
+A condition is a key and its accepted values. A filter matches a cell that satisfies all of its
+conditions. A key is a kind (``model``), an option of a kind (``model.cell``), an option of a part
+(``rnn.cell``), or ``seed``, ``device``, ``threads``. The name ``none`` matches a cell without an
+optimizer, without regularizers, or without reporters.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from lmgrid.grid import (
 
 @dataclass(frozen=True)
 class Filter:
-    """All of some conditions; each is a key and the values that satisfy it."""
+    """Conditions that a cell must all satisfy."""
 
-    conditions: tuple[tuple[str, tuple[Value, ...]], ...]
-    where: str  # what to name in an error
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...]  # each a key and its accepted values
+    path: str  # of the block or the flag, for error messages
 
     def matches(self, cell: AnyCell) -> bool:
+        """Return whether a cell satisfies every condition."""
         return all(_satisfies(cell, key, values) for key, values in self.conditions)
 
     def check(self, cells: Sequence[AnyCell]) -> None:
-        """Raise GridError if a key or a name occurs nowhere in the grid."""
+        """Raise GridError if no cell of the grid has a key or a name of the conditions."""
         options = _options_by_head(cells)
         for key, values in self.conditions:
             if key in KINDS:
@@ -48,20 +50,20 @@ class Filter:
         for name in map(show, values):
             if name not in names:
                 hint = near(name, names)
-                raise GridError(f"{self.where}: no {kind} {name!r} in this grid{hint}")
+                raise GridError(f"{self.path}: no {kind} {name!r} in this grid{hint}")
 
     def _check_option(self, key: str, options: dict[str, set[str]]) -> None:
         head, dot, option = key.partition(".")
         if not dot or head not in options:
             hint = near(head, options if dot else (*KINDS, *PLAIN))
-            raise GridError(f"{self.where}: unknown key {key!r}{hint}")
+            raise GridError(f"{self.path}: unknown key {key!r}{hint}")
         if option not in options[head]:
             hint = near(option, options[head])
-            raise GridError(f"{self.where}: {head} has no option {option!r}{hint}")
+            raise GridError(f"{self.path}: {head} has no option {option!r}{hint}")
 
 
 def _options_by_head(cells: Iterable[AnyCell]) -> dict[str, set[str]]:
-    """Return the options that a key may name after a kind or a part's name."""
+    """Return the option names that may follow each kind and each part name in a key."""
     options: dict[str, set[str]] = {}
     for kind, part in {(k, part) for cell in cells for k in KINDS for part in _parts(cell, k)}:
         for head in (kind, part.name):

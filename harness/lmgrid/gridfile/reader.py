@@ -1,4 +1,4 @@
-"""A grid file, and what the command line asks beside it, to a Grid."""
+"""Reads a grid file, with the overrides of the command line, into a Grid."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ from lmgrid.grid import (
     Part,
     near,
 )
-from lmgrid.gridfile.axes import TrainingReader
-from lmgrid.gridfile.catalogue import Catalogue, Parts, expand, expand_each
+from lmgrid.gridfile.axes import (
+    Parts,
+    SettingScopes,
+    TrainingReader,
+    convert,
+    read_devices,
+    read_part_lists,
+    read_parts,
+    read_threads,
+)
 from lmgrid.gridfile.filters import Filter
-from lmgrid.gridfile.settings import Section, convert, read_devices, read_threads
 from lmgrid.gridfile.toml import (
     Block,
     axis,
@@ -35,94 +42,114 @@ from lmgrid.gridfile.toml import (
     parse_assignment,
 )
 from lmgrid.plugin.options import all_options
+from lmgrid.plugin.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What the command line asks beside the file: overrides and filters."""
+    """The options of the command line that change a grid."""
 
-    sets: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()  # each KEY=VALUE of --set
+    only: tuple[str, ...] = ()  # each KEY=VALUE of --only
     devices: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
 
 
-NOTHING_ASKED = Overrides()
+NO_OVERRIDES = Overrides()
 
 
-def read_grid(path: Path, catalogue: Catalogue, asked: Overrides = NOTHING_ASKED) -> Grid:
-    """Return the cells that a file asks for; GridError says what is wrong and where."""
+def read_grid(path: Path, registry: Registry, overrides: Overrides = NO_OVERRIDES) -> Grid:
+    """Return the grid that a file describes.
+
+    Raises GridError with the file, the key, what is wrong, and the nearest valid name.
+
+    >>> from lmgrid.plugin.registry import Registry
+    >>> path = Path("benchmarks/quickstart.toml")
+    >>> grid = read_grid(path, Registry.installed(), Overrides(only=("model=ngram",)))
+    >>> {cell.model.name for cell in grid.cells}
+    {'ngram'}
+    """
     try:
         document = normalise(parse(path))
-        for assignment in asked.sets:
-            override(document, assignment, catalogue.option_names)
-        grid = _Reader(document, catalogue, asked).grid(path)
-        catalogue.check_extras(grid.cells)
+        for assignment in overrides.sets:
+            override(document, assignment, registry.option_names)
+        grid = _Reader(document, registry, overrides).grid(path)
+        registry.check_extras(grid.cells)
         return grid
     except GridError as error:
         raise GridError(f"{path}: {error}") from None
 
 
-def only_filter(texts: Iterable[str]) -> Filter:
-    """Return the filter that some ``--only KEY=VALUE`` make; repeats of a key are alternatives."""
+def only_filter(assignments: Iterable[str]) -> Filter:
+    """Return the filter of some ``--only KEY=VALUE``; repeats of a key are alternatives."""
     wanted: dict[str, list[Any]] = {}
-    for text in texts:
-        key, value = parse_assignment(text, "--only")
+    for assignment in assignments:
+        key, value = parse_assignment(assignment, "--only")
         wanted.setdefault(key, []).extend(axis(value, f"--only {key}"))
     return Filter(conditions(wanted, "--only"), "--only")
 
 
-class _Reader:
-    """From a normalised document to cells."""
+@dataclass(frozen=True)
+class _Exclusion:
+    """A block ``[[exclude]]``: which cells it excludes, and the reason that it gives."""
 
-    def __init__(self, document: Block, catalogue: Catalogue, asked: Overrides) -> None:
+    filter: Filter
+    because: str
+
+
+class _Reader:
+    """Makes the cells of a normalised document."""
+
+    def __init__(self, document: Block, registry: Registry, overrides: Overrides) -> None:
         self._document = document
-        self._catalogue = catalogue
-        self._asked = asked
-        self._training = TrainingReader(catalogue)
+        self._registry = registry
+        self._overrides = overrides
+        self._training = TrainingReader(registry)
 
     def grid(self, path: Path) -> Grid:
+        # Check the settings at the top, then make every cell.
         self._training.check_shared(self._document)
         cells: tuple[AnyCell, ...] = (*dict.fromkeys(self._cells()), *self._kernel_cells())
-        excludes = [self._exclude(i, block) for i, block in enumerate(self._document["exclude"])]
-        for chosen, _ in excludes:
-            chosen.check(cells)
-        if not self._asked.sets and not self._asked.seeds and not self._asked.devices:
-            self._check_used([chosen for chosen, _ in excludes], cells)
-        reasons = {c: [why for chosen, why in excludes if chosen.matches(c)] for c in cells}
+        # Check the exclusions, and apply them.
+        exclusions = [self._exclusion(i, b) for i, b in enumerate(self._document["exclude"])]
+        for exclusion in exclusions:
+            exclusion.filter.check(cells)
+        if not self._overrides.sets and not self._overrides.seeds and not self._overrides.devices:
+            _check_used(exclusions, cells)
+        reasons = {c: [e.because for e in exclusions if e.filter.matches(c)] for c in cells}
         excluded = tuple(Excluded(cell, why[0]) for cell, why in reasons.items() if why)
+        # Keep what --only asks for.
         kept = self._only([cell for cell, why in reasons.items() if not why])
-        title = convert(self._document.get("title", ""), str, "title")
-        takes = convert(self._document.get("takes", ""), str, "takes")
-        return Grid(path.stem, title, path.parent, tuple(kept), excluded, takes)
+        return Grid(
+            name=path.stem,
+            title=convert(self._document.get("title", ""), str, "title"),
+            folder=path.parent,
+            cells=tuple(kept),
+            excluded=excluded,
+            takes=convert(self._document.get("takes", ""), str, "takes"),
+        )
 
     def _only(self, cells: list[AnyCell]) -> list[AnyCell]:
-        chosen = only_filter(self._asked.only)
+        chosen = only_filter(self._overrides.only)
         chosen.check(cells)
         kept = [cell for cell in cells if chosen.matches(cell)]
         if not kept:
-            asked = " ".join(f"--only {text}" for text in self._asked.only)
-            raise GridError(f"{asked}: no cell is left" if asked else self._empty())
+            flags = " ".join(f"--only {text}" for text in self._overrides.only)
+            raise GridError(f"{flags}: no cell is left" if flags else self._why_empty())
         return kept
 
-    def _check_used(self, excludes: list[Filter], cells: Sequence[AnyCell]) -> None:
-        """Refuse an exclude that matches nothing; an override may leave one without a match."""
-        for chosen in excludes:
-            if not any(map(chosen.matches, cells)):
-                raise GridError(f"{chosen.where}: matches no cell of this grid")
-
-    def _empty(self) -> str:
+    def _why_empty(self) -> str:
         return "every cell is excluded" if self._document["exclude"] else "the grid has no cells"
 
-    def _exclude(self, index: int, block: Block) -> tuple[Filter, str]:
-        where = f"exclude[{index}]"
+    def _exclusion(self, index: int, block: Block) -> _Exclusion:
+        path = f"exclude[{index}]"
         because = block.get("because")
         if not isinstance(because, str) or not because:
-            raise GridError(f'{where}: give the reason, because = "…"')
-        meant = conditions({k: v for k, v in block.items() if k != "because"}, where)
-        if not meant:
-            raise GridError(f"{where}: names nothing to leave out")
-        return Filter(meant, where), because
+            raise GridError(f'{path}: give the reason, because = "…"')
+        found = conditions({k: v for k, v in block.items() if k != "because"}, path)
+        if not found:
+            raise GridError(f"{path}: has no condition")
+        return _Exclusion(Filter(found, path), because)
 
     # ------------------------------------------------------------ cells
 
@@ -132,46 +159,66 @@ class _Reader:
         if blocks and not corpora:
             raise GridError("corpora: models need a corpus; add a [[corpora]] block")
         for i, block in enumerate(blocks):
-            where = f"models[{i}]"
+            # Separate the options of the model from the settings of its training.
+            path = f"models[{i}]"
             own = {key: block[key] for key in (*SETTINGS, *TRAINING) if key in block}
             options = {key: value for key, value in block.items() if key not in own}
-            self._check_keys(options, where)
-            for model in map(self._felt, expand(self._catalogue, "model", options, where)):
-                axes = self._training.axes(model, self._section(where, own))
+            self._check_keys(options, path)
+            # Combine each model of the block with the axes of its training and each corpus.
+            for variant in read_parts(self._registry, "model", options, path):
+                model = self._with_inactive_options_at_default(variant)
+                axes = self._training.axes(model, self._scopes(path, own))
                 for corpus in corpora:
                     yield from axes.cells(corpus, model)
 
-    def _check_keys(self, options: Block, where: str) -> None:
-        """Raise GridError for a key that is neither the model's nor a block's."""
-        names = self._catalogue.option_names("model", str(options.get("name")))
+    def _check_keys(self, options: Block, path: str) -> None:
+        """Raise GridError for a key that is neither an option of the model nor a setting."""
+        names = self._registry.option_names("model", str(options.get("name")))
         known = ("name", *names, *SETTINGS, *TRAINING)
         for key in options:
             if names and key not in known:
-                raise GridError(f"{where}.{key}: unknown option{near(key, known)}")
+                raise GridError(f"{path}.{key}: unknown option{near(key, known)}")
 
-    def _felt(self, model: Part) -> Part:
-        """Return the same model, what it does not feel at its default."""
-        part = self._catalogue.model(model)
-        inactive_options = part.inactive_options
-        options = {
-            k: v for k, v in all_options(type(part), model).items() if k not in inactive_options
-        }
-        return self._catalogue.part("model", model.name, options) if inactive_options else model
+    def _with_inactive_options_at_default(self, model: Part) -> Part:
+        """Return the model with each option that has no effect at its default.
 
-    # ------------------------------------------------------------ parts
+        So two cells never differ only in an option that changes nothing.
+        """
+        part = self._registry.model(model)
+        inactive = part.inactive_options
+        if not inactive:
+            return model
+        options = {k: v for k, v in all_options(type(part), model).items() if k not in inactive}
+        return self._registry.part("model", model.name, options)
 
     def _kernel_cells(self) -> Iterator[KernelCell]:
-        section = self._section("kernels", {})
+        scopes = self._scopes("kernels", {})
         for part in self._parts("kernels"):
-            patterns = self._catalogue.kernel(part).devices
-            devices = read_devices(section, part, patterns, self._catalogue.resolve_device)
-            for device, threads in product(devices, read_threads(section)):
+            patterns = self._registry.kernel(part).devices
+            devices = read_devices(scopes, part, patterns, self._registry.resolve_device)
+            for device, threads in product(devices, read_threads(scopes)):
                 yield KernelCell(part, device, threads)
 
     def _parts(self, key: str) -> Parts:
-        each = expand_each(self._catalogue, BLOCKS[key], self._document[key], key)
-        return tuple(chain.from_iterable(each))
+        lists = read_part_lists(self._registry, BLOCKS[key], self._document[key], key)
+        return tuple(chain.from_iterable(lists))
 
-    def _section(self, where: str, own: Block) -> Section:
-        asked = {"seeds": [*self._asked.seeds], "devices": [*self._asked.devices]}
-        return Section(where, own, self._document, {k: v for k, v in asked.items() if v})
+    def _scopes(self, path: str, own: Block) -> SettingScopes:
+        given = {"seeds": [*self._overrides.seeds], "devices": [*self._overrides.devices]}
+        return SettingScopes(
+            path=path,
+            own=own,
+            shared=self._document,
+            command_line={key: values for key, values in given.items() if values},
+        )
+
+
+def _check_used(exclusions: Sequence[_Exclusion], cells: Sequence[AnyCell]) -> None:
+    """Raise GridError if an exclusion matches no cell.
+
+    It is not called if the command line overrides values, since an override may remove the cells
+    that the exclusion is for.
+    """
+    for exclusion in exclusions:
+        if not any(map(exclusion.filter.matches, cells)):
+            raise GridError(f"{exclusion.filter.path}: matches no cell of this grid")
