@@ -80,7 +80,7 @@ def test_bf16_is_refused_without_a_graphics_card() -> None:
 def test_a_grid_with_bf16_on_a_cpu_is_refused(make_grid: Callable[..., Grid]) -> None:
     """The grid is refused before anything runs, even for one value of an axis."""
     asked = '[[models]]\nname = "rnn"\noptimizers = ["sgd"]\nprecision = ["single", "bf16"]\n'
-    with pytest.raises(GridError, match=r"'rnn\[precision=bf16\]' runs on cuda\* alone"):
+    with pytest.raises(GridError, match=r"'rnn\[precision=bf16\]' runs only on cuda\*"):
         make_grid(asked)
 
 
