@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from lmgrid import run_grid
+from lmgrid.execution.job import RunOptions
 from lmgrid.grid import Grid, GridError
+from lmgrid.records.record import KernelRecord, Record
+from lmgrid.records.store import Store
 from lmgrid.spec import Context, LanguageModel, ModelPart, Reading, Recipe, Tokens
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import RnnPart
@@ -32,6 +37,7 @@ V = 30
 WINDOW = WindowPart(embedding=4, hidden=6, batch=32)
 RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 TRAIN = sample_tokens(V, seed=1, count=320)
 CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
 RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
@@ -71,10 +77,13 @@ def test_an_epoch_ends_with_what_is_left_of_a_step(part: ModelPart) -> None:
 # ---------------------------------------------------------------- precision
 
 
-def test_bf16_is_refused_without_a_graphics_card() -> None:
-    """On a CPU, bf16 is refused; the message says which device it needs."""
-    with pytest.raises(ValueError, match="needs a graphics card"):
-        next(made(replace(WINDOW, precision="bf16")).fit(TRAIN, RECIPE))
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_lower_precision_is_refused_without_a_graphics_card(
+    precision: Literal["tf32", "bf16"],
+) -> None:
+    """On a CPU it is refused; the message says which device it needs."""
+    with pytest.raises(ValueError, match=f"{precision!r} needs a graphics card"):
+        next(made(replace(WINDOW, precision=precision)).fit(TRAIN, RECIPE))
 
 
 def test_a_grid_with_bf16_on_a_cpu_is_refused(make_grid: Callable[..., Grid]) -> None:
@@ -94,16 +103,51 @@ def test_single_precision_runs_in_no_autocast(monkeypatch: pytest.MonkeyPatch) -
     assert asked == [("cuda", torch.bfloat16)]
 
 
-def test_bf16_on_cuda() -> None:
+@pytest.mark.parametrize(
+    ("precision", "rounded"), [("single", False), ("tf32", True), ("bf16", False)]
+)
+def test_only_tf32_rounds_the_factors_of_float32(
+    precision: Literal["single", "tf32", "bf16"], rounded: bool
+) -> None:
+    """Torch lets cuDNN's recurrent layers do so unless it is told otherwise."""
+    cudnn, others = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, others.allow_tf32
+    try:
+        cudnn.allow_tf32 = others.allow_tf32 = not rounded
+        Computation(precision=precision).select_products(torch.device("cpu"))
+        assert (cudnn.allow_tf32, others.allow_tf32) == (not rounded, not rounded)
+        Computation(precision=precision).select_products(torch.device("cuda", 0))
+        assert (cudnn.allow_tf32, others.allow_tf32) == (rounded, rounded)
+    finally:
+        cudnn.allow_tf32, others.allow_tf32 = before
+
+
+@CUDA
+@pytest.mark.parametrize("precision", ["single", "tf32", "bf16"])
+@pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
+def test_every_precision_learns_on_cuda(
+    part: WindowPart | RnnPart, precision: Literal["single", "tf32", "bf16"]
+) -> None:
     """Training lowers the loss, and the weights stay in single precision."""
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    for part in (WINDOW, RNN):
-        model = replace(part, precision="bf16").make(replace(CONTEXT, device="cuda"))
-        assert isinstance(model, NeuralModel)
-        first, *_, last = islice(model.fit(TRAIN, RECIPE), 10)
-        assert (last.train_nats or math.inf) < (first.train_nats or 0)
-        assert {weight.dtype for weight in model.network.parameters()} == {torch.float32}
+    model = replace(part, precision=precision).make(replace(CONTEXT, device="cuda"))
+    assert isinstance(model, NeuralModel)
+    first, *_, last = islice(model.fit(TRAIN, RECIPE), 10)
+    assert (last.train_nats or math.inf) < (first.train_nats or 0)
+    assert {weight.dtype for weight in model.network.parameters()} == {torch.float32}
+
+
+@CUDA
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_grid_runs_on_cuda(make_grid: Callable[..., Grid], tmp_path: Path, jobs: int) -> None:
+    """Also where nothing has used the device before, and its memory is measured."""
+    asked = '[[models]]\nname = "rnn"\noptimizers = ["sgd"]\nbudget = { epochs = 1 }\n'
+    asked += '[[kernels]]\nname = "recurrent-step"\n'
+    grid, store = make_grid(asked, devices=("cuda",)), Store(tmp_path / "results")
+    made, kernel = run_grid(grid, store, options=RunOptions(jobs=jobs))
+    assert isinstance(kernel, KernelRecord), kernel
+    assert isinstance(made, Record), made
+    assert made.training.peak_bytes
+    assert made.provenance.environment.accelerator
 
 
 # ---------------------------------------------------------------- compilation

@@ -30,6 +30,7 @@ class NeuralModel:
 
     def __init__(self, network: Network, computation: Computation = PLAIN) -> None:
         self.network, self.computation = network, computation
+        computation.select_products(network.device)
         self._descent: Trainer | None = None  # of the latest fit
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:

@@ -94,8 +94,8 @@ class NeuralPart(ModelPart):
     ] = 0.0
     accumulate: Annotated[Size, Meta(description="Batches per optimizer step.")] = 1
     precision: Annotated[
-        Literal["single", "bf16"],
-        Meta(description="'single' is float32; 'bf16' multiplies in bfloat16, on CUDA only."),
+        Literal["single", "tf32", "bf16"],
+        Meta(description="Products in float32, or on CUDA only in TensorFloat-32 or bfloat16."),
     ] = "single"
     compile: Annotated[
         bool, Meta(description="Whether torch compiles the forward and backward pass.")
@@ -117,7 +117,7 @@ class NeuralPart(ModelPart):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        return ("cuda*",) if self.precision == "bf16" else ("cpu", "cuda*", "mps")
+        return ("cpu", "cuda*", "mps") if self.precision == "single" else ("cuda*",)
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ class CudaDevice(TorchDevice):
         torch.cuda.synchronize(device)
 
     def reset_peak_bytes(self, device: str) -> None:
+        torch.cuda.synchronize(device)  # the next line raises where nothing has used it yet
         torch.cuda.reset_peak_memory_stats(device)
 
     def peak_bytes(self, device: str) -> int:

@@ -19,22 +19,32 @@ class Computation:
     """Batches per step, precision and compilation, as described in ``NeuralPart``."""
 
     accumulate: int = 1
-    precision: Literal["single", "bf16"] = "single"
+    precision: Literal["single", "tf32", "bf16"] = "single"
     compile: bool = False
 
     def check(self, device: torch.device) -> None:
         """Raise ValueError if the device does not support the precision."""
-        if self.precision == "bf16" and device.type != "cuda":
+        if self.precision != "single" and device.type != "cuda":
             raise ValueError(
-                f"precision = 'bf16' needs a graphics card (device cuda), not {device.type}; "
-                "leave it at 'single'"
+                f"precision = {self.precision!r} needs a graphics card (device cuda), not "
+                f"{device.type}; leave it at 'single'"
             )
+
+    def select_products(self, device: torch.device) -> None:
+        """Let products of float32 on a graphics card round their factors to TF32, or not.
+
+        The setting is torch's and holds for the whole process. Left alone, cuDNN's recurrent layers
+        use TF32 and other products do not.
+        """
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context manager of the forward pass."""
-        if self.precision == "single":
-            return nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
+        if self.precision == "bf16":
+            return torch.autocast(device.type, torch.bfloat16)
+        return nullcontext()
 
     def compile_clock(self) -> AbstractContextManager[CompileClock]:
         """Return a context manager with a clock of compilation, which runs if ``compile``."""
