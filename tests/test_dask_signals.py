@@ -108,7 +108,7 @@ def test_a_signal_to_all_lets_the_running_cell_finish(slow: Started, name: str) 
     slow.wait_for_cells(1)
     slow.tell(getattr(signal, name))
     status, said = slow.end(30)
-    assert (status, "the same command goes on" in said) == (130, True), said
+    assert (status, "the same command continues" in said) == (130, True), said
     assert "Traceback" not in said
     assert [getattr(outcome, "status", "done") for outcome in slow.store] == ["done"]
     assert slow.begun == 1
@@ -124,7 +124,7 @@ def test_a_second_one_ends_at_once(sleeper: Started) -> None:
         sleeper.tell(signal.SIGINT)
         sleep(0.2)
     status, said = sleeper.end(20)
-    assert (status, "the same command goes on" in said) == (130, True), said
+    assert (status, "the same command continues" in said) == (130, True), said
     assert "Traceback" not in said
     assert [getattr(outcome, "status", "done") for outcome in sleeper.store] == ["done"]
     assert list(sleeper.store.damages()) == []
