@@ -6,7 +6,7 @@ It calls ``lmgrid run`` three times, which takes about ten minutes on a graphics
 
 1. the networks of the quickstart on the device, in DIR/quickstart;
 2. the grid ``device`` there, in DIR/device: networks of a size for which a card is made, in single
-   precision and in bf16, and the kernels of networks;
+   precision, TF32 and bf16, and the kernels of networks;
 3. that grid on the processor, in DIR/processor: on all cores, in single precision, and for a few
    thousand tokens, since only the speed is wanted.
 
@@ -19,13 +19,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import click
-import pandas as pd
 
-from lmgrid.records.record import Record
+from lmgrid.records.record import KernelRecord, Outcome, Record
 from lmgrid.records.store import Store
 from lmgrid.report.frame import NESTED, frame
 from lmgrid.report.layout import Table
@@ -38,72 +39,78 @@ MIB = 2**20
 
 def runs(device: str, folder: Path) -> Iterator[tuple[str, ...]]:
     """Yield the command line of each of the three runs."""
-    networks = [f"--only=model={name}" for name in ("rnn", "window")]
-    both = [f'--set={name}.precision=["single", "bf16"]' for name in NETWORKS]
+    chosen = "--only=model=rnn", "--only=model=window", "--only=optimizer=adam"
     yield (
-        *("run", "quickstart", "--device", device, *networks, "--seed=0"),
-        *("--results", str(folder / "quickstart"), "-j1"),
+        *("run", "quickstart", "--device", device, "--seed=0", *chosen),
+        *("--only=regularizer=dropout", "--results", str(folder / "quickstart"), "-j1"),
     )
+    precisions = [f'--set={name}.precision=["single", "tf32", "bf16"]' for name in NETWORKS]
     yield (
-        *("run", "device", "--device", device, *both),
+        *("run", "device", "--device", device, *precisions),
         *("--results", str(folder / "device"), "-j1"),
     )
     yield (
         *("run", "device", "--device=cpu", f"--set=threads={os.cpu_count()}"),
-        f"--set=budget.tokens={PROCESSOR_TOKENS}",
-        *("--results", str(folder / "processor"), "-j1"),
+        *(f"--set=budget.tokens={PROCESSOR_TOKENS}", "--results", str(folder / "processor"), "-j1"),
     )
 
 
-def networks(rows: pd.DataFrame) -> Table:
-    """Return a line a network of these rows: how good, how fast, how large, and against the CPU."""
-    found = rows[rows["model"].notna()]
-    on_cpu = found[found["device"] == "cpu"].set_index("model")["train_tokens_per_second"]
-    lines = []
-    for _, row in found[found["device"] != "cpu"].iterrows():
-        plain = str(row["model"]).replace("precision=bf16,", "")
-        speed = row["train_tokens_per_second"]
-        ratio = f"{speed / on_cpu[plain]:.0f} ×" if plain in on_cpu else "–"
-        lines.append(
-            (
-                str(row["model"]),
-                str(row["optimizer"]),
-                f"{row['test_perplexity']:.1f}",
-                f"{speed:,.0f}",
-                ratio,
-                f"{row['score_tokens_per_second']:,.0f}",
-                f"{row['peak_bytes'] / MIB:,.0f}",
-            )
+def networks(outcomes: Sequence[Outcome]) -> Table:
+    """Return a row for each network and precision, with its speed over that of the processor."""
+    records = {_network(o): o for o in outcomes if isinstance(o, Record)}
+    rows = []
+    for (model, optimizer, precision, device), record in sorted(records.items()):
+        if device == "cpu":
+            continue
+        here = records.get((model, optimizer, "single", "cpu"))
+        figures = (
+            f"{record.test.perplexity:.1f}",
+            f"{_speed(record):,.0f}",
+            f"{_speed(record) / _speed(here):.0f} ×" if here else "–",
+            f"{record.test.tokens / record.score_seconds:,.0f}",
+            f"{record.training.peak_bytes / MIB:,.0f}",
         )
-    head = "model", "optimizer", "test perplexity", "train tokens/s", "× CPU", "score tokens/s"
-    return Table("networks", "Networks", (*head, "peak MiB"), tuple(lines), 5)
+        rows.append((model, optimizer, precision, *figures))
+    head = "model", "optimizer", "precision", "test perplexity", "train tokens/s", "over processor"
+    return Table("networks", "Networks", (*head, "score tokens/s", "peak MiB"), tuple(rows), 5)
 
 
-def kernels(rows: pd.DataFrame) -> Table:
-    """Return a line a kernel and device: both times and their ratio."""
-    found = rows[rows["kernel"].notna()].sort_values(["kernel", "device"])
-    lines = tuple(
-        (
-            str(row["kernel"]),
-            str(row["device"]),
-            f"{1000 * row['loop_seconds']:.3g}",
-            f"{1000 * row['vector_seconds']:.3g}",
-            f"{row['speedup']:.1f} ×",
-        )
-        for _, row in found.iterrows()
-    )
-    head = "kernel", "device", "loop, ms", "vectorised, ms", "speedup"
-    return Table("kernels", "Loop against vectorised form", head, lines, 3)
+def _network(record: Record) -> tuple[str, str, str, str]:
+    """Return the labels of model and optimizer, the precision, and the device."""
+    cell, part = record.cell, record.cell.model
+    plain = replace(part, changed=tuple(name for name in part.changed if name != "precision"))
+    optimizer = cell.optimizer.label if cell.optimizer else ""
+    return plain.label, optimizer, str(dict(part.options)["precision"]), cell.device
 
 
-def machines(stores: list[Store]) -> str:
+def _speed(record: Record) -> float:
+    """Return training tokens per second of wall time."""
+    return record.training.tokens / record.training.seconds
+
+
+def kernels(outcomes: Sequence[Outcome]) -> Table:
+    """Return a row for each kernel and device: the median time of both forms, and their ratio."""
+    rows = []
+    for record in outcomes:
+        if isinstance(record, KernelRecord) and (cell := record.inputs.kernel):
+            times = "not equal", "–", "–"
+            if record.equal:
+                loop, vector = median(record.loop_seconds), median(record.vector_seconds)
+                times = f"{1e6 * loop:,.0f}", f"{1e6 * vector:,.0f}", f"{loop / vector:.1f} ×"
+            rows.append((cell.kernel.label, cell.device, *times))
+    head = "kernel", "device", "loop, µs", "vectorised, µs", "speedup"
+    return Table("kernels", "Loop against vectorised form", head, tuple(sorted(rows)), 3)
+
+
+def machines(outcomes: Sequence[Outcome]) -> str:
     """Return a sentence on the accelerators, processors and versions of torch of the records."""
-    made = [o.provenance.environment for s in stores for o in s if isinstance(o, Record)]
-    accelerators = sorted({e.accelerator for e in made if e.accelerator})
-    processors = sorted({f"{e.processor}, {e.cores} cores" for e in made})
-    torch = sorted({dict(e.libraries)["torch"] for e in made})
-    named = {"Accelerator": accelerators, "Processor": processors, "torch": torch}
-    return "; ".join(f"{what}: {', '.join(found)}" for what, found in named.items()) + "."
+    made = [o.provenance.environment for o in outcomes if isinstance(o, Record)]
+    named = {
+        "Accelerator": {e.accelerator for e in made if e.accelerator},
+        "Processor": {f"{e.processor}, {e.cores} cores, all of them used" for e in made},
+        "torch": {dict(e.libraries)["torch"] for e in made},
+    }
+    return "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in named.items()) + "."
 
 
 @click.command(help="Run networks and kernels on DEVICE and on the processor; print both.")
@@ -111,12 +118,15 @@ def machines(stores: list[Store]) -> str:
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results/runs/device"))
 def main(device: str, results: Path) -> None:
     for arguments in runs(device, results):
-        subprocess.run([sys.executable, "-m", "lmgrid", *arguments], check=True)
-    stores = [Store(results / name) for name in ("quickstart", "device", "processor")]
-    rows = pd.concat([frame(store) for store in stores])
-    text = "\n".join((markdown(networks(rows)), markdown(kernels(rows)), machines(stores))) + "\n"
+        ended = subprocess.run([sys.executable, "-m", "lmgrid", *arguments], check=False)
+        if ended.returncode > 1:  # 1: some cells ended otherwise, as its tables say
+            raise SystemExit(ended.returncode)
+    folders = (results / name for name in ("quickstart", "device", "processor"))
+    outcomes = [outcome for folder in folders for outcome in Store(folder)]
+    tables = markdown(networks(outcomes)), markdown(kernels(outcomes)), machines(outcomes)
+    text = "\n".join(tables) + "\n"
     (results / "device.md").write_text(text, encoding="utf-8")
-    rows.drop(columns=NESTED).to_csv(results / "device.csv", index=False)
+    frame(outcomes).drop(columns=NESTED).to_csv(results / "device.csv", index=False)
     print(f"\n{text}", end="")
 
 

@@ -11,12 +11,14 @@ from torch.nn import functional as F
 from lmgrid.spec import Kernel
 from lmgrid_rnn.layer import Layer, State
 from lmgrid_rnn.parts import RecurrentStepPart, RnnPart
+from lmgrid_torch.training.computation import PLAIN
 
 Result = tuple[Tensor, ...]
 
 
 def recurrence(sizes: RecurrentStepPart, device: str) -> Kernel:
     """Return the kernel for these sizes; its tolerance allows for rounding in single precision."""
+    PLAIN.select_products(torch.device(device))
     options = RnnPart(cell=sizes.cell, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:

@@ -88,7 +88,7 @@ class Layer(nn.Module):
 
     def recur_by_torch(self, x: Tensor, state: State, weight: Tensor) -> tuple[Tensor, State]:
         """Return the same with torch's operation, which uses oneDNN on a CPU and cuDNN on a GPU."""
-        start = tuple(part[None] for part in state)
+        start = tuple(part[None].contiguous() for part in state)  # as cuDNN asks
         biases = self.bias, torch.zeros_like(self.bias)  # torch has a second bias, added to W_h h
         weights = [self.input_weight.flatten(0, 1), weight, *biases]
         how = True, 1, 0.0, torch.is_grad_enabled(), False, False  # biases, one layer, …

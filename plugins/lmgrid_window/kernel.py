@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from lmgrid.spec import Kernel
 from lmgrid_torch.outputs.softmax import Softmax
+from lmgrid_torch.training.computation import PLAIN
 from lmgrid_window.network import WindowNetwork
 from lmgrid_window.parts import WindowForwardPart, WindowPart
 
 
 def forward_pass(sizes: WindowForwardPart, device: str) -> Kernel:
     """Return the kernel for these sizes; its tolerance allows for rounding in single precision."""
+    PLAIN.select_products(torch.device(device))
     options = WindowPart(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
