@@ -37,8 +37,8 @@ from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
 from lmgrid_torch.outputs.softmax import Output, Softmax
-from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
 from lmgrid_torch.training.trainer import required
 from lmgrid_window.network import WindowNetwork
 
@@ -252,7 +252,7 @@ def test_reading_the_first_steps_changes_no_bit(
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
-class Watch(NoEffect):
+class Watch(TorchRegularizer):
     """Records the learning rate of each step."""
 
     def __init__(self) -> None:
