@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid_snm.index import Counted
-    from lmgrid_snm.parts import SNMPart
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -55,30 +54,34 @@ class _Occurrences:
     rows: Integers  # (m,) which of the tokens
     links: Links  # by the counts of the whole text
 
-    def where(self, chosen: NDArray[np.bool_], less: int) -> tuple[Links, Floats]:
-        """Return the chosen links with their counts when their token is left out, and C / C*.
+    def where(self, chosen: NDArray[np.bool_], *, less: int) -> Links:
+        """Return the chosen links with their counts when their token is left out.
 
         ``less`` is what is subtracted from the count of the link.
         """
         links = self.links
-        counts = links.link_counts[chosen] - less
-        totals = links.feature_counts[chosen] - 1
-        rest = (links.templates[chosen], links.features[chosen], links.targets[chosen])
-        return Links(*rest, totals, counts), counts / totals
+        return Links(
+            templates=links.templates[chosen],
+            features=links.features[chosen],
+            targets=links.targets[chosen],
+            feature_counts=links.feature_counts[chosen] - 1,
+            link_counts=links.link_counts[chosen] - less,
+        )
 
 
 class Adjustment:
     """The weights of the metafeatures, (slots + 1,); the last is A of the always active feature."""
 
-    def __init__(self, counted: Counted, options: SNMPart) -> None:
+    def __init__(self, counted: Counted, *, metafeatures: Metafeatures, rate: float) -> None:
+        """``rate``: the learning rate of Adagrad."""
         # A before training. A constant changes no probability; with this one, y sums to about one
         # over the words from the start, as it does where the loss is least.
         self.start = -float(np.log((counted.instances >= 0).sum(axis=1).mean()))
-        self.weights = np.zeros(options.slots + 1)
+        self.weights = np.zeros(metafeatures.slots + 1)
         self.weights[-1] = UNIFORM + self.start
-        self._squares = np.ones(options.slots + 1)  # Adagrad's sums of squared gradients
-        self._rate = options.rate
-        self._metafeatures = Metafeatures(options.adjustment == "lexical", options.slots)
+        self._squares = np.ones(metafeatures.slots + 1)  # Adagrad's sums of squared gradients
+        self._rate = rate
+        self._metafeatures = metafeatures
         self._index = counted.index
         keys = np.concatenate(counted.index.links)
         self._counts = counted.counts
@@ -105,17 +108,17 @@ class Adjustment:
         counts = found.links.link_counts
         seen, other = counts > 1, counts < found.links.feature_counts
         # each token's link to its own word, with one occurrence less
-        links, shares = found.where(seen, less=1)
+        links = found.where(seen, less=1)
         places = self._metafeatures.places(links)
-        own, rows = self._adjusted(places) * shares, found.rows[seen]  # M+
+        own, rows = self._adjusted(places) * links.frequencies, found.rows[seen]  # M+
         uniform = float(np.exp(self.weights[-1]))
         floor = uniform / self._index.vocabulary
         y = np.bincount(rows, own, size) + floor
         # the links to other words, at the tokens of this batch in equal shares
-        links, shares = found.where(other, less=0)
+        links = found.where(other, less=0)
         remote = (links.feature_counts + 1) / links.link_counts - 1
         other_places = self._metafeatures.places(links)
-        others = self._adjusted(other_places) * shares * remote  # M-, at each other word
+        others = self._adjusted(other_places) * links.frequencies * remote  # M-, at other words
         # the gradient by the weights, and the loss
         gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
         gradient[-1] = size * uniform - (floor / y).sum()
@@ -130,7 +133,8 @@ class Adjustment:
             adjusted = self._adjusted(self._metafeatures.places(links))
             weights[low : low + BLOCK] = adjusted * links.link_counts / links.feature_counts
         sums: Floats = np.bincount(self._features, weights).astype(np.float64, copy=False)
-        return Matrix(self._index, weights, sums, float(np.exp(self.weights[-1])))
+        uniform = float(np.exp(self.weights[-1]))
+        return Matrix(index=self._index, weights=weights, sums=sums, uniform=uniform)
 
     def _occurrences(self, tokens: slice) -> _Occurrences:
         instances = self._instances[tokens]
@@ -142,11 +146,11 @@ class Adjustment:
     def _links(self, ids: NDArray[np.integer]) -> Links:
         features = self._features[ids]
         return Links(
-            self._templates[ids],
-            features,
-            self._targets[ids],
-            self._totals[features],
-            self._counts[ids],
+            templates=self._templates[ids],
+            features=features,
+            targets=self._targets[ids],
+            feature_counts=self._totals[features],
+            link_counts=self._counts[ids],
         )
 
     def _adjusted(self, places: list[Integers]) -> Floats:

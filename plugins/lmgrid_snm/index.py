@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import Tokens
-    from lmgrid_snm.parts import SNMPart
 
     Keys = NDArray[np.int64]  # ascending
     Ids = NDArray[np.int64]  # -1: there is none
@@ -35,17 +34,20 @@ class Template:
     reach: int
 
 
-def templates(options: SNMPart) -> tuple[Template, ...]:
-    """Return the empty feature, the n-grams, and the skip-grams (r, s, a), in this order.
+def templates(*, order: int, remote: int, skip: int, adjacent: int) -> tuple[Template, ...]:
+    """Return the empty feature, the n-grams, and the skip-grams, in this order.
 
-    Each has its parent before it.
+    The arguments are described in ``SNMPart``. Each template comes after its parent.
+
+    >>> templates(order=2, remote=0, skip=0, adjacent=0)  # no word, and the last word
+    (Template(parent=0, reach=0), Template(parent=0, reach=1))
     """
-    made = [Template(max(k - 1, 0), k) for k in range(options.order)]
-    for adjacent in range(min(options.adjacent, options.order - 2) + 1):
-        for skip in range(1, options.skip + 1):
-            parent = adjacent
-            for remote in range(1, min(options.remote, options.order - 1 - adjacent) + 1):
-                made.append(Template(parent, adjacent + skip + remote))
+    made = [Template(max(k - 1, 0), k) for k in range(order)]
+    for near in range(min(adjacent, order - 2) + 1):
+        for skipped in range(1, skip + 1):
+            parent = near
+            for far in range(1, min(remote, order - 1 - near) + 1):
+                made.append(Template(parent, near + skipped + far))
                 parent = len(made) - 1
     return tuple(made)
 
@@ -172,5 +174,10 @@ def count(tokens: Tokens, kinds: tuple[Template, ...], vocabulary: int) -> Count
         links.append(keys)
         counts.append(times)
         first_link += len(keys)
-    index = Index(kinds, vocabulary, tuple(features), tuple(links))
-    return Counted(index, np.concatenate(counts), instances)
+    index = Index(
+        templates=kinds,
+        vocabulary=vocabulary,
+        features=tuple(features),
+        links=tuple(links),
+    )
+    return Counted(index=index, counts=np.concatenate(counts), instances=instances)
