@@ -24,23 +24,23 @@ class RecurrentNetwork(Network):
         output: Output,
         *,
         layers: int,
-        layer: LayerSettings,
+        layer_settings: LayerSettings,
         embedding: int,
         projection: int,
         tied: bool,
         batch: int,
         steps: int,
     ) -> None:
-        """``layer``: the settings of every layer; ``RnnPart`` describes the other arguments."""
+        """``layer_settings`` holds for every layer; ``RnnPart`` describes the other arguments."""
         super().__init__(context=1, output=output)
         self.batch, self.steps = batch, steps
         self.add_word_vectors(embedding, tied=tied)
-        inputs = [embedding] + [layer.hidden] * (layers - 1)
-        stack = [RecurrentLayer(layer, inputs=size) for size in inputs]
+        inputs = [embedding] + [layer_settings.hidden] * (layers - 1)
+        stack = [RecurrentLayer(layer_settings, inputs=size) for size in inputs]
         self.layers = cast("Sequence[RecurrentLayer]", nn.ModuleList(stack))
         self.projection: nn.Module = nn.Identity()
         if projection:  # weights are drawn later, by ``initialise``
-            sizes = layer.hidden, projection
+            sizes = layer_settings.hidden, projection
             self.projection = nn.utils.skip_init(nn.Linear, *sizes)  # type: ignore[no-untyped-call]
         self.table, self.input = Site("embedding"), Site("input")
         self.between, self.hidden = Site("between"), Site("hidden")

@@ -118,7 +118,7 @@ class RnnPart(NeuralPart):
         from lmgrid_rnn.layer import LayerSettings
         from lmgrid_rnn.network import NgramRecurrentNetwork, RecurrentNetwork
 
-        layer = LayerSettings(
+        layer_settings = LayerSettings(
             cell=self.cell,
             hidden=self.hidden,
             residual=self.residual,
@@ -131,7 +131,7 @@ class RnnPart(NeuralPart):
         return network(
             output,
             layers=self.layers,
-            layer=layer,
+            layer_settings=layer_settings,
             embedding=self.embedding,
             projection=self.projection,
             tied=self.tied,
