@@ -1,16 +1,18 @@
 """Learns the adjustment from the Poisson loss of a text, each token left out of the counts.
 
 Where token n has the target w and the features f, and y(j) is the sum over i in f of M[i, j], its
-loss is the sum over all words j of y(j), less ln y(w): up to a constant that of Poisson variables
-with means y, of which w happened once and the others never. Without token n itself, the counts of
-i are C[i, *] - 1, those of its link to w are C[i, w] - 1, and those of its links to other words
-are as they were. So the gradient of token n by the adjustment of each of its links (i, w) is
+loss is the sum over all words j of y(j), minus ln y(w). Up to a constant this is the negative log
+likelihood of Poisson variables with means y, where w occurred once and the other words did not.
+Without token n itself, the count of i is C[i, *] - 1, that of its link to w is C[i, w] - 1, and
+those of its links to other words do not change. So the gradient of the loss of token n with respect
+to the adjustment of each of its links (i, w) is
 
     M+ (1 - 1 / y(w))     M+ = exp(A(i, w; C[i, w] - 1, C[i, *] - 1)) (C[i, w] - 1) / (C[i, *] - 1)
 
-and by that of each other word's link it is M-, its M with C[i, j] and C[i, *] - 1. In the text this
-happens to a link (i, w) at each of the C[i, *] - C[i, w] tokens where i comes before another word.
-These terms are added where the link itself occurs, in equal shares at each of its C[i, w] tokens:
+and with respect to the adjustment of a link (i, j) to another word it is M-, which is M computed
+from C[i, j] and C[i, *] - 1. A link (i, w) has such a term at each of the C[i, *] - C[i, w] tokens
+where i comes before another word. These terms are added where the link itself occurs, in equal
+shares at each of its C[i, w] tokens:
 
     M- (C[i, *] - C[i, w]) / C[i, w]
 
@@ -37,11 +39,11 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 BLOCK = 1 << 18  # links of the matrix made at once
-UNIFORM = -3.0  # A of the always active feature minus that of the others, at first
+UNIFORM = -3.0  # initial A of the always active feature, minus that of the others
 
 
 class Loss(NamedTuple):
-    """The Poisson loss of some tokens, and its gradient by the table."""
+    """The Poisson loss of some tokens, and its gradient with respect to the table."""
 
     value: float
     gradient: Floats  # (slots + 1,)
@@ -51,7 +53,7 @@ class Loss(NamedTuple):
 class _Occurrences:
     """The m links of some tokens, without those of features that occur only once."""
 
-    rows: Integers  # (m,) which of the tokens
+    rows: Integers  # (m,) index of the token
     links: Links  # by the counts of the whole text
 
     def where(self, chosen: NDArray[np.bool_], *, less: int) -> Links:
@@ -93,7 +95,7 @@ class Adjustment:
         self._instances = counted.instances
 
     def step(self, tokens: slice) -> float:
-        """Take a step of Adagrad on the loss of some tokens; return the loss before it, summed."""
+        """Take a step of Adagrad on the loss of some tokens; return their total loss before it."""
         loss = self.loss(tokens)
         touched = np.flatnonzero(loss.gradient)
         gradient = loss.gradient[touched]
@@ -119,7 +121,7 @@ class Adjustment:
         remote = (links.feature_counts + 1) / links.link_counts - 1
         other_places = self._metafeatures.places(links)
         others = self._adjusted(other_places) * links.frequencies * remote  # M-, at other words
-        # the gradient by the weights, and the loss
+        # the gradient of the weights, and the loss
         gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
         gradient[-1] = size * uniform - (floor / y).sum()
         value = own.sum() + others.sum() + size * uniform - np.log(y).sum()
@@ -162,7 +164,7 @@ class Adjustment:
         return adjusted
 
     def _spread(self, parts: list[tuple[list[Integers], Floats]]) -> Floats:
-        """Return the gradient by the weights of the table, from places and gradients of links."""
+        """Return the gradient of the table's weights, given the places and gradients of links."""
         places = np.concatenate([place for found, _ in parts for place in found])
         gradients = np.concatenate([gradient for found, gradient in parts for _ in found])
         return np.bincount(places, gradients, len(self.weights)).astype(np.float64, copy=False)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of feature: that of the template ``parent`` with the word ``reach`` places back."""
+    """A kind of feature: the feature of template ``parent`` and the word ``reach`` tokens back."""
 
-    parent: int  # its place among the templates; of the first, which has no word, itself
+    parent: int  # index of the parent; the first template, without words, is its own
     reach: int
 
 
@@ -74,7 +74,7 @@ class Stream:
         return Stream(self.tokens[low : high + 1], self.sight[low:high])
 
     def keys(self, template: Template, parents: Ids, vocabulary: int) -> tuple[Ids, Keys]:
-        """Return which tokens may have a feature of a template, and the features' keys.
+        """Return the tokens that may have a feature of a template, and the keys of the features.
 
         In a part of a stream, a feature with a word from before the part is left out.
         """
@@ -115,7 +115,7 @@ class Index:
         return found
 
     def row(self, template: int, feature: int) -> tuple[Ids, slice]:
-        """Return the words that a feature is linked to, and those links."""
+        """Return the words that a feature has links to, and the ids of the links."""
         keys = self.links[template]
         low = feature * self.vocabulary
         first, end = np.searchsorted(keys, [low, low + self.vocabulary])
