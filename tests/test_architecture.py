@@ -97,6 +97,19 @@ def package_of(path: Path) -> str:
     return path.relative_to(PLUGINS).parts[0]
 
 
+def offers_parts(path: Path) -> bool:
+    """Whether a module of a plugin may import parts: the plugin itself, or one of parts."""
+    return path.stem in {"__init__", "parts"} or path.stem.endswith("_parts")
+
+
+# The modules of what the parts of these plugins make.
+MADE_BY_VALUES = [
+    path
+    for name in ("rnn", "snm", "torch", "transformer", "window")
+    for path in sorted((PLUGINS / f"lmgrid_{name}").rglob("*.py"))
+    if not offers_parts(path)
+]
+
 # What may decide a cell's numbers beside its parts: an edit of these moves addresses.
 RUNS_A_CELL = {
     "budget", "callbacks", "cell.kernel", "cell.paired_timing", "cell.runner", "cell.score",
@@ -188,6 +201,14 @@ def test_a_plugin_imports_no_other_plugin(path: Path) -> None:
     names = {found.name.split(".")[0] for found in imports(path)}
     ours = {name for name in names if name.startswith("lmgrid_")}
     assert ours <= {package_of(path), "lmgrid_torch"}
+
+
+@pytest.mark.parametrize("path", MADE_BY_VALUES, ids=name_path)
+def test_what_a_part_makes_needs_no_part(path: Path) -> None:
+    """A part's make passes values, so only a type checker reads the part from what it makes."""
+    modules = (i.name.split(".") for i in imports(path) if not i.typing)
+    of_parts = {name for names in modules for name in names if offers_parts(Path(f"{name}.py"))}
+    assert of_parts == set()
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=name_path)

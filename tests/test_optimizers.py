@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmgrid.spec import Context, OptimizerPart
+from lmgrid.spec import Context, Optimizer, OptimizerPart
 from lmgrid.testing import sample_vocabulary
 from lmgrid_torch.optimizers.parts import (
     AdagradPart,
@@ -26,6 +27,7 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 
 from lmgrid_torch.optimizers.averaging import AveragedSgd
+from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
 
 GRADIENTS = (0.5, -1.5, 0.25)
 START = 2.0
@@ -53,6 +55,30 @@ def follow(update: Callable[[float, float, int], float]) -> Steps:
         weight = update(weight, gradient, t)
         stands.append(weight)
     return stands
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowSgdPart(SgdPart):
+    """A third party's optimizer: another default, and the make of its parent."""
+
+    lr: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedSgdPart(SgdPart):
+    """A third party's optimizer: the parent's options, and a make of its own."""
+
+    def make(self, context: Context) -> Optimizer:
+        return TorchOptimizer(
+            build=torch.optim.SGD, lr=round(self.lr), schedule=self.make_schedule()
+        )
+
+
+def test_a_subclass_makes_what_its_parent_makes() -> None:
+    """It may change options, make, or both."""
+    assert steps(SlowSgdPart()) == steps(SgdPart(lr=0.01))
+    assert steps(SlowSgdPart(momentum=0.5)) == steps(SgdPart(lr=0.01, momentum=0.5))
+    assert steps(RoundedSgdPart(lr=1.4)) == steps(SgdPart(lr=1.0))
 
 
 def test_sgd() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -63,6 +63,21 @@ def at_hidden(module: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
     """Return values after the actions at the site ``hidden``."""
     (site,) = (site for site in sites(module) if site.name == "hidden")
     return site.forward(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrongL2Part(L2Part):
+    """A third party's regularizer: another default, and the make of its parent."""
+
+    weight: float = 0.5
+
+
+def test_a_subclass_makes_what_its_parent_makes() -> None:
+    """It may change an option without a make of its own."""
+    module = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.constant_(module.weight, 3)
+    with torch.no_grad():
+        assert StrongL2Part().make(context()).loss(module) == 0.5 * 2 * 3**2
 
 
 # ---------------------------------------------------------------- dropout
@@ -254,7 +269,7 @@ def smoothed(case: Case, share: float) -> torch.Tensor:
 def test_label_smoothing_adds_what_torch_s_own_loss_has() -> None:
     """Data loss and penalty sum to cross-entropy with smoothed labels, and so do gradients."""
     draw = torch.Generator().manual_seed(0)
-    output = Softmax(4, 7).double()
+    output = Softmax(features=4, vocabulary=7).double()
     for weight in output.parameters():
         torch.nn.init.normal_(weight, generator=draw)
     features = torch.randn(5, 4, generator=draw, dtype=torch.float64, requires_grad=True)

@@ -13,8 +13,8 @@ import pytest
 from lmgrid.grid import Cell, GridError
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
-from lmgrid.spec import FIRST_STEPS, Recipe, Tokens
-from lmgrid.testing import sample_tokens
+from lmgrid.spec import FIRST_STEPS, Context, Recipe, Tokens
+from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_snm import matrix as matrices
 from lmgrid_snm.adjustment import UNIFORM, Adjustment
 from lmgrid_snm.index import Stream, Template, count, templates
@@ -38,14 +38,33 @@ def recipe(interval: int = 10_000) -> Recipe:
     return Recipe(None, (), 0, None, interval)
 
 
+def made(options: SNMPart, vocabulary: int) -> SNMModel:
+    counts = np.ones(vocabulary, np.int64)
+    return options.make(Context(sample_vocabulary(vocabulary), counts, 0, "cpu", Path()))
+
+
+def templates_of(options: SNMPart) -> tuple[Template, ...]:
+    return templates(
+        order=options.order,
+        remote=options.remote,
+        skip=options.skip,
+        adjacent=options.adjacent,
+    )
+
+
+def metafeatures_of(options: SNMPart) -> Metafeatures:
+    return Metafeatures(lexical=options.adjustment == "lexical", slots=options.slots)
+
+
 def fitted(options: SNMPart, train: Tokens, vocabulary: int = V, yields: int = 1) -> SNMModel:
-    model = SNMModel(options, vocabulary)
+    model = made(options, vocabulary)
     list(islice(model.fit(train, recipe()), yields))
     return model
 
 
 def adjustment(options: SNMPart, train: Tokens, vocabulary: int = V) -> Adjustment:
-    return Adjustment(count(train, templates(options), vocabulary), options)
+    counted = count(train, templates_of(options), vocabulary)
+    return Adjustment(counted, metafeatures=metafeatures_of(options), rate=options.rate)
 
 
 # ---------------------------------------------------------------- features
@@ -53,7 +72,7 @@ def adjustment(options: SNMPart, train: Tokens, vocabulary: int = V) -> Adjustme
 
 def test_templates_are_ngrams_and_skipgrams() -> None:
     """Order 3 with one remote word, one skipped, one adjacent: 2 contexts and 2 skip-grams."""
-    found = templates(SNMPart(order=3, remote=1, skip=1, adjacent=1))
+    found = templates(order=3, remote=1, skip=1, adjacent=1)
     assert found == (
         Template(0, 0),  # no word
         Template(0, 1),  # w1
@@ -65,7 +84,7 @@ def test_templates_are_ngrams_and_skipgrams() -> None:
 
 def words_back(options: SNMPart, place: int) -> tuple[int, ...]:
     """Return how many places back each word of a template is."""
-    template = templates(options)[place]
+    template = templates_of(options)[place]
     if not template.reach:
         return ()
     return (*words_back(options, template.parent), template.reach)
@@ -75,7 +94,7 @@ def brute_features(tokens: Tokens, options: SNMPart, n: int) -> list[tuple[int, 
     """Return the features (template, words) before token n, as one would first write it."""
     stream = [1, *tokens.tolist()]
     found = []
-    for place in range(len(templates(options))):
+    for place in range(len(templates_of(options))):
         back = words_back(options, place)
         reach = max(back, default=0)
         between = stream[max(n + 2 - reach, 0) : n + 1]
@@ -87,7 +106,7 @@ def brute_features(tokens: Tokens, options: SNMPart, n: int) -> list[tuple[int, 
 def test_links_are_those_of_a_loop() -> None:
     """Each token has the links that a plain loop finds, with the same counts."""
     tokens = sample_tokens(12, seed=1, count=300)
-    counted = count(tokens, templates(SKIPPING), 12)
+    counted = count(tokens, templates_of(SKIPPING), 12)
     times = Counter(
         (feature, int(word))
         for n, word in enumerate(tokens)
@@ -104,7 +123,7 @@ def test_links_are_those_of_a_loop() -> None:
 def test_finding_links_is_what_counting_found() -> None:
     """The links looked up for the training text are those that it was counted by."""
     tokens = sample_tokens(12, seed=1, count=300)
-    counted = count(tokens, templates(SKIPPING), 12)
+    counted = count(tokens, templates_of(SKIPPING), 12)
     stream = Stream.of(tokens)
     found = counted.index.linked(counted.index.active(stream), stream.tokens[1:])
     assert np.array_equal(found.T, counted.instances)
@@ -167,13 +186,13 @@ def test_the_loss_leaves_each_token_out_on_a_case_by_hand() -> None:
 
 def brute_loss(model: Adjustment, tokens: Tokens, options: SNMPart, vocabulary: int) -> float:
     """Return the Poisson loss with each token taken out of the text before it is predicted."""
-    place = Metafeatures(options.adjustment == "lexical", options.slots).places
-    counted = count(tokens, templates(options), vocabulary)
+    place = metafeatures_of(options).places
+    counted = count(tokens, templates_of(options), vocabulary)
     numbers = counted.index.active(Stream.of(tokens))
     total = 0.0
     links = [(f, int(w)) for n, w in enumerate(tokens) for f in numbers[:, n] if f >= 0]
     times, totals = Counter(links), Counter(f for f, _ in links)
-    templates_of = {int(f): t for t, row in enumerate(numbers) for f in row}
+    template_of = {int(f): t for t, row in enumerate(numbers) for f in row}
     uniform = math.exp(model.weights[-1])
     for n, w in enumerate(tokens.tolist()):
         y = np.full(vocabulary, uniform / vocabulary)
@@ -181,7 +200,7 @@ def brute_loss(model: Adjustment, tokens: Tokens, options: SNMPart, vocabulary: 
             for j in range(vocabulary):
                 c, whole = times[f, j] - (j == w), totals[f] - 1
                 if c > 0:
-                    link = Links(*(np.array([x]) for x in (templates_of[f], f, j, whole, c)))
+                    link = Links(*(np.array([x]) for x in (template_of[f], f, j, whole, c)))
                     a = model.start + sum(float(model.weights[p[0]]) for p in place(link))
                     y[j] += math.exp(a) * c / whole
         total += float(y.sum()) - math.log(y[w])
@@ -246,7 +265,7 @@ def test_metafeatures_do_not_depend_on_the_batch() -> None:
 def test_adjusting_lowers_the_loss_of_each_pass() -> None:
     """The mean loss falls from each pass to the next."""
     train = sample_tokens(200, seed=4, count=4_000)
-    model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
+    model = made(SNMPart(batch=200, slots=2**14), 200)
     losses = [p.train_nats for p in islice(model.fit(train, recipe(1 << 60)), 4)]
     assert all(a > b for a, b in pairwise(losses))  # type: ignore[operator]
 
@@ -262,7 +281,7 @@ def test_the_adjustment_helps_on_unseen_text() -> None:
 def test_points_come_at_the_interval_and_at_each_pass() -> None:
     """It yields at the first batch at or past each multiple of the interval, and after a pass."""
     train = sample_tokens(12, seed=6, count=1_000)
-    model = SNMModel(SNMPart(batch=100, slots=64), 12)
+    model = made(SNMPart(batch=100, slots=64), 12)
     tokens = [p.tokens for p in islice(model.fit(train, recipe(350)), 6)]
     assert tokens == [400, 700, 1000, 1100, 1400, 1800]
 
@@ -270,17 +289,18 @@ def test_points_come_at_the_interval_and_at_each_pass() -> None:
 def test_the_losses_of_the_first_steps_are_told_once() -> None:
     """If it yields after every step, the first losses are those of the yields."""
     train = sample_tokens(200, seed=4, count=4_000)
-    model = SNMModel(SNMPart(batch=200, slots=2**14), 200)
+    options = SNMPart(batch=200, slots=2**14)
+    model = made(options, 200)
     told = list(islice(model.fit(train, recipe(1)), max(FIRST_STEPS) + 5))
     losses = [(s, p.train_nats) for s, p in enumerate(told, start=1) if s in FIRST_STEPS]
     assert [loss for p in told for loss in p.losses] == losses
-    rare = list(islice(SNMModel(model.options, 200).fit(train, recipe(1 << 60)), 6))
+    rare = list(islice(made(options, 200).fit(train, recipe(1 << 60)), 6))
     assert [loss for p in rare for loss in p.losses] == losses
 
 
 def test_without_an_adjustment_it_is_done_at_once() -> None:
     """Without an adjustment ``fit`` counts, yields once and ends."""
-    model = SNMModel(SNMPart(adjustment="none"), 12)
+    model = made(SNMPart(adjustment="none"), 12)
     assert [p.tokens for p in model.fit(sample_tokens(12, seed=6), recipe())] == [4_000]
 
 
@@ -301,7 +321,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_without_counts_says_so() -> None:
     """Scoring before fitting, and fitting on nothing, are errors that say what to do."""
-    model = SNMModel(SNMPart(), 12)
+    model = made(SNMPart(), 12)
     with pytest.raises(SNMError, match="call fit or load first"):
         model.score(ids(2))
     with pytest.raises(SNMError, match="train split is empty"):

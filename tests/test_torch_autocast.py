@@ -12,24 +12,29 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 from torch.nn import functional as F
 
-from lmgrid_rnn.layer import Layer
-from lmgrid_rnn.parts import RnnPart
+from lmgrid_rnn.layer import LayerSettings, RecurrentLayer
 from lmgrid_torch.outputs.adaptive import Adaptive
-from lmgrid_torch.outputs.ngram_features import Direct
+from lmgrid_torch.outputs.ngram_features import NgramOutput
 from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
 from lmgrid_torch.outputs.softmax import MASKED, Output, Softmax
 
 N, FEATURES, V = 12, 8, 40
 UNIT = 2**-8  # bfloat16 keeps 8 bits
-NOISE = Noise(10, 0.75, seed=0)
+NOISE = Noise(samples=10, power=0.75, seed=0)
 OUTPUTS: dict[str, Callable[[], Output]] = {
-    "full": lambda: Softmax(FEATURES, V),
-    "adaptive": lambda: Adaptive(FEATURES, V, (10, 20), 2.0),
-    "sampled": lambda: SampledSoftmax(FEATURES, V, NOISE),
-    "nce": lambda: NoiseContrastive(FEATURES, V, NOISE, 0.0),
-    "blackout": lambda: BlackOut(FEATURES, V, NOISE),
-    "direct": lambda: Direct(Softmax(FEATURES - 2, V), 3, 1000),
-    "direct-adaptive": lambda: Direct(Adaptive(FEATURES - 2, V, (10, 20), 2.0), 3, 1000),
+    "full": lambda: Softmax(features=FEATURES, vocabulary=V),
+    "adaptive": lambda: Adaptive(features=FEATURES, vocabulary=V, cutoffs=(10, 20), div_value=2.0),
+    "sampled": lambda: SampledSoftmax(features=FEATURES, vocabulary=V, noise=NOISE),
+    "nce": lambda: NoiseContrastive(
+        features=FEATURES, vocabulary=V, noise=NOISE, log_normaliser=0.0
+    ),
+    "blackout": lambda: BlackOut(features=FEATURES, vocabulary=V, noise=NOISE),
+    "direct": lambda: NgramOutput(Softmax(features=FEATURES - 2, vocabulary=V), order=3, size=1000),
+    "direct-adaptive": lambda: NgramOutput(
+        Adaptive(features=FEATURES - 2, vocabulary=V, cutoffs=(10, 20), div_value=2.0),
+        order=3,
+        size=1000,
+    ),
 }
 Loss = Callable[[], torch.Tensor]
 
@@ -101,7 +106,7 @@ def test_an_output_layer_keeps_its_gradient(name: str) -> None:
 
 def test_products_are_in_bfloat16_and_sums_of_exponentials_are_not() -> None:
     """A loss of a thousand equal words is ln 1000; the eight bits of bfloat16 would miss it."""
-    output = Softmax(1, 1000)
+    output = Softmax(features=1, vocabulary=1000)
     with torch.no_grad():
         output.weight.fill_(1 + UNIT / 2)  # one in bfloat16
         output.bias.zero_()
@@ -115,7 +120,7 @@ def test_products_are_in_bfloat16_and_sums_of_exponentials_are_not() -> None:
 @pytest.mark.parametrize("cell", ["elman", "relu", "gru"])
 def test_a_recurrence_keeps_its_gradient(cell: Literal["elman", "relu", "gru"]) -> None:
     """The error over many steps is that of the products with the input."""
-    layer = Layer(RnnPart(cell=cell, embedding=6, hidden=5), 6)
+    layer = RecurrentLayer(LayerSettings(cell=cell, hidden=5), inputs=6)
     draw = drawn(layer)
     words = torch.randn(20, 3, 6, generator=draw, requires_grad=True)
     upstream = torch.randn(20, 3, 5, generator=draw)

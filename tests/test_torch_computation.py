@@ -30,7 +30,7 @@ import torch
 
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers.penalties import NoEffect
+from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
 from lmgrid_torch.training.computation import Computation
 
 V = 30
@@ -184,7 +184,7 @@ class Norms:
         yield from ()
 
 
-class Doubling(NoEffect):
+class Doubling(TorchRegularizer):
     """Doubles each gradient."""
 
     def update(self, module: torch.nn.Module, rate: float) -> int:

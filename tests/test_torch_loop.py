@@ -36,9 +36,9 @@ import torch
 from lmgrid_torch.initialisation import initialise
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import Batch, contexts, shuffled, streams
-from lmgrid_torch.outputs.softmax import Output, Softmax
-from lmgrid_torch.regularizers.penalties import NoEffect
+from lmgrid_torch.outputs.softmax import Softmax
 from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
 from lmgrid_torch.training.trainer import required
 from lmgrid_window.network import WindowNetwork
 
@@ -252,7 +252,7 @@ def test_reading_the_first_steps_changes_no_bit(
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
-class Watch(NoEffect):
+class Watch(TorchRegularizer):
     """Records the learning rate of each step."""
 
     def __init__(self) -> None:
@@ -319,9 +319,7 @@ def test_the_seed_changes_the_weights(part: ModelPart) -> None:
 class Noting(WindowNetwork):
     """Records the order of each epoch's targets."""
 
-    def __init__(self, options: WindowPart, output: Output) -> None:
-        super().__init__(options, output)
-        self.orders: list[list[int]] = []
+    orders: list[list[int]]
 
     def epoch(self, tokens: torch.Tensor, order: torch.Generator) -> Iterator[Batch]:
         batches = list(super().epoch(tokens, order))
@@ -331,8 +329,17 @@ class Noting(WindowNetwork):
 
 def orders(seed: int) -> list[list[int]]:
     """Return the order of the targets in two epochs of 90 tokens."""
-    network = Noting(WINDOW, Softmax(WINDOW.features, V))
-    initialise(network, WINDOW, context(seed))
+    network = Noting(
+        Softmax(features=WINDOW.features, vocabulary=V),
+        context=WINDOW.context,
+        embedding=WINDOW.embedding,
+        hidden=WINDOW.hidden,
+        direct=WINDOW.direct,
+        batch=WINDOW.batch,
+    )
+    network.orders = []
+    counts = context(seed).counts
+    initialise(network, method="xavier", uniform_range=0.1, counts=counts, seed=seed)
     fitting = NeuralModel(network).fit(sample_tokens(V, seed=1, count=90), recipe(seed))
     list(islice(fitting, 2))
     return network.orders

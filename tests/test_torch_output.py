@@ -45,7 +45,7 @@ def test_the_gradient_is_the_derivative() -> None:
 
 def test_a_hopeless_target_has_a_finite_loss() -> None:
     """A gap of a thousand nats underflows the probability, not its logarithm."""
-    layer = Softmax(1, 2)
+    layer = Softmax(features=1, vocabulary=2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1000.0], [0.0]]))
         layer.bias.zero_()
@@ -55,7 +55,7 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
 
 def test_all_ways_to_a_probability_agree() -> None:
     """Loss, score and the whole distribution agree for each target."""
-    layer, targets = Softmax(3, 5), torch.tensor([0, 4, 3, 2, 2, 1])
+    layer, targets = Softmax(features=3, vocabulary=5), torch.tensor([0, 4, 3, 2, 2, 1])
     features, weight, bias = arguments()
     with torch.no_grad():
         layer.weight.copy_(weight)

@@ -23,7 +23,8 @@ V, F = 12, 6
 
 def layer(cutoffs: tuple[int, ...] = (4, 9), vocabulary: int = V, seed: int = 0) -> Adaptive:
     """Return a layer with drawn weights and biases, in double precision."""
-    made, draw = Adaptive(F, vocabulary, cutoffs, 2.0), torch.Generator().manual_seed(seed)
+    made = Adaptive(features=F, vocabulary=vocabulary, cutoffs=cutoffs, div_value=2.0)
+    draw = torch.Generator().manual_seed(seed)
     for weight in made.parameters():
         nn.init.normal_(weight, generator=draw)
     return made.double()
@@ -35,7 +36,7 @@ def rows(count: int = len(TARGETS)) -> torch.Tensor:
 
 def test_a_case_by_hand() -> None:
     """Two words in the short list, two in a cluster: p(cluster) · p(word in it)."""
-    made = Adaptive(1, 4, (2,), 1.0).double()
+    made = Adaptive(features=1, vocabulary=4, cutoffs=(2,), div_value=1.0).double()
     with torch.no_grad():
         made.head.weight.copy_(torch.tensor([[1.0], [2.0], [0.0]]))
         made.head.bias.copy_(torch.tensor([0.0, 0.0, math.log(3)]))
@@ -119,7 +120,7 @@ def test_all_ways_to_a_probability_agree(cutoffs: tuple[int, ...], vocabulary: i
 @pytest.mark.parametrize("cutoffs", [(4, 9), (1,), (40,)])
 def test_starts_from_the_unigram_distribution(cutoffs: tuple[int, ...]) -> None:
     """While all other weights are 0, p is the unigram distribution."""
-    made = Adaptive(F, V, cutoffs, 2.0).double()
+    made = Adaptive(features=F, vocabulary=V, cutoffs=cutoffs, div_value=2.0).double()
     shares = torch.arange(V, 0, -1).double() / (V * (V + 1) / 2)
     with torch.no_grad():
         for weight in made.parameters():
@@ -130,7 +131,7 @@ def test_starts_from_the_unigram_distribution(cutoffs: tuple[int, ...]) -> None:
 
 def test_clusters_shrink_by_div_value() -> None:
     """The i-th cluster reads F / div_value^i numbers, and at least one."""
-    made = Adaptive(6, V, (4, 6, 8, 10), 2.0)
+    made = Adaptive(features=6, vocabulary=V, cutoffs=(4, 6, 8, 10), div_value=2.0)
     assert [tuple(tail.projection.shape) for tail in made.tails] == [(3, 6), (1, 6), (1, 6), (1, 6)]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lmgrid_torch.outputs.adaptive import Adaptive
-from lmgrid_torch.outputs.ngram_features import Direct, with_history
+from lmgrid_torch.outputs.ngram_features import NgramOutput, with_history
 from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
 from lmgrid_torch.outputs.slices import Slices
 from lmgrid_torch.outputs.softmax import MASKED, Softmax
@@ -22,19 +22,21 @@ KINDS = ("full", "adaptive", "sampled", "nce", "blackout")
 
 
 def inside(kind: str, samples: int = 20) -> Softmax | Adaptive:
-    noise = Noise(samples, 1.0, seed=3)
+    noise = Noise(samples=samples, power=1.0, seed=3)
     if kind == "adaptive":
-        return Adaptive(F, V, (3, 6), 2.0)
+        return Adaptive(features=F, vocabulary=V, cutoffs=(3, 6), div_value=2.0)
     if kind == "nce":
-        return NoiseContrastive(F, V, noise, 0.0)
+        return NoiseContrastive(features=F, vocabulary=V, noise=noise, log_normaliser=0.0)
     if kind == "full":
-        return Softmax(F, V)
-    return (SampledSoftmax if kind == "sampled" else BlackOut)(F, V, noise)
+        return Softmax(features=F, vocabulary=V)
+    sampled = SampledSoftmax if kind == "sampled" else BlackOut
+    return sampled(features=F, vocabulary=V, noise=noise)
 
 
-def layer(kind: str, samples: int = 20) -> Direct:
+def layer(kind: str, samples: int = 20) -> NgramOutput:
     """Return a layer with drawn weights, in double precision."""
-    made, draw = Direct(inside(kind, samples), ORDER, SIZE), torch.Generator().manual_seed(0)
+    made = NgramOutput(inside(kind, samples), order=ORDER, size=SIZE)
+    draw = torch.Generator().manual_seed(0)
     for weight in made.parameters():
         nn.init.normal_(weight, generator=draw)
     return made.double()
@@ -69,7 +71,8 @@ def test_the_logits_are_those_of_the_paper() -> None:
 
 def test_a_hash_is_that_of_all_words_of_a_history() -> None:
     """Equal histories share an index; other words, another order or length do not."""
-    made = Direct(Softmax(F, V), 4, 2**22)  # where no two are likely to meet
+    softmax = Softmax(features=F, vocabulary=V)
+    made = NgramOutput(softmax, order=4, size=2**22)  # so large that no two are likely to collide
     histories = torch.tensor([[2, 3, 4], [2, 3, 5], [3, 2, 4], [2, 3, 4]])
     one, two, three, again = made.starts(histories).tolist()
     assert one == again
@@ -99,7 +102,7 @@ def test_the_gradient_is_the_derivative(kind: str) -> None:
 class Loss(nn.Module):
     """A layer's loss as a module."""
 
-    def __init__(self, layer: Direct) -> None:
+    def __init__(self, layer: NgramOutput) -> None:
         super().__init__()
         self.layer = layer
 
@@ -132,7 +135,7 @@ def test_the_sampled_loss_tends_to_the_full_one() -> None:
 def test_too_few_weights_are_refused() -> None:
     """A history needs as many as there are logits; the message says how many will do."""
     with pytest.raises(ValueError, match="direct_size = 16 or more"):
-        Direct(Softmax(F, V), ORDER, V - 1)
+        NgramOutput(Softmax(features=F, vocabulary=V), order=ORDER, size=V - 1)
 
 
 def test_words_follow_features_the_latest_first() -> None:

@@ -26,8 +26,8 @@ from lmgrid_torch.outputs.sampled import (
     Noise,
     NoiseContrastive,
     Sampled,
+    SampledLogits,
     SampledSoftmax,
-    Scored,
 )
 from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
@@ -40,7 +40,7 @@ EACH = pytest.mark.parametrize("kind", KINDS)
 
 def layer(kind: str, samples: int = 20, power: float = 1.0, vocabulary: int = V) -> Sampled:
     """Return a layer with drawn weights, in double precision."""
-    made = bare(kind, vocabulary, Noise(samples, power, seed=3)).double()
+    made = bare(kind, vocabulary, Noise(samples=samples, power=power, seed=3)).double()
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         made.start_from(torch.log_softmax(torch.randn(vocabulary, generator=draw).double(), 0))
@@ -50,8 +50,9 @@ def layer(kind: str, samples: int = 20, power: float = 1.0, vocabulary: int = V)
 
 def bare(kind: str, vocabulary: int, noise: Noise) -> Sampled:
     if kind == "nce":
-        return NoiseContrastive(F, vocabulary, noise, 0.0)
-    return (SampledSoftmax if kind == "sampled" else BlackOut)(F, vocabulary, noise)
+        return NoiseContrastive(features=F, vocabulary=vocabulary, noise=noise, log_normaliser=0.0)
+    sampled = SampledSoftmax if kind == "sampled" else BlackOut
+    return sampled(features=F, vocabulary=vocabulary, noise=noise)
 
 
 def rows(count: int = len(TARGETS)) -> torch.Tensor:
@@ -62,7 +63,7 @@ def rows(count: int = len(TARGETS)) -> torch.Tensor:
 
 # One target with weight e^s = 2 and q = 1/2; two words were drawn: one with e^s = 3 and q = 1/4,
 # and one with e^s = 4 and q = 1/8.
-CASE = Scored(
+CASE = SampledLogits(
     target=torch.tensor([2.0]).log(),
     sampled=torch.tensor([[3.0, 4.0]]).log(),
     target_noise=torch.tensor([1 / 2]).log(),
@@ -81,7 +82,8 @@ def test_sampled_softmax_by_hand() -> None:
 
 def test_noise_contrastive_estimation_by_hand() -> None:
     """With Z = 2: P(target is data) = 1 / (1 + 2 · ½); the noise words' are 1.5 and 2 parts."""
-    made = NoiseContrastive(F, V, Noise(2, 1.0, 0), math.log(2))
+    noise = Noise(samples=2, power=1.0, seed=0)
+    made = NoiseContrastive(features=F, vocabulary=V, noise=noise, log_normaliser=math.log(2))
     true = 1 / (1 + 1)  # e^s / Z = 1 against k q = 1
     false = (1 / 2) / (1.5 + 1 / 2), (1 / 4) / (2 + 1 / 4)  # k q against e^s / Z
     expected = -math.log(true) - math.log(false[0]) - math.log(false[1])
@@ -149,7 +151,7 @@ class Loss(nn.Module):
 @EACH
 def test_the_gradient_tends_to_that_of_the_full_softmax(kind: str) -> None:
     """As samples grow; the weights are shifted so that the scores are normalised, as nce asks."""
-    full = Softmax(F, V).double()
+    full = Softmax(features=F, vocabulary=V).double()
     features, targets = rows(1), torch.tensor([4])
     gaps = []
     for samples in (1_000, 1_000_000):

@@ -43,8 +43,8 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 import torch
 
 from lmgrid_torch.model import NeuralModel
-from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
+from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
 from lmgrid_torch.training.snapshot import pack, unpack
 from lmgrid_torch.training.trainer import ROLLBACKS
 
@@ -125,7 +125,7 @@ OPTIMIZERS = [
 ]
 
 
-class Noise(NoEffect):
+class Noise(TorchRegularizer):
     """Multiplies the hidden units by random numbers."""
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ def test_nests_of_tensors_come_back() -> None:
 # ---------------------------------------------------------------- going back
 
 
-class Poison(NoEffect):
+class Poison(TorchRegularizer):
     """Makes a gradient not finite at its n-th step, and whenever the rate is too high."""
 
     def __init__(self, bad: float, step: int, rate: float = math.inf) -> None:

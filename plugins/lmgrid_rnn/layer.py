@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,16 @@ from torch.nn import functional as F
 
 from lmgrid_rnn.elman import Elman
 from lmgrid_rnn.gru import Gru
-from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.regularizers.site import Site
+
+if TYPE_CHECKING:
+    from lmgrid_rnn.parts import Cell
 
 State = tuple[Tensor, ...]  # each (B, H): h, and for an LSTM c
 FORGET = 1  # index of the forget gate among the gates of an LSTM
 GATES = {"elman": 1, "relu": 1, "lstm": 4, "gru": 3}  # G, products with the input and the state
 
-BY_TORCH: dict[str, Callable[..., Any]] = {
+TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {
     "elman": torch.rnn_tanh,
     "relu": torch.rnn_relu,
     "lstm": torch.lstm,
@@ -30,29 +33,43 @@ BY_TORCH: dict[str, Callable[..., Any]] = {
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
-class Layer(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class LayerSettings:
+    """What the layers of a recurrent network have in common; ``RnnPart`` describes the options."""
+
+    cell: Cell
+    hidden: int  # H
+    residual: bool = False
+    layer_norm: bool = False
+    learned_start: bool = True
+    orthogonal: bool = False  # whether each W_h starts as an orthogonal matrix
+    forget_bias: float = 0.0
+
+
+class RecurrentLayer(nn.Module):
     """Maps the output of the layer below, (T, B, I), to the output of this layer, (T, B, H).
 
     The weights of the G gates are in one tensor each, (G, H, I) and (G, H, H), so that each gate is
     initialised by its own shape and all gates are multiplied at once.
     """
 
-    def __init__(self, options: RnnPart, inputs: int) -> None:
+    def __init__(self, settings: LayerSettings, *, inputs: int) -> None:
+        """``inputs``: I, the number of units of the layer below."""
         super().__init__()
-        gates, hidden = GATES[options.cell], options.hidden
-        self.cell = options.cell
+        gates, hidden = GATES[settings.cell], settings.hidden
+        self.cell = settings.cell
         self.input_weight = nn.Parameter(torch.empty(gates, hidden, inputs))
         self.recurrent_weight = nn.Parameter(torch.empty(gates, hidden, hidden))
         self.bias = nn.Parameter(torch.empty(gates * hidden))
-        states = 2 if options.cell == "lstm" else 1
-        self.start = nn.Parameter(torch.zeros(states, hidden), options.learned_start)
-        self.norm = nn.LayerNorm(hidden) if options.layer_norm else nn.Identity()
-        self.residual = options.residual and inputs == hidden
+        states = 2 if settings.cell == "lstm" else 1
+        self.start = nn.Parameter(torch.zeros(states, hidden), settings.learned_start)
+        self.norm = nn.LayerNorm(hidden) if settings.layer_norm else nn.Identity()
+        self.residual = settings.residual and inputs == hidden
         self.recurrent = Site("recurrent_weight")
-        self.forget_bias = options.forget_bias
-        self.orthogonal = options.recurrent_initialisation == "orthogonal"
+        self.forget_bias = settings.forget_bias
+        self.orthogonal = settings.orthogonal
 
-    def draw_weights(self, draw: torch.Generator) -> None:
+    def initialise_weights(self, draw: torch.Generator) -> None:
         """Initialise h(0), the bias of the forget gate and, if it is to be orthogonal, W_h."""
         self.start.zero_()
         if self.cell == "lstm":
@@ -91,6 +108,15 @@ class Layer(nn.Module):
         start = tuple(part[None].contiguous() for part in state)  # as cuDNN asks
         biases = self.bias, torch.zeros_like(self.bias)  # torch has a second bias, added to W_h h
         weights = [self.input_weight.flatten(0, 1), weight, *biases]
-        how = True, 1, 0.0, torch.is_grad_enabled(), False, False  # biases, one layer, …
-        h, *last = BY_TORCH[self.cell](x, start if len(start) > 1 else start[0], weights, *how)
+        h, *last = TORCH_OPERATIONS[self.cell](
+            x,
+            start if len(start) > 1 else start[0],
+            weights,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=torch.is_grad_enabled(),
+            bidirectional=False,
+            batch_first=False,
+        )
         return h, (h[-1], *(cell[0] for cell in last[1:]))

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.vocabulary import EOS
-from lmgrid_rnn.layer import Layer, State
-from lmgrid_rnn.parts import RnnPart
+from lmgrid_rnn.layer import LayerSettings, RecurrentLayer, State
 from lmgrid_torch.network import Batch, Network, look_up, streams
-from lmgrid_torch.outputs.ngram_features import with_history
+from lmgrid_torch.outputs.ngram_features import NgramOutput, with_history
 from lmgrid_torch.outputs.softmax import Output
 from lmgrid_torch.regularizers.site import Site
 
@@ -20,16 +19,28 @@ from lmgrid_torch.regularizers.site import Site
 class RecurrentNetwork(Network):
     """Word vectors, stacked recurrent layers, and an optional projection to the output layer."""
 
-    def __init__(self, options: RnnPart, output: Output) -> None:
-        super().__init__(1, output)
-        self.batch, self.steps = options.batch, options.steps
-        self.give_vectors(options.embedding, tied=options.tied)
-        inputs = [options.embedding] + [options.hidden] * (options.layers - 1)
-        layers = [Layer(options, size) for size in inputs]
-        self.layers = cast("Sequence[Layer]", nn.ModuleList(layers))
+    def __init__(
+        self,
+        output: Output,
+        *,
+        layers: int,
+        layer_settings: LayerSettings,
+        embedding: int,
+        projection: int,
+        tied: bool,
+        batch: int,
+        steps: int,
+    ) -> None:
+        """``layer_settings`` holds for every layer; ``RnnPart`` describes the other arguments."""
+        super().__init__(context=1, output=output)
+        self.batch, self.steps = batch, steps
+        self.add_word_vectors(embedding, tied=tied)
+        inputs = [embedding] + [layer_settings.hidden] * (layers - 1)
+        stack = [RecurrentLayer(layer_settings, inputs=size) for size in inputs]
+        self.layers = cast("Sequence[RecurrentLayer]", nn.ModuleList(stack))
         self.projection: nn.Module = nn.Identity()
-        if options.projection:  # weights are drawn later, by ``initialise``
-            sizes = options.hidden, options.projection
+        if projection:  # weights are drawn later, by ``initialise``
+            sizes = layer_settings.hidden, projection
             self.projection = nn.utils.skip_init(nn.Linear, *sizes)  # type: ignore[no-untyped-call]
         self.table, self.input = Site("embedding"), Site("input")
         self.between, self.hidden = Site("between"), Site("hidden")
@@ -60,18 +71,17 @@ class RecurrentNetwork(Network):
         return streams(tokens, self.batch, self.steps)
 
 
-class DirectNetwork(RecurrentNetwork):
+class NgramRecurrentNetwork(RecurrentNetwork):
     """A recurrent network that also passes the last words to its output layer."""
 
-    def __init__(self, options: RnnPart, output: Output) -> None:
-        super().__init__(options, output)
-        self.before = options.direct_order - 2  # words of earlier chunks that the n-grams need
+    output: NgramOutput
 
     def forward(
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
         """As above, with the last words appended to the features and to the state."""
-        inner, before = None, inputs.new_full((self.before, inputs.shape[1]), EOS)
+        length = self.output.order - 2  # words of earlier chunks that the n-grams need
+        inner, before = None, inputs.new_full((length, inputs.shape[1]), EOS)
         if state is not None:
             *inner, (before,) = state
         features, after = super().forward(inputs, tuple(inner) if inner else None)

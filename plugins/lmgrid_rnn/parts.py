@@ -114,18 +114,38 @@ class RnnPart(NeuralPart):
     def features(self) -> int:
         return self.projection or self.hidden
 
-    def network(self, output: Output) -> Network:
-        from lmgrid_rnn.network import DirectNetwork, RecurrentNetwork
+    def make_network(self, output: Output) -> Network:
+        from lmgrid_rnn.layer import LayerSettings
+        from lmgrid_rnn.network import NgramRecurrentNetwork, RecurrentNetwork
 
-        return (DirectNetwork if self.direct_order else RecurrentNetwork)(self, output)
+        layer_settings = LayerSettings(
+            cell=self.cell,
+            hidden=self.hidden,
+            residual=self.residual,
+            layer_norm=self.layer_norm,
+            learned_start=self.learned_start,
+            orthogonal=self.recurrent_initialisation == "orthogonal",
+            forget_bias=self.forget_bias,
+        )
+        network = NgramRecurrentNetwork if self.direct_order else RecurrentNetwork
+        return network(
+            output,
+            layers=self.layers,
+            layer_settings=layer_settings,
+            embedding=self.embedding,
+            projection=self.projection,
+            tied=self.tied,
+            batch=self.batch,
+            steps=self.steps,
+        )
 
-    def output_layer(self, context: Context) -> Output:
+    def make_output(self, context: Context) -> Output:
+        from lmgrid_torch.outputs.ngram_features import NgramOutput
+
+        softmax = self.make_softmax(context)
         if not self.direct_order:
-            return super().output_layer(context)
-        from lmgrid_torch.outputs.by_name import output_layer
-        from lmgrid_torch.outputs.ngram_features import Direct
-
-        return Direct(output_layer(self, context), self.direct_order, self.direct_size)
+            return softmax
+        return NgramOutput(softmax, order=self.direct_order, size=self.direct_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,4 +170,11 @@ class RecurrentStepPart(KernelPart):
     def make(self, device: str) -> Kernel:
         from lmgrid_rnn.kernel import recurrence
 
-        return recurrence(self, device)
+        return recurrence(
+            cell=self.cell,
+            steps=self.steps,
+            batch=self.batch,
+            embedding=self.embedding,
+            hidden=self.hidden,
+            device=device,
+        )

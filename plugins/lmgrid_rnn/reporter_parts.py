@@ -37,6 +37,6 @@ class GradientsPart(ReporterPart):
     ] = 30
 
     def make(self, context: Context) -> Reporter:
-        from lmgrid_rnn.gradients import GradientReporter as Instrument
+        from lmgrid_rnn.gradients import GradientReporter
 
-        return Instrument(self.lags)
+        return GradientReporter(lags=self.lags)

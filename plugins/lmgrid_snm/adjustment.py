@@ -1,16 +1,18 @@
 """Learns the adjustment from the Poisson loss of a text, each token left out of the counts.
 
 Where token n has the target w and the features f, and y(j) is the sum over i in f of M[i, j], its
-loss is the sum over all words j of y(j), less ln y(w): up to a constant that of Poisson variables
-with means y, of which w happened once and the others never. Without token n itself, the counts of
-i are C[i, *] - 1, those of its link to w are C[i, w] - 1, and those of its links to other words
-are as they were. So the gradient of token n by the adjustment of each of its links (i, w) is
+loss is the sum over all words j of y(j), minus ln y(w). Up to a constant this is the negative log
+likelihood of Poisson variables with means y, where w occurred once and the other words did not.
+Without token n itself, the count of i is C[i, *] - 1, that of its link to w is C[i, w] - 1, and
+those of its links to other words do not change. So the gradient of the loss of token n with respect
+to the adjustment of each of its links (i, w) is
 
     M+ (1 - 1 / y(w))     M+ = exp(A(i, w; C[i, w] - 1, C[i, *] - 1)) (C[i, w] - 1) / (C[i, *] - 1)
 
-and by that of each other word's link it is M-, its M with C[i, j] and C[i, *] - 1. In the text this
-happens to a link (i, w) at each of the C[i, *] - C[i, w] tokens where i comes before another word.
-These terms are added where the link itself occurs, in equal shares at each of its C[i, w] tokens:
+and with respect to the adjustment of a link (i, j) to another word it is M-, which is M computed
+from C[i, j] and C[i, *] - 1. A link (i, w) has such a term at each of the C[i, *] - C[i, w] tokens
+where i comes before another word. These terms are added where the link itself occurs, in equal
+shares at each of its C[i, w] tokens:
 
     M- (C[i, *] - C[i, w]) / C[i, w]
 
@@ -32,17 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid_snm.index import Counted
-    from lmgrid_snm.parts import SNMPart
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
 BLOCK = 1 << 18  # links of the matrix made at once
-UNIFORM = -3.0  # A of the always active feature minus that of the others, at first
+UNIFORM = -3.0  # initial A of the always active feature, minus that of the others
 
 
 class Loss(NamedTuple):
-    """The Poisson loss of some tokens, and its gradient by the table."""
+    """The Poisson loss of some tokens, and its gradient with respect to the table."""
 
     value: float
     gradient: Floats  # (slots + 1,)
@@ -52,33 +53,37 @@ class Loss(NamedTuple):
 class _Occurrences:
     """The m links of some tokens, without those of features that occur only once."""
 
-    rows: Integers  # (m,) which of the tokens
+    rows: Integers  # (m,) index of the token
     links: Links  # by the counts of the whole text
 
-    def where(self, chosen: NDArray[np.bool_], less: int) -> tuple[Links, Floats]:
-        """Return the chosen links with their counts when their token is left out, and C / C*.
+    def where(self, chosen: NDArray[np.bool_], *, less: int) -> Links:
+        """Return the chosen links with their counts when their token is left out.
 
         ``less`` is what is subtracted from the count of the link.
         """
         links = self.links
-        counts = links.link_counts[chosen] - less
-        totals = links.feature_counts[chosen] - 1
-        rest = (links.templates[chosen], links.features[chosen], links.targets[chosen])
-        return Links(*rest, totals, counts), counts / totals
+        return Links(
+            templates=links.templates[chosen],
+            features=links.features[chosen],
+            targets=links.targets[chosen],
+            feature_counts=links.feature_counts[chosen] - 1,
+            link_counts=links.link_counts[chosen] - less,
+        )
 
 
 class Adjustment:
     """The weights of the metafeatures, (slots + 1,); the last is A of the always active feature."""
 
-    def __init__(self, counted: Counted, options: SNMPart) -> None:
+    def __init__(self, counted: Counted, *, metafeatures: Metafeatures, rate: float) -> None:
+        """``rate``: the learning rate of Adagrad."""
         # A before training. A constant changes no probability; with this one, y sums to about one
         # over the words from the start, as it does where the loss is least.
         self.start = -float(np.log((counted.instances >= 0).sum(axis=1).mean()))
-        self.weights = np.zeros(options.slots + 1)
+        self.weights = np.zeros(metafeatures.slots + 1)
         self.weights[-1] = UNIFORM + self.start
-        self._squares = np.ones(options.slots + 1)  # Adagrad's sums of squared gradients
-        self._rate = options.rate
-        self._metafeatures = Metafeatures(options.adjustment == "lexical", options.slots)
+        self._squares = np.ones(metafeatures.slots + 1)  # Adagrad's sums of squared gradients
+        self._rate = rate
+        self._metafeatures = metafeatures
         self._index = counted.index
         keys = np.concatenate(counted.index.links)
         self._counts = counted.counts
@@ -90,7 +95,7 @@ class Adjustment:
         self._instances = counted.instances
 
     def step(self, tokens: slice) -> float:
-        """Take a step of Adagrad on the loss of some tokens; return the loss before it, summed."""
+        """Take a step of Adagrad on the loss of some tokens; return their total loss before it."""
         loss = self.loss(tokens)
         touched = np.flatnonzero(loss.gradient)
         gradient = loss.gradient[touched]
@@ -105,18 +110,18 @@ class Adjustment:
         counts = found.links.link_counts
         seen, other = counts > 1, counts < found.links.feature_counts
         # each token's link to its own word, with one occurrence less
-        links, shares = found.where(seen, less=1)
+        links = found.where(seen, less=1)
         places = self._metafeatures.places(links)
-        own, rows = self._adjusted(places) * shares, found.rows[seen]  # M+
+        own, rows = self._adjusted(places) * links.frequencies, found.rows[seen]  # M+
         uniform = float(np.exp(self.weights[-1]))
         floor = uniform / self._index.vocabulary
         y = np.bincount(rows, own, size) + floor
         # the links to other words, at the tokens of this batch in equal shares
-        links, shares = found.where(other, less=0)
+        links = found.where(other, less=0)
         remote = (links.feature_counts + 1) / links.link_counts - 1
         other_places = self._metafeatures.places(links)
-        others = self._adjusted(other_places) * shares * remote  # M-, at each other word
-        # the gradient by the weights, and the loss
+        others = self._adjusted(other_places) * links.frequencies * remote  # M-, at other words
+        # the gradient of the weights, and the loss
         gradient = self._spread([(places, own * (1 - 1 / y[rows])), (other_places, others)])
         gradient[-1] = size * uniform - (floor / y).sum()
         value = own.sum() + others.sum() + size * uniform - np.log(y).sum()
@@ -130,7 +135,8 @@ class Adjustment:
             adjusted = self._adjusted(self._metafeatures.places(links))
             weights[low : low + BLOCK] = adjusted * links.link_counts / links.feature_counts
         sums: Floats = np.bincount(self._features, weights).astype(np.float64, copy=False)
-        return Matrix(self._index, weights, sums, float(np.exp(self.weights[-1])))
+        uniform = float(np.exp(self.weights[-1]))
+        return Matrix(index=self._index, weights=weights, sums=sums, uniform=uniform)
 
     def _occurrences(self, tokens: slice) -> _Occurrences:
         instances = self._instances[tokens]
@@ -142,11 +148,11 @@ class Adjustment:
     def _links(self, ids: NDArray[np.integer]) -> Links:
         features = self._features[ids]
         return Links(
-            self._templates[ids],
-            features,
-            self._targets[ids],
-            self._totals[features],
-            self._counts[ids],
+            templates=self._templates[ids],
+            features=features,
+            targets=self._targets[ids],
+            feature_counts=self._totals[features],
+            link_counts=self._counts[ids],
         )
 
     def _adjusted(self, places: list[Integers]) -> Floats:
@@ -158,7 +164,7 @@ class Adjustment:
         return adjusted
 
     def _spread(self, parts: list[tuple[list[Integers], Floats]]) -> Floats:
-        """Return the gradient by the weights of the table, from places and gradients of links."""
+        """Return the gradient of the table's weights, given the places and gradients of links."""
         places = np.concatenate([place for found, _ in parts for place in found])
         gradients = np.concatenate([gradient for found, gradient in parts for _ in found])
         return np.bincount(places, gradients, len(self.weights)).astype(np.float64, copy=False)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmgrid.spec import Tokens
-    from lmgrid_snm.parts import SNMPart
 
     Keys = NDArray[np.int64]  # ascending
     Ids = NDArray[np.int64]  # -1: there is none
@@ -29,23 +28,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of feature: that of the template ``parent`` with the word ``reach`` places back."""
+    """A kind of feature: the feature of template ``parent`` and the word ``reach`` tokens back."""
 
-    parent: int  # its place among the templates; of the first, which has no word, itself
+    parent: int  # index of the parent; the first template, without words, is its own
     reach: int
 
 
-def templates(options: SNMPart) -> tuple[Template, ...]:
-    """Return the empty feature, the n-grams, and the skip-grams (r, s, a), in this order.
+def templates(*, order: int, remote: int, skip: int, adjacent: int) -> tuple[Template, ...]:
+    """Return the empty feature, the n-grams, and the skip-grams, in this order.
 
-    Each has its parent before it.
+    The arguments are described in ``SNMPart``. Each template comes after its parent.
+
+    >>> templates(order=2, remote=0, skip=0, adjacent=0)  # no word, and the last word
+    (Template(parent=0, reach=0), Template(parent=0, reach=1))
     """
-    made = [Template(max(k - 1, 0), k) for k in range(options.order)]
-    for adjacent in range(min(options.adjacent, options.order - 2) + 1):
-        for skip in range(1, options.skip + 1):
-            parent = adjacent
-            for remote in range(1, min(options.remote, options.order - 1 - adjacent) + 1):
-                made.append(Template(parent, adjacent + skip + remote))
+    made = [Template(max(k - 1, 0), k) for k in range(order)]
+    for near in range(min(adjacent, order - 2) + 1):
+        for skipped in range(1, skip + 1):
+            parent = near
+            for far in range(1, min(remote, order - 1 - near) + 1):
+                made.append(Template(parent, near + skipped + far))
                 parent = len(made) - 1
     return tuple(made)
 
@@ -72,7 +74,7 @@ class Stream:
         return Stream(self.tokens[low : high + 1], self.sight[low:high])
 
     def keys(self, template: Template, parents: Ids, vocabulary: int) -> tuple[Ids, Keys]:
-        """Return which tokens may have a feature of a template, and the features' keys.
+        """Return the tokens that may have a feature of a template, and the keys of the features.
 
         In a part of a stream, a feature with a word from before the part is left out.
         """
@@ -113,7 +115,7 @@ class Index:
         return found
 
     def row(self, template: int, feature: int) -> tuple[Ids, slice]:
-        """Return the words that a feature is linked to, and those links."""
+        """Return the words that a feature has links to, and the ids of the links."""
         keys = self.links[template]
         low = feature * self.vocabulary
         first, end = np.searchsorted(keys, [low, low + self.vocabulary])
@@ -172,5 +174,10 @@ def count(tokens: Tokens, kinds: tuple[Template, ...], vocabulary: int) -> Count
         links.append(keys)
         counts.append(times)
         first_link += len(keys)
-    index = Index(kinds, vocabulary, tuple(features), tuple(links))
-    return Counted(index, np.concatenate(counts), instances)
+    index = Index(
+        templates=kinds,
+        vocabulary=vocabulary,
+        features=tuple(features),
+        links=tuple(links),
+    )
+    return Counted(index=index, counts=np.concatenate(counts), instances=instances)

@@ -84,9 +84,16 @@ def load(folder: Path) -> Matrix:
     with np.load(folder / FILE, allow_pickle=False) as saved:
         vocabulary, uniform = saved["scalars"]
         index = Index(
-            tuple(Template(int(parent), int(reach)) for parent, reach in saved["templates"]),
-            int(vocabulary),
-            tuple(np.split(saved["features"], saved["first_features"][1:-1])),
-            tuple(np.split(saved["links"], saved["first_links"][1:-1])),
+            templates=tuple(
+                Template(int(parent), int(reach)) for parent, reach in saved["templates"]
+            ),
+            vocabulary=int(vocabulary),
+            features=tuple(np.split(saved["features"], saved["first_features"][1:-1])),
+            links=tuple(np.split(saved["links"], saved["first_links"][1:-1])),
         )
-        return Matrix(index, saved["weights"], saved["sums"], float(uniform))
+        return Matrix(
+            index=index,
+            weights=saved["weights"],
+            sums=saved["sums"],
+            uniform=float(uniform),
+        )

@@ -26,6 +26,11 @@ class Links:
     feature_counts: Integers  # (m,) at least 1
     link_counts: Integers  # (m,) at least 1
 
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """The relative frequency of each link, C / C*, (m,)."""
+        return self.link_counts / self.feature_counts
+
 
 def bucket(counts: Integers) -> Integers:
     """Return ceil(2 log2 c) of each count: buckets of half an octave."""

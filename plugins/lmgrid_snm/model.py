@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from lmgrid.spec import FIRST_STEPS, Progress, Recipe, Sizes
 from lmgrid_snm.adjustment import Adjustment
-from lmgrid_snm.index import count, templates
+from lmgrid_snm.index import Template, count
 from lmgrid_snm.matrix import Matrix, load
+from lmgrid_snm.metafeatures import Metafeatures
 
 if TYPE_CHECKING:
     from lmgrid.spec import LogProbs, Tokens
-    from lmgrid_snm.parts import SNMPart
 
-GLANCE = 20_000  # tokens of the training text scored for the loss on it, without an adjustment
+LOSS_TOKENS = 20_000  # tokens of the training text scored for the loss on it, without an adjustment
 
 
 class SNMError(ValueError):
@@ -30,9 +30,19 @@ class SNMModel:
     tenth of the time of a pass over the text, outside the training clock.
     """
 
-    def __init__(self, options: SNMPart, vocabulary: int) -> None:
-        self.options = options
-        self.vocabulary = vocabulary
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        templates: tuple[Template, ...],
+        metafeatures: Metafeatures,
+        adjusted: bool,
+        rate: float,
+        batch: int,
+    ) -> None:
+        """``adjusted``: whether the adjustment is trained, with batches of ``batch`` tokens."""
+        self.vocabulary, self.templates, self.metafeatures = vocabulary, templates, metafeatures
+        self.adjusted, self.rate, self.batch = adjusted, rate, batch
         self._adjustment: Adjustment | None = None
         self._matrix: Matrix | None = None
 
@@ -54,10 +64,10 @@ class SNMModel:
         """
         self._adjustment = self._count(train)
         self._matrix = None
-        if self.options.adjustment == "none":
-            yield Progress(len(train), -float(self.score(train[:GLANCE]).mean()))
+        if not self.adjusted:
+            yield Progress(len(train), -float(self.score(train[:LOSS_TOKENS]).mean()))
             return
-        batches = -(-len(train) // self.options.batch)
+        batches = -(-len(train) // self.batch)
         seen, since, loss = 0, 0, 0.0
         first: list[tuple[int, float]] = []
         for i in naturals():
@@ -75,8 +85,8 @@ class SNMModel:
     def _count(self, train: Tokens) -> Adjustment:
         if not len(train):
             raise SNMError("the train split is empty: there is nothing to count")
-        counted = count(train, templates(self.options), self.vocabulary)
-        return Adjustment(counted, self.options)
+        counted = count(train, self.templates, self.vocabulary)
+        return Adjustment(counted, metafeatures=self.metafeatures, rate=self.rate)
 
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | the words before it in its sentence) for each i, shape (n,)."""

@@ -86,6 +86,17 @@ class SNMPart(ModelPart):
         return self.adjustment != "none"
 
     def make(self, context: Context) -> SNMModel:
+        from lmgrid_snm.index import templates
+        from lmgrid_snm.metafeatures import Metafeatures
         from lmgrid_snm.model import SNMModel
 
-        return SNMModel(self, len(context.vocabulary))
+        return SNMModel(
+            vocabulary=len(context.vocabulary),
+            templates=templates(
+                order=self.order, remote=self.remote, skip=self.skip, adjacent=self.adjacent
+            ),
+            metafeatures=Metafeatures(lexical=self.adjustment == "lexical", slots=self.slots),
+            adjusted=self.adjustment != "none",
+            rate=self.rate,
+            batch=self.batch,
+        )

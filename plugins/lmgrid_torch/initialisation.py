@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lmgrid.spec import Context, derive_seed
-
-if TYPE_CHECKING:
-    from lmgrid_torch.network import Network
-    from lmgrid_torch.parts import NeuralPart
+from lmgrid_torch.network import Network
 
 UNSEEN = 0.5  # count of a word that does not occur, so that its logarithm is finite
 
 
 @runtime_checkable
-class Drawn(Protocol):
-    """A module with an initialisation of its own for some of its weights."""
+class CustomInitialisation(Protocol):
+    """A module that initialises some of its weights in its own way."""
 
-    def draw_weights(self, draw: torch.Generator) -> None:
+    def initialise_weights(self, draw: torch.Generator) -> None:
         """Set these weights. Called after all weights have been initialised as usual."""
         ...
 
 
 @torch.no_grad()
-def initialise(network: Network, options: NeuralPart, context: Context) -> None:
+def initialise(
+    network: Network,
+    *,
+    method: Literal["xavier", "uniform", "zeros"],
+    uniform_range: float,
+    counts: NDArray[np.int64],
+    seed: int,
+) -> None:
     """Set the initial weights of a network, drawn on the CPU so that all devices start alike.
 
-    Matrices are drawn as ``options.initialisation`` asks, vectors are set to 0, and the output bias
-    to the log unigram distribution.
+    Matrices are drawn uniformly from ±r, with r the ``xavier_limit`` or ``uniform_range``, or are
+    set to 0, as ``method`` says. Vectors are set to 0, and the output bias to the log unigram
+    distribution of ``counts``, (V,).
     """
-    seed = derive_seed(context.seed, "initialisation")
     draw = torch.Generator().manual_seed(seed)
     for weight in network.parameters():
-        if weight.dim() == 1 or options.initialisation == "zeros":
+        if weight.dim() == 1 or method == "zeros":
             weight.zero_()
         else:
-            xavier = options.initialisation == "xavier"
-            r = limit(network, weight) if xavier else options.uniform_range
+            r = xavier_limit(network, weight) if method == "xavier" else uniform_range
             nn.init.uniform_(weight, -r, r, generator=draw)
     for module in network.modules():
         if isinstance(module, nn.LayerNorm):
             module.reset_parameters()
-        elif isinstance(module, Drawn):
-            module.draw_weights(draw)
-    network.output.start_from(log_unigram(context))
+        elif isinstance(module, CustomInitialisation):
+            module.initialise_weights(draw)
+    network.output.start_from(log_unigram(counts))
 
 
-def limit(network: Network, weight: Tensor) -> float:
+def xavier_limit(network: Network, weight: Tensor) -> float:
     """Return r of Uniform(-r, r) with variance 2 / (inputs + outputs) (Glorot and Bengio 2010).
 
     A table of word vectors counts as having one input, since only one of its V inputs is not 0;
@@ -71,7 +74,7 @@ def _same(weight: Tensor, part: Tensor) -> bool:
     return weight.data_ptr() == part.data_ptr()
 
 
-def log_unigram(context: Context) -> Tensor:
-    """Return ln p(w) in the training text, (V,); a count of 0 is replaced by ``UNSEEN``."""
-    counts = np.maximum(context.counts, UNSEEN)
-    return torch.from_numpy(np.log(counts / counts.sum()))
+def log_unigram(counts: NDArray[np.int64]) -> Tensor:
+    """Return ln p(w) of words with these counts, (V,) -> (V,); 0 is replaced by ``UNSEEN``."""
+    positive = np.maximum(counts, UNSEEN)
+    return torch.from_numpy(np.log(positive / positive.sum()))

@@ -31,15 +31,15 @@ class Network(nn.Module, ABC):
     window of k words, 1 for a recurrent network, whose state represents the earlier words.
     """
 
-    def __init__(self, context: int, output: Output) -> None:
+    def __init__(self, *, context: int, output: Output) -> None:
         super().__init__()
         self.context = context
         self.output = output
         self.embedding: nn.Parameter | None = None
         self.tied = False
 
-    def give_vectors(self, size: int, *, tied: bool) -> None:
-        """Allocate word vectors of length ``size``; if ``tied``, use the output layer's weights."""
+    def add_word_vectors(self, size: int, *, tied: bool) -> None:
+        """Add word vectors of length ``size``; if ``tied``, use the output layer's weights."""
         self.tied = tied
         if not tied:
             self.embedding = nn.Parameter(torch.empty(self.output.vocabulary, size))
@@ -101,7 +101,7 @@ def shuffled(tokens: Tensor, context: int, batch: int, order: torch.Generator) -
     windows = contexts(tokens, context)
     drawn = torch.randperm(len(tokens), generator=order).to(tokens.device)
     for picked in drawn.tensor_split(-(-len(tokens) // batch)):
-        yield Batch(windows[picked], tokens[picked], len(picked))
+        yield Batch(inputs=windows[picked], targets=tokens[picked], tokens=len(picked))
 
 
 def streams(tokens: Tensor, batch: int, steps: int) -> Iterator[Batch]:
@@ -125,4 +125,4 @@ def streams(tokens: Tensor, batch: int, steps: int) -> Iterator[Batch]:
     counts = [int((~part).sum()) for part in masked.cpu().tensor_split(chunks)]
     parts = (x.tensor_split(chunks) for x in (inputs, targets))
     for words, following, count in zip(*parts, counts, strict=True):
-        yield Batch(words, following.flatten(), count)
+        yield Batch(inputs=words, targets=following.flatten(), tokens=count)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lmgrid.spec import Context, LanguageModel, ModelPart
+from lmgrid.spec import Context, LanguageModel, ModelPart, derive_seed
 
 if TYPE_CHECKING:
     from lmgrid_torch.network import Network
-    from lmgrid_torch.outputs.softmax import Output
+    from lmgrid_torch.outputs.adaptive import Adaptive
+    from lmgrid_torch.outputs.softmax import Output, Softmax
 
 Positive: TypeAlias = Annotated[float, Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=1)]
 
-OF_OUTPUT: dict[str, tuple[str, ...]] = {  # the options of each output layer
+OUTPUT_OPTIONS: dict[str, tuple[str, ...]] = {  # the options of each output layer
     "full": (),
     "adaptive": ("cutoffs", "div_value"),
     "sampled": ("samples", "noise_power"),
@@ -31,7 +34,7 @@ OF_OUTPUT: dict[str, tuple[str, ...]] = {  # the options of each output layer
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralPart(ModelPart):
-    """Options of every neural model; a subclass adds its sizes and builds its ``network``.
+    """Options of every neural model; a subclass adds its sizes and makes its network.
 
     The output bias starts at the log unigram distribution of the training text, its best value
     while all other weights are 0; other biases start at 0. ``initialisation`` sets all other
@@ -126,8 +129,8 @@ class NeuralPart(ModelPart):
 
     @property
     def inactive_options(self) -> tuple[str, ...]:
-        every = {name for names in OF_OUTPUT.values() for name in names}
-        idle = sorted(every.difference(OF_OUTPUT[self.output]))
+        every = {name for names in OUTPUT_OPTIONS.values() for name in names}
+        idle = sorted(every.difference(OUTPUT_OPTIONS[self.output]))
         return (*idle,) if self.initialisation == "uniform" else (*idle, "uniform_range")
 
     @property
@@ -136,14 +139,30 @@ class NeuralPart(ModelPart):
         """The number of features that the output layer reads for a word."""
 
     @abstractmethod
-    def network(self, output: Output) -> Network:
+    def make_network(self, output: Output) -> Network:
         """Return the network with this output layer, its weights not yet initialised."""
 
-    def output_layer(self, context: Context) -> Output:
+    def make_output(self, context: Context) -> Output:
         """Return the output layer, its weights not yet initialised."""
-        from lmgrid_torch.outputs.by_name import output_layer
+        return self.make_softmax(context)
 
-        return output_layer(self, context)
+    def make_softmax(self, context: Context) -> Softmax | Adaptive:
+        """Return the softmax that ``output`` names, its weights not yet initialised."""
+        from lmgrid_torch.outputs.adaptive import Adaptive
+        from lmgrid_torch.outputs.sampled import BlackOut, Noise, NoiseContrastive, SampledSoftmax
+        from lmgrid_torch.outputs.softmax import Softmax
+
+        seed = derive_seed(context.seed, "samples")
+        noise = Noise(samples=self.samples, power=self.noise_power, seed=seed)
+        constructors: Mapping[str, Callable[..., Softmax | Adaptive]] = {
+            "full": Softmax,
+            "adaptive": partial(Adaptive, cutoffs=self.cutoffs, div_value=self.div_value),
+            "sampled": partial(SampledSoftmax, noise=noise),
+            "nce": partial(NoiseContrastive, noise=noise, log_normaliser=self.log_normaliser),
+            "blackout": partial(BlackOut, noise=noise),
+        }
+        construct = constructors[self.output]
+        return construct(features=self.features, vocabulary=len(context.vocabulary))
 
     def make(self, context: Context) -> LanguageModel:
         from lmgrid_torch.initialisation import initialise
@@ -151,8 +170,16 @@ class NeuralPart(ModelPart):
         from lmgrid_torch.model import NeuralModel
         from lmgrid_torch.training.computation import Computation
 
-        computation = Computation(self.accumulate, self.precision, self.compile)
+        computation = Computation(
+            accumulate=self.accumulate, precision=self.precision, compile=self.compile
+        )
         with memory_errors():
-            network = self.network(self.output_layer(context))
-            initialise(network, self, context)
+            network = self.make_network(self.make_output(context))
+            initialise(
+                network,
+                method=self.initialisation,
+                uniform_range=self.uniform_range,
+                counts=context.counts,
+                seed=derive_seed(context.seed, "initialisation"),
+            )
             return NeuralModel(network.to(context.device), computation)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmgrid_torch.regularizers.site import Site
-from lmgrid_transformer.parts import TransformerPart
 
 
 class Affine(nn.Module):
@@ -26,10 +25,10 @@ class Affine(nn.Module):
 class TransformerLayer(nn.Module):
     """x ← x + Attention(norm(x)), then x ← x + W2 gelu(W1 norm(x) + b1) + b2."""
 
-    def __init__(self, options: TransformerPart) -> None:
+    def __init__(self, *, width: int, heads: int, units: int) -> None:
+        """``units``: the number of GELU units."""
         super().__init__()
-        width, units = options.width, options.feedforward * options.width
-        self.heads = options.heads
+        self.heads = heads
         self.attention_norm, self.network_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attended, self.joined = Affine(width, width, several=3), Affine(width, width)
         self.widened, self.narrowed = Affine(width, units), Affine(units, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,6 @@ from lmgrid_torch.network import Batch, Network, look_up, streams
 from lmgrid_torch.outputs.softmax import Output
 from lmgrid_torch.regularizers.site import Site
 from lmgrid_transformer.layer import TransformerLayer
-from lmgrid_transformer.parts import TransformerPart
 
 BASE = 10_000  # the longest wavelength of a sinusoidal position is 2 π times this
 
@@ -20,18 +20,34 @@ BASE = 10_000  # the longest wavelength of a sinusoidal position is 2 π times t
 class TransformerNetwork(Network):
     """Word vectors and positions, layers, and a last normalisation."""
 
-    def __init__(self, options: TransformerPart, output: Output) -> None:
-        super().__init__(1, output)
-        self.window, self.batch, width = options.context, options.batch, options.width
-        self.give_vectors(width, tied=options.tied)
+    def __init__(
+        self,
+        output: Output,
+        *,
+        layers: int,
+        heads: int,
+        width: int,
+        feedforward: int,
+        context: int,
+        positions: Literal["learned", "sinusoidal"],
+        tied: bool,
+        batch: int,
+    ) -> None:
+        """The arguments are described in ``TransformerPart``."""
+        super().__init__(context=1, output=output)
+        self.window, self.batch = context, batch
+        self.add_word_vectors(width, tied=tied)
         self.scale = 1.0
-        if options.positions == "learned":
+        if positions == "learned":
             self.positions = nn.Parameter(torch.empty(self.window, width))
         else:
             self.scale = math.sqrt(width)
             self.register_buffer("positions", sinusoids(self.window, width), persistent=False)
-        layers = (TransformerLayer(options) for _ in range(options.layers))
-        self.layers, self.norm = nn.Sequential(*layers), nn.LayerNorm(width)
+        stack = (
+            TransformerLayer(width=width, heads=heads, units=feedforward * width)
+            for _ in range(layers)
+        )
+        self.layers, self.norm = nn.Sequential(*stack), nn.LayerNorm(width)
         self.table, self.input, self.hidden = Site("embedding"), Site("input"), Site("hidden")
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:

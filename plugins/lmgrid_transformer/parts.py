@@ -78,7 +78,17 @@ class TransformerPart(NeuralPart):
     def features(self) -> int:
         return self.width
 
-    def network(self, output: Output) -> Network:
+    def make_network(self, output: Output) -> Network:
         from lmgrid_transformer.network import TransformerNetwork
 
-        return TransformerNetwork(self, output)
+        return TransformerNetwork(
+            output,
+            layers=self.layers,
+            heads=self.heads,
+            width=self.width,
+            feedforward=self.feedforward,
+            context=self.context,
+            positions=self.positions,
+            tied=self.tied,
+            batch=self.batch,
+        )

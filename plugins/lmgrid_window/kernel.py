@@ -11,24 +11,30 @@ from lmgrid.spec import Kernel
 from lmgrid_torch.outputs.softmax import Softmax
 from lmgrid_torch.training.computation import PLAIN
 from lmgrid_window.network import WindowNetwork
-from lmgrid_window.parts import WindowForwardPart, WindowPart
 
 
-def forward_pass(sizes: WindowForwardPart, device: str) -> Kernel:
+def forward_pass(
+    *, examples: int, context: int, embedding: int, hidden: int, vocabulary: int, device: str
+) -> Kernel:
     """Return the kernel for these sizes; its tolerance allows for rounding in single precision."""
     PLAIN.select_products(torch.device(device))
-    options = WindowPart(context=sizes.context, embedding=sizes.embedding, hidden=sizes.hidden)
 
     def sample(seed: int) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(seed)
-        network = WindowNetwork(options, Softmax(options.features, sizes.vocabulary))
+        network = WindowNetwork(
+            Softmax(features=hidden, vocabulary=vocabulary),
+            context=context,
+            embedding=embedding,
+            hidden=hidden,
+            direct=False,
+            batch=examples,
+        )
         for weight in network.parameters():
             nn.init.uniform_(weight, -0.1, 0.1, generator=draw)
-        shape = (sizes.examples, sizes.context)
-        words = torch.randint(sizes.vocabulary, shape, generator=draw)
+        words = torch.randint(vocabulary, (examples, context), generator=draw)
         return network.to(device).eval(), words.to(device)
 
-    return Kernel(loop, vector, sample, tolerance=1e-5)
+    return Kernel(loop=loop, vector=vector, sample=sample, tolerance=1e-5)
 
 
 @torch.no_grad()
@@ -44,6 +50,7 @@ def vector(network: WindowNetwork, words: Tensor) -> Tensor:
 
 
 def logits(network: WindowNetwork, words: Tensor) -> Tensor:
+    """Return the logits (N, V) of N windows (N, k)."""
     features, _ = network(words, None)
     assert isinstance(network.output, Softmax)
     return network.output.logits(features)

@@ -11,19 +11,27 @@ from torch.nn import functional as F
 from lmgrid_torch.network import Batch, Network, look_up, shuffled
 from lmgrid_torch.outputs.softmax import Output
 from lmgrid_torch.regularizers.site import Site
-from lmgrid_window.parts import WindowPart
 
 
 class WindowNetwork(Network):
     """y = b + W x + U tanh(d + H x); the output layer holds [U W] side by side."""
 
-    def __init__(self, options: WindowPart, output: Output) -> None:
-        words = options.context * options.embedding  # numbers in x
-        super().__init__(options.context, output)
-        self.direct, self.batch = options.direct, options.batch
-        self.give_vectors(options.embedding, tied=False)
-        self.weight = nn.Parameter(torch.empty(options.hidden, words))
-        self.bias = nn.Parameter(torch.empty(options.hidden))
+    def __init__(
+        self,
+        output: Output,
+        *,
+        context: int,
+        embedding: int,
+        hidden: int,
+        direct: bool,
+        batch: int,
+    ) -> None:
+        """The arguments are described in ``WindowPart``."""
+        super().__init__(context=context, output=output)
+        self.direct, self.batch = direct, batch
+        self.add_word_vectors(embedding, tied=False)
+        self.weight = nn.Parameter(torch.empty(hidden, context * embedding))
+        self.bias = nn.Parameter(torch.empty(hidden))
         self.input, self.hidden = Site("input"), Site("hidden")
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -41,10 +41,17 @@ class WindowPart(NeuralPart):
     def features(self) -> int:
         return self.hidden + (self.context * self.embedding if self.direct else 0)
 
-    def network(self, output: Output) -> Network:
+    def make_network(self, output: Output) -> Network:
         from lmgrid_window.network import WindowNetwork
 
-        return WindowNetwork(self, output)
+        return WindowNetwork(
+            output,
+            context=self.context,
+            embedding=self.embedding,
+            hidden=self.hidden,
+            direct=self.direct,
+            batch=self.batch,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +71,11 @@ class WindowForwardPart(KernelPart):
     def make(self, device: str) -> Kernel:
         from lmgrid_window.kernel import forward_pass
 
-        return forward_pass(self, device)
+        return forward_pass(
+            examples=self.examples,
+            context=self.context,
+            embedding=self.embedding,
+            hidden=self.hidden,
+            vocabulary=self.vocabulary,
+            device=device,
+        )

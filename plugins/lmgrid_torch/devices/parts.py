@@ -22,7 +22,7 @@ class TorchDevicePart(DevicePart):
         """Return the instruction sets of torch and its libraries; empty if it is not imported."""
         if "torch" not in sys.modules:
             return {}
-        from lmgrid_torch.devices.by_torch import instruction_sets
+        from lmgrid_torch.devices.torch_devices import instruction_sets
 
         return instruction_sets()
 
@@ -32,7 +32,7 @@ class CudaPart(TorchDevicePart):
     """NVIDIA graphics cards, and AMD's with ROCm: ``cuda`` or ``cuda:n``."""
 
     def make(self) -> Device:
-        from lmgrid_torch.devices.by_torch import CudaDevice
+        from lmgrid_torch.devices.torch_devices import CudaDevice
 
         return CudaDevice()
 
@@ -55,6 +55,6 @@ class MpsPart(TorchDevicePart):
     """Apple's graphics processors, by Metal Performance Shaders: ``mps``."""
 
     def make(self) -> Device:
-        from lmgrid_torch.devices.by_torch import MpsDevice
+        from lmgrid_torch.devices.torch_devices import MpsDevice
 
         return MpsDevice()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lmgrid.spec import Moment
+from lmgrid_torch.optimizers.schedules import non_monotonic
+from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
 
 
 class AveragedSgd(torch.optim.SGD):
@@ -76,3 +81,22 @@ class AveragedSgd(torch.optim.SGD):
                 kept = weight.clone()
                 weight.copy_(state["mean"])
                 state["mean"].copy_(kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragedSgdOptimizer(TorchOptimizer):
+    """Builds an ``AveragedSgd``, and says when its averaging begins.
+
+    Averaging begins when the validation loss exceeds the lowest of those more than ``trigger``
+    points earlier (``non_monotonic``; 0 for never), or after ``start_epoch`` epochs (None for
+    never), whichever comes first.
+    """
+
+    trigger: int
+    start_epoch: float | None
+
+    def settings(self, moment: Moment) -> Mapping[str, float]:
+        """Return the learning rate of the next step, and ``averaging``: 1 if it has begun."""
+        stalled = self.trigger > 0 and non_monotonic(moment.valid, self.trigger)
+        started = self.start_epoch is not None and moment.epochs >= self.start_epoch
+        return {**super().settings(moment), "averaging": int(stalled or started)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from lmgrid.spec import Context, Optimizer, OptimizerPart
 from lmgrid_torch.parts import Fraction, NotNegative, Positive, Size
+
+if TYPE_CHECKING:
+    from lmgrid_torch.optimizers.schedules import Schedule
 
 Count = Annotated[int, Meta(ge=0)]
 
@@ -25,7 +28,7 @@ class TorchOptimizerPart(OptimizerPart):
     """
 
     requires: ClassVar[str] = "torch"
-    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers.by_torch",)
+    preload: ClassVar[tuple[str, ...]] = ("lmgrid_torch.optimizers.torch_optimizer",)
 
     lr: Annotated[Positive, Meta(description="Learning rate, before the schedule's factors.")]
     schedule: Annotated[
@@ -49,10 +52,16 @@ class TorchOptimizerPart(OptimizerPart):
     def needs_length(self) -> bool:
         return self.schedule == "cosine"
 
-    def make(self, context: Context) -> Optimizer:
-        from lmgrid_torch.optimizers.by_torch import optimizer
+    def make_schedule(self) -> Schedule:
+        """Return the schedule of the learning rate."""
+        from lmgrid_torch.optimizers.schedules import Schedule
 
-        return optimizer(self)
+        return Schedule(
+            kind=self.schedule,
+            patience=self.patience,
+            warmup_tokens=self.warmup_tokens,
+            halve_every=self.halve_every,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,19 @@ class SgdPart(TorchOptimizerPart):
     def __post_init__(self) -> None:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0; set momentum = 0.9, for example")
+
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import FUSED, TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.SGD,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={"momentum": self.momentum, "nesterov": self.nesterov},
+            fused_on=FUSED,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +116,19 @@ class AsgdPart(TorchOptimizerPart):
         if self.trigger == 0 and self.start_epoch is None:
             raise ValueError("asgd would never average; set trigger = 5 or start_epoch = 1")
 
+    def make(self, context: Context) -> Optimizer:
+        from lmgrid_torch.optimizers.averaging import AveragedSgd, AveragedSgdOptimizer
+        from lmgrid_torch.optimizers.torch_optimizer import FUSED
+
+        return AveragedSgdOptimizer(
+            build=AveragedSgd,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            fused_on=FUSED,
+            trigger=self.trigger,
+            start_epoch=self.start_epoch,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdagradPart(TorchOptimizerPart):
@@ -108,6 +143,19 @@ class AdagradPart(TorchOptimizerPart):
     eps: Annotated[
         Positive, Meta(description="Added to the denominator, against division by zero.")
     ] = 1e-10
+
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.Adagrad,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={"eps": self.eps},
+            fused_on=("cpu",),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +175,18 @@ class RmsPropPart(TorchOptimizerPart):
         Fraction, Meta(description="Share of the last step that is added to the next one.")
     ] = 0.0
 
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.RMSprop,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={"alpha": self.alpha, "eps": self.eps, "momentum": self.momentum},
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamPart(TorchOptimizerPart):
@@ -145,6 +205,19 @@ class AdamPart(TorchOptimizerPart):
         Positive, Meta(description="Added to the denominator, against division by zero.")
     ] = 1e-8
 
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import FUSED, TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.Adam,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={"betas": (self.beta1, self.beta2), "eps": self.eps},
+            fused_on=FUSED,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWPart(AdamPart):
@@ -157,6 +230,23 @@ class AdamWPart(AdamPart):
         NotNegative, Meta(description="λ: each step first multiplies every weight by 1 - lr · λ.")
     ] = 0.01
 
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import FUSED, TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.AdamW,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={
+                "betas": (self.beta1, self.beta2),
+                "eps": self.eps,
+                "weight_decay": self.weight_decay,
+            },
+            fused_on=FUSED,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class NAdamWPart(AdamWPart):
@@ -168,3 +258,21 @@ class NAdamWPart(AdamWPart):
     momentum_decay: Annotated[
         NotNegative, Meta(description="ψ in the schedule of momentum, β₁ (1 - ½ · 0.96^(tψ)).")
     ] = 0.004
+
+    def make(self, context: Context) -> Optimizer:
+        import torch
+
+        from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
+
+        return TorchOptimizer(
+            build=torch.optim.NAdam,
+            lr=self.lr,
+            schedule=self.make_schedule(),
+            options={
+                "betas": (self.beta1, self.beta2),
+                "eps": self.eps,
+                "weight_decay": self.weight_decay,
+                "decoupled_weight_decay": True,
+                "momentum_decay": self.momentum_decay,
+            },
+        )

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 from lmgrid.spec import Moment
 
-if TYPE_CHECKING:
-    from lmgrid_torch.optimizers.parts import TorchOptimizerPart
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Computes the factor of the learning rate from the progress of training.
 
-def factor(part: TorchOptimizerPart, moment: Moment) -> float:
-    """Return the factor of the learning rate: warm-up · halving · schedule, between 0 and 1."""
-    warm = min(1.0, moment.tokens / part.warmup_tokens) if part.warmup_tokens else 1.0
-    halvings = int(moment.epochs) // part.halve_every if part.halve_every else 0
-    if part.schedule == "plateau":
-        halvings += stalls(moment.valid, part.patience)
-    return warm * 0.5**halvings * (cosine(moment) if part.schedule == "cosine" else 1.0)
+    The factor is a product of three: a linear warm-up from 0 to 1 over ``warmup_tokens`` tokens (0
+    for none); 1/2 for every ``halve_every`` epochs (0 for never); and, by ``kind``, 1
+    (``constant``), 1/2 for every plateau of ``patience`` points of the validation loss
+    (``plateau``), or a cosine that falls from 1 to 0 over the budget (``cosine``).
+
+    >>> Schedule(warmup_tokens=100, halve_every=1).factor(Moment(tokens=50, epochs=1.0, share=None))
+    0.25
+    """
+
+    kind: Literal["constant", "plateau", "cosine"] = "constant"
+    patience: int = 1
+    warmup_tokens: int = 0
+    halve_every: int = 0
+
+    def factor(self, moment: Moment) -> float:
+        """Return the factor of the next step, between 0 and 1; see ``cosine`` for errors."""
+        warm = min(1.0, moment.tokens / self.warmup_tokens) if self.warmup_tokens else 1.0
+        halvings = int(moment.epochs) // self.halve_every if self.halve_every else 0
+        if self.kind == "plateau":
+            halvings += stalls(moment.valid, self.patience)
+        return warm * 0.5**halvings * (cosine(moment) if self.kind == "cosine" else 1.0)
 
 
 def cosine(moment: Moment) -> float:

@@ -16,8 +16,8 @@ from lmgrid_torch.outputs.softmax import MASKED, Output, Softmax
 class Tail(Softmax):
     """The softmax of a cluster, over projected features."""
 
-    def __init__(self, features: int, width: int, words: int) -> None:
-        super().__init__(width, words)
+    def __init__(self, *, features: int, width: int, words: int) -> None:
+        super().__init__(features=width, vocabulary=words)
         self.projection = nn.Parameter(torch.empty(width, features))
 
     def shorten(self, features: Tensor) -> Tensor:
@@ -42,18 +42,20 @@ class Adaptive(Output):
     block = 512  # few of them are in a cluster; its weights are read once per block
 
     def __init__(
-        self, features: int, vocabulary: int, cutoffs: tuple[int, ...], div_value: float
+        self, *, features: int, vocabulary: int, cutoffs: tuple[int, ...], div_value: float
     ) -> None:
         """``cutoffs``: rising ids at which the clusters begin; those of V or more are ignored."""
-        super().__init__(features, vocabulary)
+        super().__init__(features=features, vocabulary=vocabulary)
         inside = [cutoff for cutoff in cutoffs if cutoff < vocabulary]
         self.bounds = (*inside, vocabulary)
         self.short = self.bounds[0]
         self.entries = vocabulary + len(inside)
-        self.head = Softmax(features, self.short + len(inside))
+        self.head = Softmax(features=features, vocabulary=self.short + len(inside))
         widths = (max(1, int(features / div_value**i)) for i in range(1, len(self.bounds)))
         spans = zip(widths, self.clusters, strict=True)
-        tails = [Tail(features, width, end - first) for width, (first, end) in spans]
+        tails = [
+            Tail(features=features, width=width, words=end - first) for width, (first, end) in spans
+        ]
         self.tails = cast("Sequence[Tail]", nn.ModuleList(tails))
 
     @property

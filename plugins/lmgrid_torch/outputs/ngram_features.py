@@ -13,7 +13,7 @@ MULTIPLIER = 0x5851F42D4C957F2D  # of Knuth's MMIX generator; products wrap at 6
 LARGEST_ID = 2**24  # single precision holds every smaller integer
 
 
-class Direct(Output):
+class NgramOutput(Output):
     """An output layer with maximum-entropy n-gram features (Mikolov et al. 2011, RNNME).
 
     Adds Σ_n θ[hash(w_1 … w_n) + v] to the logit of each entry v of the layer ``inside``, summed
@@ -26,12 +26,12 @@ class Direct(Output):
     words, the latest first.
     """
 
-    def __init__(self, inside: Softmax | Adaptive, order: int, size: int) -> None:
+    def __init__(self, inside: Softmax | Adaptive, *, order: int, size: int) -> None:
         """``order``: n of the longest n-gram, at least 2; ``size``: S, the number of weights in θ.
 
         ValueError if the vocabulary is too large, or if θ is too small for one history.
         """
-        super().__init__(inside.features + order - 1, inside.vocabulary)
+        super().__init__(features=inside.features + order - 1, vocabulary=inside.vocabulary)
         if inside.vocabulary > LARGEST_ID:
             raise ValueError(f"n-gram features hold at most {LARGEST_ID} words")
         if size < inside.entries:
@@ -66,7 +66,7 @@ class Direct(Output):
         return scores
 
     def _read(self, features: Tensor) -> tuple[Tensor, Slices]:
-        """Return the features of the layer inside, (N, F), and the slices of θ to add."""
+        """Split features; return those of the layer inside, (N, F), and the slices of θ to add."""
         inner, words = features.tensor_split((self.inside.features,), 1)
         return inner, Slices(self.weights, self.starts(words.long()))
 

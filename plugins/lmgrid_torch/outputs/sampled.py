@@ -15,7 +15,7 @@ from lmgrid_torch.outputs.slices import Slices
 from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Noise:
     """How words are drawn: k in each step, with replacement, from q(w) ∝ unigram(w)^power."""
 
@@ -24,8 +24,8 @@ class Noise:
     seed: int
 
 
-@dataclass(frozen=True)
-class Scored:
+@dataclass(frozen=True, kw_only=True)
+class SampledLogits:
     """The logits s = w · h + b of N targets, and of the k sampled words for each target."""
 
     target: Tensor  # (N,)
@@ -45,8 +45,8 @@ class Sampled(Softmax):
     exact: bool = False  # the loss is not the mean of -ln p
     log_noise: Tensor  # ln q of each word, (V,)
 
-    def __init__(self, features: int, vocabulary: int, noise: Noise) -> None:
-        super().__init__(features, vocabulary)
+    def __init__(self, *, features: int, vocabulary: int, noise: Noise) -> None:
+        super().__init__(features=features, vocabulary=vocabulary)
         self.samples, self.power = noise.samples, noise.power
         self.draw = torch.Generator().manual_seed(noise.seed)
         self.register_buffer("log_noise", torch.empty(vocabulary), persistent=False)
@@ -79,12 +79,19 @@ class Sampled(Softmax):
         if added is not None:
             target = target + added.at(places[:, None, None])[:, 0]
             sampled = sampled + added.at(words)
-        noise, hit = self.log_noise, words == places[:, None]
-        losses = self.losses(Scored(target, sampled, noise[places], noise[words], hit))
+        noise = self.log_noise
+        logits = SampledLogits(
+            target=target,
+            sampled=sampled,
+            target_noise=noise[places],
+            noise=noise[words],
+            hit=words == places[:, None],
+        )
+        losses = self.losses(logits)
         return losses.dot(kept.to(losses.dtype) / kept.sum())
 
     @abstractmethod
-    def losses(self, scored: Scored) -> Tensor:
+    def losses(self, logits: SampledLogits) -> Tensor:
         """Return the loss of each target, (N,)."""
 
 
@@ -96,10 +103,10 @@ class SampledSoftmax(Sampled):
     those of -ln p(t) as k grows.
     """
 
-    def losses(self, scored: Scored) -> Tensor:
-        expected = scored.noise + math.log(self.samples)  # ln of the expected number of draws
-        others = (scored.sampled - expected).masked_fill(scored.hit, -math.inf)
-        return torch.cat((scored.target[:, None], others), 1).logsumexp(1) - scored.target
+    def losses(self, logits: SampledLogits) -> Tensor:
+        expected = logits.noise + math.log(self.samples)  # ln of the expected number of draws
+        others = (logits.sampled - expected).masked_fill(logits.hit, -math.inf)
+        return torch.cat((logits.target[:, None], others), 1).logsumexp(1) - logits.target
 
 
 class NoiseContrastive(Sampled):
@@ -111,14 +118,16 @@ class NoiseContrastive(Sampled):
     -ln p(t) as k grows.
     """
 
-    def __init__(self, features: int, vocabulary: int, noise: Noise, log_normaliser: float) -> None:
-        super().__init__(features, vocabulary, noise)
+    def __init__(
+        self, *, features: int, vocabulary: int, noise: Noise, log_normaliser: float
+    ) -> None:
+        super().__init__(features=features, vocabulary=vocabulary, noise=noise)
         self.log_normaliser = log_normaliser
 
-    def losses(self, scored: Scored) -> Tensor:
+    def losses(self, logits: SampledLogits) -> Tensor:
         constant = self.log_normaliser + math.log(self.samples)
-        true = F.logsigmoid(scored.target - constant - scored.target_noise)
-        false = F.logsigmoid(constant + scored.noise - scored.sampled)
+        true = F.logsigmoid(logits.target - constant - logits.target_noise)
+        false = F.logsigmoid(constant + logits.noise - logits.sampled)
         return -true - false.sum(1)
 
 
@@ -133,9 +142,9 @@ class BlackOut(Sampled):
 
     LARGEST: ClassVar[float] = 1 - 1e-6  # of p̃(j), so that ln(1 - p̃(j)) is finite
 
-    def losses(self, scored: Scored) -> Tensor:
-        target = scored.target - scored.target_noise
-        others = scored.sampled - scored.noise
+    def losses(self, logits: SampledLogits) -> Tensor:
+        target = logits.target - logits.target_noise
+        others = logits.sampled - logits.noise
         log_shares = torch.log_softmax(torch.cat((target[:, None], others), 1), 1)
         false = log_shares[:, 1:].exp().clamp(max=self.LARGEST)
         return -log_shares[:, 0] - torch.log1p(-false).sum(1)

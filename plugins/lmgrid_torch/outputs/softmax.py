@@ -26,7 +26,7 @@ class Output(nn.Module, ABC):
     exact: bool = True
     block: int = 64  # logits of 64 words over the vocabulary fit the cache of a CPU
 
-    def __init__(self, features: int, vocabulary: int) -> None:
+    def __init__(self, *, features: int, vocabulary: int) -> None:
         super().__init__()
         self.features, self.vocabulary = features, vocabulary
 
@@ -69,8 +69,8 @@ class Softmax(Output):
     tensor([0.4000])
     """
 
-    def __init__(self, features: int, vocabulary: int) -> None:
-        super().__init__(features, vocabulary)
+    def __init__(self, *, features: int, vocabulary: int) -> None:
+        super().__init__(features=features, vocabulary=vocabulary)
         self.weight = nn.Parameter(torch.empty(vocabulary, features))
         self.bias = nn.Parameter(torch.empty(vocabulary))
         self.entries = vocabulary
@@ -84,7 +84,7 @@ class Softmax(Output):
 
     def loss(self, features: Tensor, targets: Tensor, added: Slices | None = None) -> Tensor:
         """Return the mean of -ln p(target) over the targets that are not masked, in nats."""
-        if self.margins.awaited:
+        if self.margins.active:
             self.margins(self.margin(features, targets))
         more = None if added is None else added.part(self.entries)
         arguments = *cast(features, self.weight), self.bias, targets, more

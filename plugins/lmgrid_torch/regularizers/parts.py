@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from lmgrid.spec import Context, Regularizer, RegularizerPart
+from lmgrid.spec import Context, Regularizer, RegularizerPart, derive_seed
 from lmgrid_torch.parts import Fraction, NotNegative, Positive
 
 
@@ -40,10 +41,15 @@ class DropoutPart(TorchRegularizerPart):
         Meta(description="Share of units dropped in the word vectors that the first layer reads."),
     ] = 0.1
 
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.dropout import Dropout as Layers
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """The share of units dropped at each site, by the name of the site."""
+        return {"hidden": self.rate, "between": self.rate, "input": self.input_rate}
 
-        return Layers("dropout", _rates(self), context.seed)
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.dropout import Dropout
+
+        return Dropout(rates=self.rates, seed=derive_seed(context.seed, "dropout"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +64,13 @@ class VariationalDropoutPart(DropoutPart):
     sites: ClassVar[tuple[str, ...]] = ("between", "recurrent_weight")  # models with time steps
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.dropout import Dropout as Layers
-        from lmgrid_torch.regularizers.dropout import each_sequence
+        from lmgrid_torch.regularizers.dropout import Dropout, per_sequence
 
-        return Layers("variational-dropout", _rates(self), context.seed, each_sequence)
-
-
-def _rates(part: DropoutPart) -> dict[str, float]:
-    return {"hidden": part.rate, "between": part.rate, "input": part.input_rate}
+        return Dropout(
+            rates=self.rates,
+            seed=derive_seed(context.seed, "variational-dropout"),
+            mask_shape=per_sequence,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +86,13 @@ class EmbeddingDropoutPart(TorchRegularizerPart):
     rate: Annotated[Fraction, Meta(description="Share of word types dropped.")] = 0.1
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.dropout import Dropout as Layers
-        from lmgrid_torch.regularizers.dropout import each_row
+        from lmgrid_torch.regularizers.dropout import Dropout, per_row
 
-        return Layers("embedding-dropout", {"embedding": self.rate}, context.seed, each_row)
+        return Dropout(
+            rates={"embedding": self.rate},
+            seed=derive_seed(context.seed, "embedding-dropout"),
+            mask_shape=per_row,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,47 +110,45 @@ class WeightDropPart(TorchRegularizerPart):
     ] = 0.5
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.dropout import Dropout as Layers
+        from lmgrid_torch.regularizers.dropout import Dropout
 
-        return Layers("weight-drop", {"recurrent_weight": self.rate}, context.seed)
+        seed = derive_seed(context.seed, "weight-drop")
+        return Dropout(rates={"recurrent_weight": self.rate}, seed=seed)
 
 
 # ---------------------------------------------------------------- penalties
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightedPart(TorchRegularizerPart):
-    """Options of a regularizer whose strength is one number, ``weight``."""
-
-    weight: Annotated[NotNegative, Meta(description="Strength; 0 has no effect.")]
-
-    def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.penalties import OF_PART
-
-        kind = next(kind for kind in type(self).__mro__ if kind in OF_PART)  # or its parent's
-        return OF_PART[kind](self.weight)
-
-
-@dataclass(frozen=True, kw_only=True)
-class L1Part(WeightedPart):
+class L1Part(TorchRegularizerPart):
     """L1 penalty: adds λ Σ |θ| over all parameters to the loss (Tibshirani 1996)."""
 
     weight: Annotated[
         NotNegative, Meta(description="λ, relative to a data loss in nats per token.")
     ] = 1e-6
 
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.penalties import L1
+
+        return L1(weight=self.weight)
+
 
 @dataclass(frozen=True, kw_only=True)
-class L2Part(WeightedPart):
+class L2Part(TorchRegularizerPart):
     """L2 penalty: adds λ Σ θ² over all parameters to the loss."""
 
     weight: Annotated[
         NotNegative, Meta(description="λ, relative to a data loss in nats per token.")
     ] = 1e-5
 
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.penalties import L2
+
+        return L2(weight=self.weight)
+
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationPart(WeightedPart):
+class ActivationPart(TorchRegularizerPart):
     """Activation regularization (Merity, McCann and Socher 2017): adds α · mean of h² to the loss.
 
     h are the values at the site ``hidden``; the mean is over words and units. The paper uses the
@@ -155,9 +161,14 @@ class ActivationPart(WeightedPart):
         NotNegative, Meta(description="α, relative to a data loss in nats per token.")
     ] = 2.0
 
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.penalties import Activation
+
+        return Activation(weight=self.weight)
+
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalActivationPart(WeightedPart):
+class TemporalActivationPart(TorchRegularizerPart):
     """Temporal activation regularization (Merity, McCann and Socher 2017).
 
     Adds β · mean of (h(t) - h(t-1))² to the loss, which penalises fast changes of state. h are the
@@ -171,9 +182,14 @@ class TemporalActivationPart(WeightedPart):
         NotNegative, Meta(description="β, relative to a data loss in nats per token.")
     ] = 1.0
 
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.penalties import TemporalActivation
+
+        return TemporalActivation(weight=self.weight)
+
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSmoothingPart(WeightedPart):
+class LabelSmoothingPart(TorchRegularizerPart):
     """Label smoothing (Szegedy et al. 2016, section 7), with the uniform distribution.
 
     The loss becomes (1 - ε) (-ln p(target)) + ε mean_v(-ln p(v)). The difference from -ln p(target)
@@ -186,6 +202,11 @@ class LabelSmoothingPart(WeightedPart):
     weight: Annotated[
         Fraction, Meta(description="ε, the share of the uniform distribution in the target.")
     ] = 0.1
+
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.penalties import LabelSmoothing
+
+        return LabelSmoothing(weight=self.weight)
 
 
 # ---------------------------------------------------------------- between backward and step
@@ -203,13 +224,13 @@ class ClipPart(TorchRegularizerPart):
     ] = 1.0
 
     def make(self, context: Context) -> Regularizer:
-        from lmgrid_torch.regularizers.penalties import Clip as Scaling
+        from lmgrid_torch.regularizers.updates import Clip
 
-        return Scaling(self.norm)
+        return Clip(norm=self.norm)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightDecayPart(WeightedPart):
+class WeightDecayPart(TorchRegularizerPart):
     """Decoupled weight decay (Loshchilov and Hutter 2019), for any optimizer.
 
     Each step first multiplies every weight that has a gradient by 1 - lr · λ. With ``adam`` this is
@@ -219,3 +240,8 @@ class WeightDecayPart(WeightedPart):
     weight: Annotated[
         NotNegative, Meta(description="λ: each step first multiplies weights by 1 - lr · λ.")
     ] = 0.01
+
+    def make(self, context: Context) -> Regularizer:
+        from lmgrid_torch.regularizers.updates import WeightDecay
+
+        return WeightDecay(weight=self.weight)

@@ -1,35 +1,18 @@
-"""Regularizers that draw no random numbers: penalties, gradient clipping and weight decay."""
+"""Penalties: regularizers that add a term to the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lmgrid.spec import Regularizer
-from lmgrid_torch.regularizers import parts
-from lmgrid_torch.regularizers.site import Site, sites
+from lmgrid_torch.regularizers.site import Site
+from lmgrid_torch.regularizers.torch_regularizer import SitePenalty, TorchRegularizer
 
 
-class NoEffect:
-    """A regularizer without effect; subclasses override the methods that they need."""
-
-    def layers(self, module: nn.Module) -> None:
-        """Add actions to sites of the network."""
-
-    def loss(self, module: nn.Module) -> Tensor | float:
-        """Return the penalty of this step."""
-        return 0.0
-
-    def update(self, module: nn.Module, rate: float) -> int:
-        """Change gradients or weights before the step; return the number of changes to count."""
-        return 0
-
-
-@dataclass(frozen=True)
-class L1(NoEffect):
+@dataclass(frozen=True, kw_only=True)
+class L1(TorchRegularizer):
     """Adds ``weight`` · Σ |θ| over all parameters to the loss (Tibshirani 1996).
 
     >>> layer = nn.Linear(1, 1)
@@ -45,8 +28,8 @@ class L1(NoEffect):
         return self.weight * torch.stack(lengths).sum()
 
 
-@dataclass(frozen=True)
-class L2(NoEffect):
+@dataclass(frozen=True, kw_only=True)
+class L2(TorchRegularizer):
     """Adds ``weight`` · Σ θ² over all parameters to the loss."""
 
     weight: float
@@ -56,32 +39,14 @@ class L2(NoEffect):
         return self.weight * torch.stack(squares).sum()
 
 
-@dataclass
-class Keeping(NoEffect):
-    """Collects the values at a site during a step, for the penalty of that step."""
-
-    weight: float
-    kept: list[Tensor] = field(default_factory=list, init=False, repr=False)
-
-    def keep(self, values: Tensor) -> Tensor:
-        """Collect the values and return them unchanged."""
-        self.kept.append(values)
-        return values
-
-    def take(self) -> list[Tensor]:
-        """Return the values collected since the last call."""
-        taken, self.kept = self.kept, []
-        return taken
-
-
-class Activation(Keeping):
+class Activation(SitePenalty):
     """Adds ``weight`` · mean of h² over time, batch and units to the loss.
 
     h are the values at the site ``hidden`` (Merity, McCann and Socher 2017).
     """
 
     def layers(self, module: nn.Module) -> None:
-        keep_at(module, "hidden", self)
+        self.collect_at(module, "hidden")
 
     def loss(self, module: nn.Module) -> Tensor | float:
         return self.weight * sum(h.square().mean() for h in self.take())
@@ -98,7 +63,7 @@ class TemporalActivation(Activation):
         return self.weight * sum(c.square().sum() / max(c.numel(), 1) for c in changes)
 
 
-class LabelSmoothing(Keeping):
+class LabelSmoothing(SitePenalty):
     """Adds ``weight`` · mean of (s_t - mean_v s_v), the margin of a target's logit, to the loss.
 
     Since -ln p(v) = ln Σ exp(s) - s_v, the smoothed loss (1 - ε) (-ln p(t)) + ε mean_v(-ln p(v))
@@ -110,7 +75,7 @@ class LabelSmoothing(Keeping):
         output = module.get_submodule("output")
         if not any(isinstance(child, Site) for child in output.children()):
             self._refuse(output)
-        keep_at(output, "margins", self)
+        self.collect_at(output, "margins")
 
     def loss(self, module: nn.Module) -> Tensor | float:
         margins = self.take()
@@ -123,58 +88,3 @@ class LabelSmoothing(Keeping):
             "label-smoothing needs the logits of all words, which the output layer "
             f"{type(output).__name__} does not compute in training; set output = 'full'"
         )
-
-
-def keep_at(module: nn.Module, name: str, keeping: Keeping) -> None:
-    """Let ``keeping`` collect the values at the sites of this name."""
-    keeping.kept.clear()
-    for site in sites(module):
-        if site.name == name:
-            site.actions.append(keeping.keep)
-
-
-@dataclass(frozen=True)
-class Clip(NoEffect):
-    """Scales the gradient g over all parameters to ``norm`` if it is longer.
-
-    g ← norm / ‖g‖ · g if ‖g‖ ≥ norm (Pascanu, Mikolov and Bengio 2013, Algorithm 1).
-    """
-
-    norm: float
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, rate: float) -> int:
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        length = float(nn.utils.get_total_norm(gradients))
-        if length < self.norm:
-            return 0
-        for gradient in gradients:
-            gradient.mul_(self.norm / length)
-        return 1
-
-
-@dataclass(frozen=True)
-class WeightDecay(NoEffect):
-    """Multiplies each parameter that has a gradient by 1 - rate · ``weight`` before the step.
-
-    (Loshchilov and Hutter 2019.) As it acts in every step, its updates are not counted.
-    """
-
-    weight: float
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, rate: float) -> int:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                parameter.mul_(1 - rate * self.weight)
-        return 0
-
-
-OF_PART: Mapping[type[object], Callable[[float], Regularizer]] = {
-    parts.L1Part: L1,
-    parts.L2Part: L2,
-    parts.ActivationPart: Activation,
-    parts.TemporalActivationPart: TemporalActivation,
-    parts.LabelSmoothingPart: LabelSmoothing,
-    parts.WeightDecayPart: WeightDecay,
-}

@@ -27,13 +27,13 @@ class Site(nn.Module):
         self.actions: list[Callable[[Tensor], Tensor]] = []
 
     @property
-    def awaited(self) -> bool:
+    def active(self) -> bool:
         """Whether an action is applied now; if not, a model may skip computing the values."""
         return self.training and bool(self.actions)
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values after all actions, in their order."""
-        if self.awaited:
+        if self.active:
             for act in self.actions:
                 values = act(values)
         return values
