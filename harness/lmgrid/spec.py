@@ -78,14 +78,55 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class State:
-    """What training needs to go on from a yield as if it had never stopped.
+    """What an object needs to continue a training as if it had not been interrupted.
 
-    Weights, optimizer, schedule, random states, hidden state, place in the data: arrays by name,
-    and plain values: numbers, texts, lists and mappings of them.
+    For a model: weights, optimizer, random generators, hidden state and the position in the text.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
-    values: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[np.generic]]
+    values: Mapping[str, Any]  # as in JSON: numbers, texts, None, and lists and mappings of these
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A regularizer or reporter whose behaviour depends on earlier steps.
+
+    The training loop of ``lmgrid_torch`` saves its state in checkpoints, and restores it when a
+    training is resumed. After a rollback to an earlier point it restores the state that
+    regularizers had at that point. A rollback does not change the state of reporters: they report
+    all steps taken, and those undone by the rollback were taken once.
+
+    Example: an L2 penalty whose weight decays with the number of steps.
+
+    >>> class DecayingL2:
+    ...     def __init__(self):
+    ...         self.steps = 0
+    ...     def layers(self, module):
+    ...         pass
+    ...     def loss(self, module):
+    ...         squares = sum(parameter.square().sum() for parameter in module.parameters())
+    ...         return 0.1 / (1 + self.steps) * squares
+    ...     def update(self, module, rate):
+    ...         self.steps += 1
+    ...         return 0
+    ...     def state(self):
+    ...         return State(arrays={}, values={"steps": self.steps})
+    ...     def load_state(self, state):
+    ...         self.steps = state.values["steps"]
+    >>> isinstance(DecayingL2(), Stateful)
+    True
+    """
+
+    def state(self) -> State:
+        """Return copies of what later behaviour depends on. Called at a yield of ``fit``."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Restore what ``state`` returned, perhaps in another process.
+
+        A regularizer's ``layers`` is called before. The arrays are copies that may be kept.
+        """
+        ...
 
 
 @dataclass(frozen=True)

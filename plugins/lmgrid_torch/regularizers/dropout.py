@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lmgrid.spec import derive_seed
+from lmgrid_torch.generator import WithGenerator
 from lmgrid_torch.regularizers.penalties import NoEffect
 from lmgrid_torch.regularizers.site import sites
 
@@ -37,7 +38,7 @@ def each_row(values: Tensor) -> Shape:
 
 
 @dataclass
-class Dropout(NoEffect):
+class Dropout(WithGenerator, NoEffect):
     """Sets values at sites to zero, with the probability in ``rates`` for the name of the site.
 
     The other values are divided by the probability of being kept, which preserves the mean.
