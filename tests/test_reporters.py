@@ -269,7 +269,9 @@ def trained(cell: Cell, *reporters: Reporter) -> NeuralModel:
     parts = (DropoutPart(rate=0.5), WeightDropPart(), ClipPart())
     regularizers = tuple(part.make(context()) for part in parts)
     optimizer = AdamPart(lr=0.01).make(context())
-    how = Recipe(optimizer, regularizers, 0, None, 200, reporters)
+    how = Recipe(
+        optimizer, regularizers, seed=0, budget=None, point_interval=200, reporters=reporters
+    )
     with closing(made.fit(sample_tokens(V, seed=1, count=450), how)) as fitting:
         for _ in islice(fitting, 5):
             for reporter in reporters:

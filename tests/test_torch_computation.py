@@ -34,7 +34,7 @@ RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 TRAIN = sample_tokens(V, seed=1, count=320)
 CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
-RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
+RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), seed=0, budget=None, point_interval=10**9)
 
 
 def made(part: ModelPart) -> NeuralModel:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lmgrid.budget import Budget
 from lmgrid.spec import (
@@ -72,7 +73,9 @@ def made(part: ModelPart) -> NeuralModel:
 
 
 def recipe(optimizer: OptimizerPart, regularizers: tuple[Regularizer, ...] = ()) -> Recipe:
-    return Recipe(optimizer.make(CONTEXT), regularizers, 0, Budget(epochs=4), 130)
+    return Recipe(
+        optimizer.make(CONTEXT), regularizers, seed=0, budget=Budget(epochs=4), point_interval=130
+    )
 
 
 def answered(model: NeuralModel, fitting: Fitting, points: int) -> list[tuple[Progress, float]]:
@@ -176,7 +179,7 @@ class GrowingPenalty(NoEffect):
     """Adds an L2 penalty whose weight grows with the steps; it is Stateful."""
 
     def __init__(self) -> None:
-        self.updates = np.zeros(1)
+        self.updates: NDArray[Any] = np.zeros(1)
         self.loaded: list[float] = []
 
     def loss(self, module: torch.nn.Module) -> torch.Tensor | float:

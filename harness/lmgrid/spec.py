@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -64,6 +64,7 @@ class Progress:
 
     tokens: int  # training tokens predicted so far, over all epochs; less after a rollback
     train_nats: float | None  # mean data loss per token since the last yield; None: not known
+    _: KW_ONLY
     penalty: float = 0.0  # mean of what regularizers added to the loss, per step
     compile_seconds: float = 0.0  # spent compiling since the last yield, inside the clock
     events: tuple[tuple[str, int], ...] = ()  # (name, how often) since the last yield
@@ -135,6 +136,7 @@ class Recipe:
 
     optimizer: Optimizer | None
     regularizers: tuple[Regularizer, ...]
+    _: KW_ONLY
     seed: int
     budget: Budget | None
     point_interval: int  # yield at the first step at or past each multiple of so many tokens
@@ -282,7 +284,7 @@ class Kernel:
     ``tolerance`` is the largest absolute difference allowed; 0 asks for equality.
     """
 
-    loop: Callable[..., Any]
+    loop: Callable[..., Any]  # -> a number, an array or tensor, or a tuple or list of these
     vector: Callable[..., Any]
     sample: Callable[[int], tuple[Any, ...]]
     tolerance: float = 0.0
