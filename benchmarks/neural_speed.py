@@ -209,7 +209,7 @@ def ours(
     """Train by lmgrid's loop, with a point after each pass over the text."""
     made = context(setup, train)
     regularizers: tuple[Regularizer, ...] = (ClipPart(norm=CLIP).make(made),) if clip else ()
-    recipe = Recipe(part.make(made), regularizers, 0, None, setup.tokens)
+    recipe = Recipe(part.make(made), regularizers, seed=0, budget=None, point_interval=setup.tokens)
     training = model(setup, train, output).fit(train, recipe)
     next(training)
     yield

@@ -115,7 +115,9 @@ def losses(text: Text, training: Training) -> dict[str, float]:
     context = Context(text.vocabulary, text.counts, 0, "cpu", Path())
     held = (DropoutPart(), ClipPart()) if training.dropout else (ClipPart(),)
     regularizers = tuple(part.make(context) for part in held)
-    recipe = Recipe(training.optimizer.make(context), regularizers, 0, None, INTERVAL)
+    recipe = Recipe(
+        training.optimizer.make(context), regularizers, seed=0, budget=None, point_interval=INTERVAL
+    )
     found: dict[str, float] = {}
     for progress in training.model.make(context).fit(text.train.tokens, recipe):
         found.update((str(step), loss) for step, loss in progress.losses)

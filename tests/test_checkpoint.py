@@ -19,7 +19,7 @@ from lmgrid.callbacks import Callbacks
 from lmgrid.cell.cell_runner import CellRunner
 from lmgrid.cell.checkpoint import Checkpoints
 from lmgrid.cell.runner import Workspace
-from lmgrid.cell.training import RunnerState
+from lmgrid.cell.training import Checkpoint, RunnerState
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Record
@@ -28,7 +28,7 @@ from lmgrid.spec import Place, State
 
 MakeGrid = Callable[..., Grid]
 POINT = Point(100, 1.5, 1.25, 2.0, 0.0, 3.0, (("clip", 2),))
-STAND = RunnerState((POINT,), POINT, 0.5, 1)
+RUNNER = RunnerState((POINT,), POINT, 0.5, 1)
 
 
 def weights(folder: Path, content: bytes = b"best") -> Path:
@@ -57,18 +57,18 @@ VALUES = st.recursive(
 def test_what_was_saved_is_what_is_loaded(
     tmp_path_factory: pytest.TempPathFactory, named: dict[str, np.ndarray], value: object
 ) -> None:
-    """Arrays to the last bit, with their shapes and types; plain values; the runner's stand."""
+    """Arrays to the last bit, with their shapes and types; plain values; the runner's state."""
     folder = tmp_path_factory.mktemp("checkpoint")
     checkpoints = Checkpoints(folder / "cell")
     if "__metadata__" in named:  # a name that the file's format keeps for itself
         return
-    checkpoints.save(STAND, State(named, {"value": value}), weights(folder / "best"))
+    model = State(named, {"value": value})
+    checkpoints.save(Checkpoint(RUNNER, model), weights(folder / "best"))
     found = checkpoints.load(fresh(folder / "again"))
     assert found is not None
-    stand, state = found
-    assert stand == STAND
-    assert state.values == {"value": value}
-    assert {k: (a.shape, a.dtype, a.tobytes()) for k, a in state.arrays.items()} == {
+    assert found.runner == RUNNER
+    assert found.model.values == {"value": value}
+    assert {k: (a.shape, a.dtype, a.tobytes()) for k, a in found.model.arrays.items()} == {
         k: (a.shape, a.dtype, a.tobytes()) for k, a in named.items()
     }
     assert (folder / "again/weights").read_bytes() == b"best"
@@ -77,7 +77,7 @@ def test_what_was_saved_is_what_is_loaded(
 def saved(folder: Path) -> Checkpoints:
     checkpoints = Checkpoints(folder / "cell")
     state = State({"w": np.arange(100, dtype=np.float32)}, {"epoch": 1})
-    checkpoints.save(STAND, state, weights(folder / "best"))
+    checkpoints.save(Checkpoint(RUNNER, state), weights(folder / "best"))
     return checkpoints
 
 
@@ -85,8 +85,8 @@ def test_only_the_last_one_is_kept(tmp_path: Path) -> None:
     """Older states go; the best weights stay as long as they are the best."""
     checkpoints = saved(tmp_path)
     later = replace(POINT, tokens=200)
-    stand = RunnerState((POINT, later), POINT, 0.5, 1)
-    checkpoints.save(stand, State({"w": np.zeros(1)}, {}), tmp_path / "best")
+    runner = RunnerState((POINT, later), POINT, 0.5, 1)
+    checkpoints.save(Checkpoint(runner, State({"w": np.zeros(1)}, {})), tmp_path / "best")
     names = sorted(path.name for path in (tmp_path / "cell").iterdir())
     assert names == ["best-100", "checkpoint.msgpack", "state-200"]
 

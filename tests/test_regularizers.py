@@ -306,7 +306,7 @@ V = 30
 
 def recipe(*parts: RegularizerPart, optimizer: AdamPart | SgdPart) -> Recipe:
     made: tuple[Regularizer, ...] = tuple(part.make(context()) for part in parts)
-    return Recipe(optimizer.make(context()), made, 0, None, 10**9)
+    return Recipe(optimizer.make(context()), made, seed=0, budget=None, point_interval=10**9)
 
 
 def trained(

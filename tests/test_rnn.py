@@ -208,7 +208,7 @@ def test_tied_vectors_are_one_parameter() -> None:
 def test_tied_vectors_of_an_adaptive_softmax_are_those_of_its_clusters() -> None:
     """Tied clusters form the table in the order of ids; such a model trains and sums to one."""
     made = model(replace(DEEP, output="adaptive", cutoffs=(3, 6), div_value=1.0))
-    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), seed=0, budget=None, point_interval=10**9)
     before = torch.cat(made.network.word_vectors()).detach().clone()
     next(made.fit(sample_tokens(V, seed=1, count=200), how))
     after = torch.cat(made.network.word_vectors()).detach()
@@ -304,7 +304,7 @@ def test_the_state_forgets_where_it_came_from(cell: Cell) -> None:
 
 def test_the_start_is_learned_or_zero() -> None:
     """h(0) begins at zero and moves only if it is learned."""
-    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), seed=0, budget=None, point_interval=10**9)
     for learned in (True, False):
         made = model(RnnPart(embedding=3, hidden=4, learned_start=learned))
         start = made.network.get_parameter("layers.0.start")
@@ -315,7 +315,7 @@ def test_the_start_is_learned_or_zero() -> None:
 
 def test_a_text_shorter_than_the_streams_trains() -> None:
     """Streams without a word of their own are masked; nothing is counted for them."""
-    how = Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.01).make(context()), (), seed=0, budget=None, point_interval=10**9)
     progress = next(model(RnnPart(batch=20)).fit(sample_tokens(V, seed=1, count=3), how))
     assert progress.tokens == 3
     assert progress.train_nats is not None

@@ -35,7 +35,7 @@ def ids(*tokens: int) -> Tokens:
 
 
 def recipe(interval: int = 10_000) -> Recipe:
-    return Recipe(None, (), 0, None, interval)
+    return Recipe(None, (), seed=0, budget=None, point_interval=interval)
 
 
 def made(options: SNMPart, vocabulary: int) -> SNMModel:

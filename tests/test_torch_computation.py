@@ -40,7 +40,7 @@ BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 TRAIN = sample_tokens(V, seed=1, count=320)
 CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
-RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), 0, None, 10**9)
+RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), seed=0, budget=None, point_interval=10**9)
 
 
 def made(part: ModelPart) -> NeuralModel:

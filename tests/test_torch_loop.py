@@ -60,7 +60,9 @@ def made(part: ModelPart, seed: int = 0) -> NeuralModel:
 
 
 def recipe(seed: int = 0, interval: int = 10**9) -> Recipe:
-    return Recipe(AdamPart(lr=0.01).make(context(seed)), (), seed, None, interval)
+    return Recipe(
+        AdamPart(lr=0.01).make(context(seed)), (), seed=seed, budget=None, point_interval=interval
+    )
 
 
 def points(part: ModelPart, train: Tokens, how: Recipe, count: int) -> list[Progress]:

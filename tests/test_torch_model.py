@@ -43,7 +43,9 @@ def fitted(part: ModelPart) -> NeuralModel:
     model = part.make(context())
     assert isinstance(model, NeuralModel)
     dropout = DropoutPart(rate=0.5).make(context())
-    how = Recipe(AdamPart(lr=0.01).make(context()), (dropout,), 0, None, 10**9)
+    how = Recipe(
+        AdamPart(lr=0.01).make(context()), (dropout,), seed=0, budget=None, point_interval=10**9
+    )
     list(islice(model.fit(sample_tokens(V, seed=1, count=600), how), 2))
     return model
 
@@ -84,7 +86,7 @@ def test_dropout_is_off_when_scoring(part: ModelPart) -> None:
     """Scoring twice gives the same, also in the middle of training."""
     model = part.make(context())
     dropout = DropoutPart(rate=0.5, input_rate=0.5).make(context())
-    how = Recipe(AdamPart().make(context()), (dropout,), 0, None, 100)
+    how = Recipe(AdamPart().make(context()), (dropout,), seed=0, budget=None, point_interval=100)
     training = model.fit(sample_tokens(V, seed=1, count=600), how)
     tokens = sample_tokens(V, seed=2, count=50)
     for _ in range(3):

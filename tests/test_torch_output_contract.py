@@ -51,7 +51,7 @@ def made(part: RnnPart) -> NeuralModel:
 def test_goes_on_as_if_it_had_never_stopped(part: RnnPart) -> None:
     """Samples and carried words are part of the state: the final weights are bit-equal."""
     train = sample_tokens(30, seed=1, count=600)
-    recipe = Recipe(AdamPart().make(context()), (), 0, None, point_interval=150)
+    recipe = Recipe(AdamPart().make(context()), (), seed=0, budget=None, point_interval=150)
     whole, first, second = made(part), made(part), made(part)
     list(islice(whole.fit(train, recipe), 6))
     list(islice(first.fit(train, recipe), 2))
@@ -70,7 +70,17 @@ def test_n_gram_features_learn_what_the_network_cannot() -> None:
         model = made(part)
         list(
             islice(
-                model.fit(train, Recipe(AdamPart(lr=0.01).make(context()), (), 0, None, 10**9)), 4
+                model.fit(
+                    train,
+                    Recipe(
+                        AdamPart(lr=0.01).make(context()),
+                        (),
+                        seed=0,
+                        budget=None,
+                        point_interval=10**9,
+                    ),
+                ),
+                4,
             )
         )
         losses.append(-model.score(train).mean())

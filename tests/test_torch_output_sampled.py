@@ -215,7 +215,9 @@ def test_trains_repeatably_and_scores_exactly(kind: str) -> None:
         model = part.make(context)
         assert isinstance(model, NeuralModel)
         before = -model.score(train).mean()
-        recipe = Recipe(AdamPart(lr=0.02).make(context), (), 0, None, 10**9)
+        recipe = Recipe(
+            AdamPart(lr=0.02).make(context), (), seed=0, budget=None, point_interval=10**9
+        )
         progress = list(islice(model.fit(train, recipe), 3))
         assert [point.train_nats for point in progress] == [None] * 3
         found.append(model.score(train))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,21 +12,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lmgrid.budget import Budget
 from lmgrid.spec import (
     Context,
     Diverged,
+    LanguageModel,
     ModelPart,
     OptimizerPart,
     Progress,
+    Reading,
     Recipe,
     Regularizer,
+    Reporter,
     Resumable,
     State,
+    Tokens,
 )
 from lmgrid.testing import sample_tokens, sample_vocabulary
 from lmgrid_rnn.parts import RnnPart
+from lmgrid_rnn.reporter_parts import GradientsPart
 from lmgrid_torch.optimizers.parts import (
     AdagradPart,
     AdamPart,
@@ -42,10 +48,11 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 import torch
 
+from lmgrid_torch.generator import WithGenerator
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.regularizers.site import sites
 from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
-from lmgrid_torch.training.snapshot import pack, unpack
+from lmgrid_torch.training.snapshot import pack, unpack, unpacked
 from lmgrid_torch.training.trainer import ROLLBACKS
 
 V = 30
@@ -66,7 +73,9 @@ def made(part: ModelPart) -> NeuralModel:
 
 
 def recipe(optimizer: OptimizerPart, regularizers: tuple[Regularizer, ...] = ()) -> Recipe:
-    return Recipe(optimizer.make(CONTEXT), regularizers, 0, Budget(epochs=4), 130)
+    return Recipe(
+        optimizer.make(CONTEXT), regularizers, seed=0, budget=Budget(epochs=4), point_interval=130
+    )
 
 
 def answered(model: NeuralModel, fitting: Fitting, points: int) -> list[tuple[Progress, float]]:
@@ -113,6 +122,35 @@ def assert_resumes(part: ModelPart, how: Any, stop: int) -> None:
         assert torch.equal(a, b)
 
 
+def assert_reads_the_same(reporter: Callable[[], Reporter], stop: int) -> None:
+    """Assert that the readings of a training resumed at ``stop`` are the uninterrupted ones.
+
+    They are read at every third yield.
+    """
+
+    def readings(model: NeuralModel, how: Recipe, first: int, last: int) -> list[Reading]:
+        """Return the readings at the yields from ``first`` to ``last``; resume at ``first``."""
+        seen: list[Reading] = []
+        fitting = model.fit(TRAIN, how)
+        if first:
+            next(fitting)
+        for number in range(first, last):
+            next(fitting)
+            if number % 3 == 2:
+                seen += how.reporters[0].readings(model, VALID)
+        return seen
+
+    def how(resume: State | None = None) -> Recipe:
+        return replace(recipe(AdamPart()), reporters=(reporter(),), resume=resume)
+
+    wanted = readings(made(RNN), how(), 0, 9)
+    model = made(RNN)
+    before = readings(model, how(), 0, stop)
+    after = readings(made(RNN), how(through_json(model.state())), stop, 9)
+    assert wanted
+    assert [*before, *after] == wanted
+
+
 OPTIMIZERS = [
     AdamPart(lr=0.01, schedule="plateau"),
     AdamPart(lr=0.01, schedule="cosine", warmup_tokens=200),
@@ -125,7 +163,7 @@ OPTIMIZERS = [
 ]
 
 
-class Noise(TorchRegularizer):
+class Noise(WithGenerator, TorchRegularizer):
     """Multiplies the hidden units by random numbers."""
 
     def __init__(self) -> None:
@@ -135,6 +173,87 @@ class Noise(TorchRegularizer):
         self.draw.manual_seed(7)
         site = next(site for site in sites(module) if site.name == "hidden")
         site.actions.append(lambda h: h * torch.rand(h.shape, generator=self.draw))
+
+
+class GrowingPenalty(TorchRegularizer):
+    """Adds an L2 penalty whose weight grows with the steps; it is Stateful."""
+
+    def __init__(self) -> None:
+        self.updates: NDArray[Any] = np.zeros(1)
+        self.loaded: list[float] = []
+
+    def loss(self, module: torch.nn.Module) -> torch.Tensor | float:
+        weight = 1e-3 * float(self.updates[0])
+        return weight * torch.stack([p.square().sum() for p in module.parameters()]).sum()
+
+    def update(self, module: torch.nn.Module, rate: float) -> int:
+        self.updates += 1  # in the array that ``load_state`` was given
+        return 0
+
+    def state(self) -> State:
+        return State({"updates": self.updates}, {})  # not a copy: the trainer makes its own
+
+    def load_state(self, state: State) -> None:
+        self.updates = state.arrays["updates"]
+        self.loaded.append(float(self.updates[0]))
+
+
+class StepCounter:
+    """A Stateful reporter that reports the steps since the last readings."""
+
+    def __init__(self) -> None:
+        self.steps, self.all = 0, 0
+
+    def gradients(self, module: torch.nn.Module, *, updated: bool) -> None:
+        self.steps += updated
+        self.all += updated
+
+    def readings(self, model: LanguageModel, tokens: Tokens) -> Iterator[Reading]:
+        yield Reading("steps", self.steps)
+        self.steps = 0
+
+    def state(self) -> State:
+        return State({}, {"steps": [self.steps, self.all]})
+
+    def load_state(self, state: State) -> None:
+        self.steps, self.all = state.values["steps"]
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6, 9])
+def test_a_stateful_regularizer_is_resumed_bitwise(stop: int) -> None:
+    """Its own state, and the losses that depend on it."""
+    assert_resumes(RNN, lambda: recipe(AdamPart(), (Noise(), GrowingPenalty())), stop)
+
+
+def not_stateful(made: Any) -> Any:
+    """Return the same regularizer or reporter without the protocol."""
+    made.__class__ = type("NotStateful", (type(made),), {"load_state": None})
+    return made
+
+
+def test_a_regularizer_that_is_not_stateful_trains_otherwise() -> None:
+    """The same regularizer without the protocol starts from 0 again, and the law fails."""
+    with pytest.raises(AssertionError):
+        assert_resumes(RNN, lambda: recipe(AdamPart(), (not_stateful(GrowingPenalty()),)), 5)
+
+
+EACH_REPORTER = pytest.mark.parametrize(
+    "reporter", [StepCounter, lambda: GradientsPart(lags=0).make(CONTEXT)], ids=["steps", "norms"]
+)
+
+
+@EACH_REPORTER
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_stateful_reporter_is_resumed(reporter: Callable[[], Reporter], stop: int) -> None:
+    """Also at a yield where it was not read: no step is forgotten, none counted twice."""
+    assert_reads_the_same(reporter, stop)
+
+
+@EACH_REPORTER
+def test_a_reporter_that_is_not_stateful_forgets(reporter: Callable[[], Reporter]) -> None:
+    """Without the protocol the steps before a yield where it was not read are missing."""
+    with pytest.raises(AssertionError):
+        assert_reads_the_same(lambda: not_stateful(reporter()), 5)
 
 
 def test_dropout_is_resumed_bitwise() -> None:
@@ -261,6 +380,24 @@ def test_a_gradient_that_is_not_finite_sends_training_back(part: ModelPart, bad:
     assert np.isfinite(model.score(VALID)).all()
 
 
+def test_a_rollback_returns_regularizers_and_leaves_reporters() -> None:
+    """Three rollbacks to the same point give the same state; the reporter counts undone steps."""
+    model, penalty, reporter = made(WINDOW), GrowingPenalty(), StepCounter()
+    poison = Poison(math.nan, step=20, rate=0.1)  # 0.5, 0.25, 0.125, then 0.0625 trains
+    how = replace(recipe(SgdPart(lr=0.5), (penalty, poison)), reporters=(reporter,))
+    fitting = model.fit(TRAIN, how)
+    next(fitting)
+    assert not penalty.loaded
+    good = float(penalty.updates[0])
+    progress = fitting.send(-float(model.score(VALID).mean()))
+    while not progress.events:
+        good, progress = float(penalty.updates[0]), fitting.send(2.0)
+    assert progress.events == (("rollback", 3),)
+    assert penalty.loaded == [good] * 3
+    assert reporter.all == len(poison.rates) == unpacked(model.state(), "position")["steps"]
+    assert penalty.updates[0] < reporter.all
+
+
 def test_before_the_first_answer_training_goes_back_to_its_start() -> None:
     """Training can roll back to the initial weights."""
     model = made(WINDOW)
@@ -321,6 +458,6 @@ def test_an_infinite_validation_loss_is_no_good_place() -> None:
     fitting = model.fit(TRAIN, recipe(AdamPart()))
     next(fitting)
     fitting.send(math.inf)
-    assert model.state().values["place"]["valid"] == []
+    assert unpacked(model.state(), "position")["valid"] == []
     fitting.send(2.5)
-    assert model.state().values["place"]["valid"] == [2.5]
+    assert unpacked(model.state(), "position")["valid"] == [2.5]

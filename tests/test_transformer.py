@@ -205,7 +205,7 @@ def repeating(seed: int, count: int) -> NDArray[np.int32]:
 def test_it_learns_what_needs_attention() -> None:
     """In a text of repeated runs of 3 words it learns to copy the word 3 places back."""
     made = model(TransformerPart(layers=1, width=32, heads=2, context=16, batch=16))
-    how = Recipe(AdamPart(lr=0.005).make(context()), (), 0, None, 10**9)
+    how = Recipe(AdamPart(lr=0.005).make(context()), (), seed=0, budget=None, point_interval=10**9)
     list(islice(made.fit(repeating(0, 600), how), 12))
     nats = -made.score(repeating(1, 60)).reshape(60, 4, 3).mean((0, 2))
     assert nats[0] > 2  # a new run cannot be foreseen

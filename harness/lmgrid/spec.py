@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -64,6 +64,7 @@ class Progress:
 
     tokens: int  # training tokens predicted so far, over all epochs; less after a rollback
     train_nats: float | None  # mean data loss per token since the last yield; None: not known
+    _: KW_ONLY
     penalty: float = 0.0  # mean of what regularizers added to the loss, per step
     compile_seconds: float = 0.0  # spent compiling since the last yield, inside the clock
     events: tuple[tuple[str, int], ...] = ()  # (name, how often) since the last yield
@@ -78,14 +79,55 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class State:
-    """What training needs to go on from a yield as if it had never stopped.
+    """What an object needs to continue a training as if it had not been interrupted.
 
-    Weights, optimizer, schedule, random states, hidden state, place in the data: arrays by name,
-    and plain values: numbers, texts, lists and mappings of them.
+    For a model: weights, optimizer, random generators, hidden state and the position in the text.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
-    values: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[np.generic]]
+    values: Mapping[str, Any]  # as in JSON: numbers, texts, None, and lists and mappings of these
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A regularizer or reporter whose behaviour depends on earlier steps.
+
+    The training loop of ``lmgrid_torch`` saves its state in checkpoints, and restores it when a
+    training is resumed. After a rollback to an earlier point it restores the state that
+    regularizers had at that point. A rollback does not change the state of reporters: they report
+    all steps taken, and those undone by the rollback were taken once.
+
+    Example: an L2 penalty whose weight decays with the number of steps.
+
+    >>> class DecayingL2:
+    ...     def __init__(self):
+    ...         self.steps = 0
+    ...     def layers(self, module):
+    ...         pass
+    ...     def loss(self, module):
+    ...         squares = sum(parameter.square().sum() for parameter in module.parameters())
+    ...         return 0.1 / (1 + self.steps) * squares
+    ...     def update(self, module, rate):
+    ...         self.steps += 1
+    ...         return 0
+    ...     def state(self):
+    ...         return State(arrays={}, values={"steps": self.steps})
+    ...     def load_state(self, state):
+    ...         self.steps = state.values["steps"]
+    >>> isinstance(DecayingL2(), Stateful)
+    True
+    """
+
+    def state(self) -> State:
+        """Return copies of what later behaviour depends on. Called at a yield of ``fit``."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Restore what ``state`` returned, perhaps in another process.
+
+        A regularizer's ``layers`` is called before. The arrays are copies that may be kept.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,6 +136,7 @@ class Recipe:
 
     optimizer: Optimizer | None
     regularizers: tuple[Regularizer, ...]
+    _: KW_ONLY
     seed: int
     budget: Budget | None
     point_interval: int  # yield at the first step at or past each multiple of so many tokens
@@ -241,7 +284,7 @@ class Kernel:
     ``tolerance`` is the largest absolute difference allowed; 0 asks for equality.
     """
 
-    loop: Callable[..., Any]
+    loop: Callable[..., Any]  # -> a number, an array or tensor, or a tuple or list of these
     vector: Callable[..., Any]
     sample: Callable[[int], tuple[Any, ...]]
     tolerance: float = 0.0

@@ -64,8 +64,8 @@ def fit_sample(
     recipe = Recipe(
         optimizer.make(context) if optimizer else None,
         tuple(r.make(context) for r in regularizers),
-        seed,
-        Budget(epochs=2) if part.budgeted else None,
+        seed=seed,
+        budget=Budget(epochs=2) if part.budgeted else None,
         point_interval=1_000,
     )
     model = part.make(context)

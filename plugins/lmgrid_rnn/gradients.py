@@ -10,26 +10,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lmgrid.spec import LanguageModel, Reading, Tokens
+from lmgrid.spec import LanguageModel, Reading, State, Tokens
 from lmgrid_rnn.network import RecurrentNetwork
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.network import contexts
 from lmgrid_torch.training.trainer import as_tensor
 
 PLACES = 32  # of a text over which norms are averaged
+NORMS = {False: "gradient_norm", True: "updated_gradient_norm"}  # names, by whether updated
+NONE = torch.empty(0, dtype=torch.float64)
 WARM = 20  # words read before the first state whose gradient is measured
 
 
 class GradientReporter:
-    """An ``lmgrid.spec.Reporter``; ``GradientsPart`` describes its readings."""
+    """An ``lmgrid.spec.Reporter``, and Stateful; ``GradientsPart`` describes its readings.
+
+    Its state is the norms since the last point.
+    """
 
     def __init__(self, lags: int) -> None:
         self.lags = lags
-        self._norms: dict[bool, list[Tensor]] = {False: [], True: []}  # by whether updated
+        # Norms of the latest steps, on their device, and of the steps before, (n,), on the CPU
+        self._latest: dict[str, list[Tensor]] = {name: [] for name in NORMS.values()}
+        self._norms = dict.fromkeys(NORMS.values(), NONE)
 
     def gradients(self, module: nn.Module, *, updated: bool) -> None:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        self._norms[updated].append(nn.utils.get_total_norm(gradients))  # stays on its device
+        self._latest[NORMS[updated]].append(nn.utils.get_total_norm(gradients))
+
+    def state(self) -> State:
+        return State({name: self._gather(name).numpy().copy() for name in self._norms}, {})
+
+    def load_state(self, state: State) -> None:
+        for name in self._norms:
+            self._latest[name].clear()
+            self._norms[name] = torch.tensor(state.arrays[name])
 
     def readings(self, model: LanguageModel, tokens: Tokens) -> Iterator[Reading]:
         yield from self._lengths()
@@ -42,13 +57,20 @@ class GradientReporter:
 
         A step along a gradient that is not finite is undone, which is the event ``rollback``.
         """
-        for updated, name in ((False, "gradient_norm"), (True, "updated_gradient_norm")):
-            if seen := self._norms[updated]:
-                norms = torch.stack(seen).double().cpu()
+        for name in self._norms:
+            if len(norms := self._gather(name)):
                 norms = norms[norms.isfinite()]
                 yield Reading(f"{name}.mean", finite(norms.mean()))
                 yield Reading(f"{name}.max", finite(norms.max()) if len(norms) else None)
-                seen.clear()
+                self._norms[name] = NONE
+
+    def _gather(self, name: str) -> Tensor:
+        """Return all norms of this name since the last point, (n,), in double on the CPU."""
+        if latest := self._latest[name]:
+            norms = torch.stack(latest).double().cpu()
+            self._norms[name] = torch.cat((self._norms[name], norms))
+            latest.clear()
+        return self._norms[name]
 
 
 def recurrent(model: LanguageModel) -> RecurrentNetwork:

@@ -16,7 +16,7 @@ from lmgrid.vocabulary import EOS
 from lmgrid_torch.memory import memory_errors
 from lmgrid_torch.network import Network, contexts
 from lmgrid_torch.training.computation import PLAIN, Computation
-from lmgrid_torch.training.loop import descend
+from lmgrid_torch.training.loop import train_network
 from lmgrid_torch.training.trainer import Trainer, as_tensor
 
 WEIGHTS = "weights.safetensors"
@@ -31,7 +31,7 @@ class NeuralModel:
     def __init__(self, network: Network, computation: Computation = PLAIN) -> None:
         self.network, self.computation = network, computation
         computation.select_products(network.device)
-        self._descent: Trainer | None = None  # of the latest fit
+        self._trainer: Trainer | None = None  # of the latest fit
 
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
         """Train the network; see ``lmgrid_torch.training.loop`` for when it yields.
@@ -40,14 +40,14 @@ class NeuralModel:
         finite too often.
         """
         with memory_errors(), self.computation.compile_clock() as clock:
-            self._descent = Trainer(self.network, train, recipe, self.computation)
-            yield from descend(self._descent, clock)
+            self._trainer = Trainer(self.network, train, recipe, self.computation)
+            yield from train_network(self._trainer, clock)
 
     def state(self) -> State:
         """Return copies of all that is needed to resume training from this yield of ``fit``."""
-        if self._descent is None:
+        if self._trainer is None:
             raise ValueError("this model has no training to resume; call fit first")
-        return self._descent.state()
+        return self._trainer.state()
 
     @memory_errors()
     @torch.no_grad()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lmgrid.cell.training import RunnerState
+from lmgrid.cell.training import Checkpoint, RunnerState
 from lmgrid.files import sha256, sync, sync_folder, write_whole
 from lmgrid.spec import State
 
@@ -46,24 +46,25 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, runner: RunnerState, state: State, weights: Path) -> None:
-        """Write a checkpoint: the state of the runner and of the model, and the best weights."""
+    def save(self, checkpoint: Checkpoint, weights: Path) -> None:
+        """Write a checkpoint, and copy the folder ``weights`` of the best weights."""
         from safetensors.numpy import save
 
         self._folder.mkdir(exist_ok=True)
+        runner, model = checkpoint.runner, checkpoint.model
         tokens = runner.points[-1].tokens
         name, best = f"{STATE}{tokens}", f"{BEST}{runner.best.tokens if runner.best else 0}"
-        write_whole(self._folder / name, save(dict(_whole(state.arrays))))
+        write_whole(self._folder / name, save(dict(_whole(model.arrays))))
         self._copy(weights, best)
-        index = _Index(runner, dict(state.values), name, best, self._hashes(name, best))
+        index = _Index(runner, dict(model.values), name, best, self._hashes(name, best))
         body = msgspec.msgpack.encode(index)
         write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._sweep({index.state, index.best, INDEX})
 
-    def load(self, weights: Path) -> tuple[RunnerState, State] | None:
-        """Return the last checkpoint and copy its best weights; None if there is no intact one.
+    def load(self, weights: Path) -> Checkpoint | None:
+        """Return the last checkpoint, and copy its best weights into ``weights``.
 
-        A damaged checkpoint is removed.
+        None if there is no intact checkpoint; a damaged one is removed.
         """
         from safetensors.numpy import load
 
@@ -74,7 +75,7 @@ class Checkpoints:
         arrays = load((self._folder / index.state).read_bytes())
         for file in (self._folder / index.best).iterdir():
             shutil.copy(file, weights / file.name)
-        return index.runner, State(arrays, index.values)
+        return Checkpoint(index.runner, State(arrays, index.values))
 
     def _index(self) -> _Index | None:
         """Return the index if it and all its files are intact and of this version, else None."""
@@ -118,7 +119,9 @@ class Checkpoints:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _whole(arrays: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def _whole(
+    arrays: Mapping[str, NDArray[np.generic]],
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
     """Yield arrays in C order, which safetensors requires."""
     for name, array in arrays.items():
         yield name, np.asarray(array, order="C")

@@ -227,15 +227,26 @@ class RunnerState:
     resumed: int  # how often training was resumed before
 
 
-class Checkpoints(Protocol):
-    """Saves the state of a training, so that another process can resume it."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What another process needs to resume a training, apart from the best weights."""
 
-    def save(self, runner: RunnerState, state: State, weights: Path) -> None:
-        """Save the state of the runner and of the model, and copy the folder of best weights."""
+    runner: RunnerState
+    model: State
+
+
+class Checkpoints(Protocol):
+    """Saves checkpoints of a training, and the best weights beside them."""
+
+    def save(self, checkpoint: Checkpoint, weights: Path) -> None:
+        """Save a checkpoint, and copy the folder ``weights`` of the best weights."""
         ...
 
-    def load(self, weights: Path) -> tuple[RunnerState, State] | None:
-        """Return what was saved last, and copy its weights; None if nothing sound was saved."""
+    def load(self, weights: Path) -> Checkpoint | None:
+        """Return the last checkpoint, and copy its best weights into ``weights``.
+
+        None if there is no intact checkpoint.
+        """
         ...
 
 
@@ -253,15 +264,15 @@ class TrainingHistory:
 
     def resume(self, meter: TrainingMeter, schedule: Schedule) -> State | None:
         """Load the last checkpoint; return the model's state, or None if there is none."""
-        found = self._checkpoints and self._checkpoints.load(self._best.folder)
-        if not found:
+        checkpoint = self._checkpoints and self._checkpoints.load(self._best.folder)
+        if not checkpoint:
             return None
-        runner, state = found
+        runner = checkpoint.runner
         self.points, self.resumed = runner.points, runner.resumed + 1
         self._best.point = runner.best
         meter.resume(runner.points, runner.compile_seconds)
         schedule.resume(runner.points[-1])
-        return state
+        return checkpoint.model
 
     def add(self, point: Point, compile_seconds: float) -> None:
         """Add a point, and save a checkpoint."""
@@ -274,4 +285,5 @@ class TrainingHistory:
                 compile_seconds=compile_seconds,
                 resumed=self.resumed,
             )
-            self._checkpoints.save(runner, self._resumable.state(), self._best.folder)
+            checkpoint = Checkpoint(runner, self._resumable.state())
+            self._checkpoints.save(checkpoint, self._best.folder)

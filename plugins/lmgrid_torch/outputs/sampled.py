@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lmgrid_torch.generator import WithGenerator
 from lmgrid_torch.outputs.slices import Slices
 from lmgrid_torch.outputs.softmax import MASKED, Softmax
 
@@ -35,7 +36,7 @@ class SampledLogits:
     hit: Tensor  # whether the sampled word is the target, (N, k)
 
 
-class Sampled(Softmax):
+class Sampled(WithGenerator, Softmax):
     """A softmax trained on the targets and k sampled words, the same words for a whole batch.
 
     Words are drawn on the CPU, so that every device uses the same words, from the layer's own

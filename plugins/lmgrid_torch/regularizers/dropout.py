@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lmgrid_torch.generator import WithGenerator
 from lmgrid_torch.regularizers.site import sites
 from lmgrid_torch.regularizers.torch_regularizer import TorchRegularizer
 
@@ -39,7 +40,7 @@ def per_row(values: Tensor) -> Shape:
 
 
 @dataclass(kw_only=True)
-class Dropout(TorchRegularizer):
+class Dropout(WithGenerator, TorchRegularizer):
     """Sets values at sites to zero, with the probability in ``rates`` for the name of the site.
 
     The other values are divided by the probability of being kept, which preserves the mean.

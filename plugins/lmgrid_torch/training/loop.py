@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop of networks: when it takes a step, yields or rolls back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lmgrid_torch.training.step_stats import StepStats
 from lmgrid_torch.training.trainer import Trainer
 
 
-def descend(descent: Trainer, clock: CompileClock) -> Generator[Progress, float | None, None]:
-    """Train the network of ``descent`` until the caller closes the generator.
+def train_network(trainer: Trainer, clock: CompileClock) -> Generator[Progress, float | None, None]:
+    """Train the network of ``trainer`` until the caller closes the generator.
 
     Yields at the first step at or past each multiple of ``recipe.point_interval`` tokens and at
     the end of each epoch, with the network ready to score. A resumed training also yields before
@@ -23,48 +23,48 @@ def descend(descent: Trainer, clock: CompileClock) -> Generator[Progress, float 
     last point with a finite validation loss, or to the start, and halves the learning rate. Raises
     Diverged after too many rollbacks.
     """
-    network, recipe = descent.network, descent.recipe
-    tally = StepStats(getattr(network.output, "exact", True))
+    network, recipe = trainer.network, trainer.recipe
+    stats = StepStats(getattr(network.output, "exact", True))
     if recipe.resume is not None:
-        yield from pause(descent, Progress(descent.place.tokens, None))
+        yield from pause(trainer, Progress(trainer.position.tokens, None))
     while True:  # once, and again after each rollback
-        for batches in descent.steps():
+        for batches in trainer.steps():
             # Set the learning rate
-            rate = descent.begin_step()
+            rate = trainer.begin_step()
             tokens = sum(batch.tokens for batch in batches)
             # Add up the gradients of the batches of this step
             for batch in batches:
-                with descent.computation.autocast(network.device):
-                    loss, descent.carried = descent.loss(network, batch, descent.carried)
+                with trainer.computation.autocast(network.device):
+                    loss, trainer.carried = trainer.loss(network, batch, trainer.carried)
                 penalty = sum(regularizer.loss(network) for regularizer in recipe.regularizers)
                 total = loss + penalty
                 # Weight each batch by its share of the tokens of the step
                 share = torch.full_like(total, batch.tokens / tokens)
                 total.backward(share)  # type: ignore[no-untyped-call]
-                tally.add(batch.tokens, loss, penalty)
+                stats.add(batch.tokens, loss, penalty)
             # Let regularizers change gradients and weights; reporters see both gradients
             for reporter in recipe.reporters:
                 reporter.gradients(network, updated=False)
             for regularizer in recipe.regularizers:
-                tally.count(regularizer, regularizer.update(network, rate))
+                stats.count(regularizer, regularizer.update(network, rate))
             for reporter in recipe.reporters:
                 reporter.gradients(network, updated=True)
             # Update the weights
-            may_yield = descent.end_step(batches)
-            tally.keep_loss(descent.place.steps, len(batches))
+            may_yield = trainer.end_step(batches)
+            stats.keep_loss(trainer.position.steps, len(batches))
             if not may_yield:
                 continue
             # At the end of an interval or epoch: roll back, or report and wait for the caller
-            if not descent.read_all(tally.total()):
-                descent.roll_back()
-                tally.undo()
+            if not trainer.all_finite(stats.total()):
+                trainer.roll_back()
+                stats.undo()
                 break
-            progress = tally.report(descent.place.tokens, clock.take())
-            yield from pause(descent, progress)
+            progress = stats.report(trainer.position.tokens, clock.take())
+            yield from pause(trainer, progress)
 
 
-def pause(descent: Trainer, progress: Progress) -> Generator[Progress, float | None, None]:
+def pause(trainer: Trainer, progress: Progress) -> Generator[Progress, float | None, None]:
     """Yield with the network and optimizer set for scoring, then set them for training again."""
-    descent.rest()
+    trainer.set_for_scoring()
     answer = yield progress
-    descent.resume(answer)
+    trainer.set_for_training(answer)

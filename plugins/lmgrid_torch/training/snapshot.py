@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Arrays = dict[str, NDArray[Any]]
+from lmgrid.spec import State
+
+Arrays = dict[str, NDArray[np.generic]]
 
 
 def pack(value: Any, name: str, arrays: Arrays) -> Any:
     """Return ``value`` in a form for JSON, and add copies of its tensors to ``arrays``.
 
-    ``value`` is a tensor, number, text or None, or a tuple, list or mapping of such values. The
-    names of the arrays begin with ``name``.
+    ``value`` is a tensor, number, text, None or an ``lmgrid.spec.State``, or a tuple, list or
+    mapping of such values. The names of the arrays begin with ``name``.
 
     >>> arrays = {}
     >>> packed = pack((torch.ones(2), 3), "state", arrays)
@@ -31,6 +34,11 @@ def pack(value: Any, name: str, arrays: Arrays) -> Any:
             plain = value.view(torch.int16) if value.dtype is torch.bfloat16 else value
             arrays[name] = plain.detach().cpu().numpy().copy()
             return {"array": name, "type": str(value.dtype).removeprefix("torch.")}
+        case State():
+            names = {key: f"{name}.{key}" for key in value.arrays}
+            arrays.update({names[key]: array.copy() for key, array in value.arrays.items()})
+            values = pack(value.values, name, arrays)
+            return {"state": names, "values": values}
         case tuple():
             return {"tuple": pack(list(value), name, arrays)}
         case list():
@@ -42,11 +50,17 @@ def pack(value: Any, name: str, arrays: Arrays) -> Any:
             return value
 
 
-def unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """Return the value that was packed, with new tensors on the CPU; keys have become texts."""
+def unpack(value: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Any:
+    """Return the value that was packed, with new tensors on the CPU; keys have become texts.
+
+    The arrays of a ``State`` are copies.
+    """
     match value:
         case {"array": name, "type": kind}:
             return torch.tensor(arrays[name]).view(getattr(torch, kind))
+        case {"state": names, "values": values}:
+            own = {key: arrays[name].copy() for key, name in names.items()}
+            return State(own, unpack(values, arrays))
         case {"tuple": parts}:
             return tuple(unpack(parts, arrays))
         case {"mapping": parts}:
@@ -55,6 +69,18 @@ def unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
             return [unpack(part, arrays) for part in value]
         case _:
             return value
+
+
+def packed(parts: Mapping[str, Any]) -> State:
+    """Return these values, packed, as one state; ``unpacked`` returns them by name."""
+    arrays: Arrays = {}
+    values = {name: pack(part, name, arrays) for name, part in parts.items()}
+    return State(arrays, values)
+
+
+def unpacked(state: State, name: str) -> Any:
+    """Return the value of this name in a state that ``packed`` returned."""
+    return unpack(state.values[name], state.arrays)
 
 
 def moved(value: Any, device: torch.device) -> Any:

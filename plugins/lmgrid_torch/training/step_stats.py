@@ -71,7 +71,14 @@ class StepStats:
         events = tuple((name, times) for name, times in self.events.items() if times)
         first = tuple(self.first)
         self.clear()
-        return Progress(tokens, nats, penalty, compile_seconds, events, first)
+        return Progress(
+            tokens,
+            nats,
+            penalty=penalty,
+            compile_seconds=compile_seconds,
+            events=events,
+            losses=first,
+        )
 
     @staticmethod
     def _mean(losses: list[Tensor], tokens: list[int]) -> float:

@@ -1,9 +1,9 @@
-"""The state of a training: position in the data, schedule, optimizer, rollback, resumption."""
+"""A training of a network: its steps, its position in the text, rollback and resumption."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from lmgrid.spec import (
     Recipe,
     Regularizer,
     State,
+    Stateful,
     Tokens,
     derive_seed,
 )
@@ -26,12 +27,11 @@ from lmgrid_torch.network import Batch, Network
 from lmgrid_torch.regularizers.site import sites
 from lmgrid_torch.training.computation import Computation, data_loss
 from lmgrid_torch.training.snapshot import (
-    Arrays,
     moved,
     optimizer_state,
-    pack,
+    packed,
     restore_optimizer,
-    unpack,
+    unpacked,
 )
 
 ROLLBACKS = 5  # how often training may roll back and halve its learning rate
@@ -67,27 +67,28 @@ class Trainer:
         prepare(network, recipe.regularizers)
         self.optimizer = required(recipe.optimizer)(list(network.parameters()))
         self.loss = torch.compile(data_loss) if computation.compile else data_loss
-        self.place = Position()
+        self.position = Position()
         self.carried: Any = None  # the network's state after the latest batch
         if recipe.resume is not None:
             self._restore(recipe.resume)
+            load_states(recipe.reporters, unpacked(recipe.resume, "reporters"))
         self._good = self.state()
 
     def steps(self) -> Iterator[tuple[Batch, ...]]:
         """Yield the batches of each step, epoch after epoch, from the current position on."""
         while True:
-            seed = derive_seed(self.recipe.seed, "order", str(self.place.epoch))
+            seed = derive_seed(self.recipe.seed, "order", str(self.position.epoch))
             batches = self.network.epoch(self.text, torch.Generator().manual_seed(seed))
-            ahead = islice(batches, self.place.batch, None)
+            ahead = islice(batches, self.position.batch, None)
             while step := tuple(islice(ahead, self.computation.accumulate)):
                 yield step
-            if self.place.batch:
+            if self.position.batch:
                 raise ValueError("an epoch of this network does not predict every token once")
 
     def begin_step(self) -> float:
         """Clear the gradients, apply the schedule's settings, and return the learning rate."""
         settings = required(self.recipe.optimizer).settings(self._moment())
-        rate = settings["lr"] * 0.5**self.place.rollbacks
+        rate = settings["lr"] * 0.5**self.position.rollbacks
         for group in self.optimizer.param_groups:
             group.update(settings, lr=rate)
         self.optimizer.zero_grad()
@@ -96,18 +97,18 @@ class Trainer:
     def end_step(self, batches: tuple[Batch, ...]) -> bool:
         """Take the optimizer's step and advance; return whether an interval or an epoch ended."""
         self.optimizer.step()
-        place, interval = self.place, self.recipe.point_interval
-        place.steps += 1
-        before = place.tokens
-        place.tokens += sum(batch.tokens for batch in batches)
-        place.batch += len(batches)
-        ended = place.tokens == (place.epoch + 1) * len(self.text)
+        position, interval = self.position, self.recipe.point_interval
+        position.steps += 1
+        before = position.tokens
+        position.tokens += sum(batch.tokens for batch in batches)
+        position.batch += len(batches)
+        ended = position.tokens == (position.epoch + 1) * len(self.text)
         if ended:
-            place.epoch, place.batch, self.carried = place.epoch + 1, 0, None
-        return ended or place.tokens // interval > before // interval
+            position.epoch, position.batch, self.carried = position.epoch + 1, 0, None
+        return ended or position.tokens // interval > before // interval
 
     @torch.no_grad()
-    def read_all(self, losses: Tensor) -> bool:
+    def all_finite(self, losses: Tensor) -> bool:
         """Return whether the sum of the losses, (), and all weights are finite.
 
         This covers gradients too: a gradient that is not finite makes a weight not finite, and the
@@ -116,12 +117,12 @@ class Trainer:
         sums = [weight.sum() for weight in self.network.parameters()]
         return bool(torch.stack((losses, *sums)).sum().isfinite())
 
-    def rest(self) -> None:
+    def set_for_scoring(self) -> None:
         """Set network and optimizer for scoring."""
         self.network.eval()
         switch(self.optimizer, "eval")
 
-    def resume(self, answer: float | None) -> None:
+    def set_for_training(self, answer: float | None) -> None:
         """Set network and optimizer for training.
 
         ``answer`` is the validation loss in nats per token, None where it was not computed.
@@ -131,67 +132,60 @@ class Trainer:
         self.network.train()
         switch(self.optimizer, "train")
         if answer is not None and math.isfinite(answer):
-            self.place.valid.append(answer)
+            self.position.valid.append(answer)
             self._good = self.state()
 
     def roll_back(self) -> None:
         """Return to the last point with a finite validation loss, or to the start; halve the rate.
 
-        Raises Diverged after ``ROLLBACKS`` times.
+        Reporters keep their state, since they report the undone steps too. Raises Diverged after
+        ``ROLLBACKS`` times.
         """
-        tokens, rollbacks = self.place.tokens, self.place.rollbacks + 1
+        tokens, rollbacks = self.position.tokens, self.position.rollbacks + 1
         if rollbacks > ROLLBACKS:
             raise Diverged(
                 f"the loss or a weight is not finite at token {tokens}, after the learning rate "
                 f"was halved {ROLLBACKS} times; use a smaller lr"
             )
-        steps = self.place.steps
+        steps = self.position.steps
         self._restore(self._good)
-        self.place.rollbacks, self.place.steps = rollbacks, steps
+        self.position.rollbacks, self.position.steps = rollbacks, steps
 
     def state(self) -> State:
-        """Return copies of everything that the next step depends on."""
+        """Return copies of everything that the next step and the reporters depend on."""
         scoring = not self.network.training
         if scoring:
             switch(self.optimizer, "train")
-        arrays: Arrays = {}
-        values = {name: pack(part, name, arrays) for name, part in self._parts().items()}
+        state = packed(
+            {
+                "position": asdict(self.position),
+                "network": self.network.state_dict(),
+                "optimizer": optimizer_state(self.optimizer),
+                "carried": self.carried,
+                "modules": [module.state() for module in stateful(self.network.modules())],
+                "regularizers": [part.state() for part in stateful(self.recipe.regularizers)],
+                "reporters": [reporter.state() for reporter in stateful(self.recipe.reporters)],
+            }
+        )
         if scoring:
             switch(self.optimizer, "eval")
-        return State(arrays, {"place": asdict(self.place), **values})
-
-    def _parts(self) -> dict[str, Any]:
-        """Return the tensors and values of the state beside the position, by name."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": optimizer_state(self.optimizer),
-            "carried": self.carried,
-            "draws": [draw.get_state() for draw in self._draws()],
-        }
+        return state
 
     def _restore(self, state: State) -> None:
-        """Return to a state that ``state`` returned."""
-        place = state.values["place"]
-        self.place = Position(**{**place, "valid": list(place["valid"])})
-        kept = {name: unpack(state.values[name], state.arrays) for name in self._parts()}
-        self.network.load_state_dict(kept["network"])
-        restore_optimizer(self.optimizer, kept["optimizer"])
-        self.carried = moved(kept["carried"], self.network.device)
-        for draw, drawn in zip(self._draws(), kept["draws"], strict=True):
-            draw.set_state(drawn)
-
-    def _draws(self) -> list[torch.Generator]:
-        """Return the random generators of training: each ``draw`` of a module or regularizer."""
-        owners = (*self.network.modules(), *self.recipe.regularizers)
-        draws = (getattr(owner, "draw", None) for owner in owners)
-        return [draw for draw in draws if isinstance(draw, torch.Generator)]
+        """Restore everything that the next step depends on; reporters keep their state."""
+        self.position = Position(**unpacked(state, "position"))
+        self.network.load_state_dict(unpacked(state, "network"))
+        restore_optimizer(self.optimizer, unpacked(state, "optimizer"))
+        self.carried = moved(unpacked(state, "carried"), self.network.device)
+        load_states(self.network.modules(), unpacked(state, "modules"))
+        load_states(self.recipe.regularizers, unpacked(state, "regularizers"))
 
     def _moment(self) -> Moment:
         """Return the progress of training that the schedule depends on."""
-        budget, tokens = self.recipe.budget, self.place.tokens
+        budget, tokens = self.recipe.budget, self.position.tokens
         limit = math.inf if budget is None else budget.limit(len(self.text))
         share = None if limit == math.inf else tokens / limit
-        return Moment(tokens, tokens / len(self.text), share, tuple(self.place.valid))
+        return Moment(tokens, tokens / len(self.text), share, tuple(self.position.valid))
 
 
 def as_tensor(tokens: Tokens, network: Network) -> Tensor:
@@ -206,6 +200,17 @@ def prepare(network: Network, regularizers: tuple[Regularizer, ...]) -> None:
     for regularizer in regularizers:
         regularizer.layers(network)
     network.train()
+
+
+def stateful(objects: Iterable[object]) -> list[Stateful]:
+    """Return the objects that have a state, in their order."""
+    return [one for one in objects if isinstance(one, Stateful)]
+
+
+def load_states(objects: Iterable[object], states: Iterable[State]) -> None:
+    """Restore the state of each object that has one; ``states`` are in the same order."""
+    for one, state in zip(stateful(objects), states, strict=True):
+        one.load_state(state)
 
 
 def required(optimizer: Optimizer | None) -> Optimizer:
