@@ -195,9 +195,9 @@ def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     """Of the core it sees the contract, the grid's nouns, the text, and what runs a cell."""
     names = {i.name.removeprefix("lmgrid.") for i in imports(path)}
     assert names & set(core()) <= {
-        "spec", "engine", "grid", "text", "vocabulary", "testing", "errors", "records.store",
-        "records.record", "execution.attempt", "execution.job", "execution.messages",
-        "execution.worker", "execution.supervise", "execution.executors",
+        "spec", "engine", "grid", "text", "vocabulary", "checksum", "zipf", "testing", "errors",
+        "records.store", "records.record", "execution.attempt", "execution.job",
+        "execution.messages", "execution.worker", "execution.supervise", "execution.executors",
     }  # fmt: skip
 
 
