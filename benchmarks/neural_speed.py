@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
 from lmgrid.vocabulary import Vocabulary
+from lmgrid.zipf import zipf_ranks
 from lmgrid_rnn.parts import RnnPart
 from lmgrid_torch.model import NeuralModel
 from lmgrid_torch.optimizers.parts import AdamPart, SgdPart
@@ -114,10 +115,8 @@ def spent(ways: dict[str, Iterator[None]], rounds: int) -> pd.DataFrame:
 
 def drawn(setup: Setup) -> Tokens:
     """Return a text of one round, by Zipf's law."""
-    weights = 1 / np.arange(1, setup.vocabulary + 1)
-    rng = np.random.default_rng(0)
-    draws = rng.choice(setup.vocabulary, size=setup.tokens, p=weights / weights.sum())
-    return draws.astype(np.int32)
+    ranks = zipf_ranks(np.random.default_rng(0), types=setup.vocabulary, size=setup.tokens)
+    return ranks.astype(np.int32)
 
 
 # ---------------------------------------------------------------- the plain loop

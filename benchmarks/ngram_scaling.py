@@ -48,7 +48,7 @@ def measure(tokens: int, memory: int | None) -> str:
         cpu, wall = process_time(), perf_counter()
         model.learn(ids)
         cpu, wall = process_time() - cpu, perf_counter() - wall
-        ngrams = sum(len(layer.nodes) for layer in model.fitted.layers)
+        ngrams = sum(len(level.nodes) for level in model.fitted.levels)
     fits = tokens * bytes_per_token(ORDER) <= memory_budget(memory)
     where = "in memory" if fits else "on disk"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -37,7 +37,7 @@ def main() -> None:
         model = NGramModel(NGramPart(order=order), len(words))
         model.learn(tokens)
         share, nats = unseen(model.fitted, test, len(words)), -model.score(test).mean()
-        distinct, size = len(model.fitted.layers[-1].nodes), model.sizes().bytes
+        distinct, size = len(model.fitted.levels[-1].nodes), model.sizes().bytes
         print(f"| {order} | {share:.1%} | {distinct:,} | {size:,} | {np.exp(nats):.1f} |")
     _say(TextModel.learn(train_text, NGramPart(order=5)))
 
@@ -49,10 +49,10 @@ def unseen(model: BackoffModel, test: Tokens, vocabulary: int) -> float:
     """
     levels = count(test, model.order, vocabulary).levels
     nodes = np.arange(vocabulary, dtype=np.int32)  # of the model, for each n-gram of the test
-    known = model.layers[0].nodes.words > 0
-    for layer, level in zip(model.layers[1:], levels[1:], strict=True):
+    known = model.levels[0].nodes.words > 0
+    for ours, level in zip(model.levels[1:], levels[1:], strict=True):
         parents = level.nodes.parents()
-        found, hit = layer.nodes.locate(nodes[parents], level.nodes.words)
+        found, hit = ours.nodes.locate(nodes[parents], level.nodes.words)
         known = hit & known[parents]
         nodes = np.where(known, found, 0)
     return 1 - float(levels[-1].counts[known].sum() / levels[-1].counts.sum())

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid.spec import Place
-from lmgrid.vocabulary import pretokenize
+from lmgrid.vocabulary import EOS, pretokenize
+from lmgrid.zipf import zipf_ranks
 from lmgrid_text.kjv import KingJamesPart
 
 if TYPE_CHECKING:
@@ -37,14 +38,12 @@ def king_james() -> tuple[bytes, bytes]:
 def zipf_ids(tokens: int, seed: int = 20) -> NDArray[np.int32]:
     """Return ids of generated text: 1 ends a sentence, word r of the ranking is r + 1."""
     random = np.random.default_rng(seed)
-    weights = 1 / np.arange(1, TYPES + 1) ** EXPONENT
-    bounds = np.cumsum(weights) / weights.sum()
     ids = np.empty(tokens, np.int32)
     for low in range(0, tokens, BLOCK):
         block = ids[low : low + BLOCK]
-        block[:] = np.minimum(np.searchsorted(bounds, random.random(len(block))), TYPES - 1) + 2
-        block[random.random(len(block)) < 1 / SENTENCE] = 1
-    ids[-1] = 1
+        block[:] = zipf_ranks(random, TYPES, len(block), exponent=EXPONENT) + 2
+        block[random.random(len(block)) < 1 / SENTENCE] = EOS
+    ids[-1] = EOS
     return ids
 
 

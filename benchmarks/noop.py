@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 from lmgrid.spec import (
     Context,
     CorpusPart,
+    CountingModel,
     LogProbs,
     ModelPart,
     Place,
-    Progress,
-    Recipe,
     Tokens,
     hookimpl,
 )
@@ -55,14 +54,14 @@ class Uniform(ModelPart):
         return Constant(len(context.vocabulary))
 
 
-class Constant:
+class Constant(CountingModel):
     """The uniform distribution over V types."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        yield Progress(len(train), None)
+    def learn(self, train: Tokens) -> None:
+        """Learn nothing."""
 
     def score(self, tokens: Tokens) -> LogProbs:
         import numpy as np

@@ -74,8 +74,11 @@ class Copied:
         self.folder = folder
         ignored = shutil.ignore_patterns("__pycache__")
         for source in (ROOT / "harness" / "lmgrid", *(ROOT / "plugins").glob("lmgrid_*")):
-            shutil.copytree(source, folder / source.name, ignore=ignored)
-        tops = [path.name for path in folder.iterdir()]
+            if source.is_dir():
+                shutil.copytree(source, folder / source.name, ignore=ignored)
+            else:
+                shutil.copy(source, folder)
+        tops = [path.stem for path in folder.iterdir()]
         self.install("lmgrid", tops, ENTRIES)
 
     def install(self, name: str, tops: list[str], entries: str) -> None:

@@ -94,7 +94,7 @@ def folders_needed(package: Path) -> dict[str, set[str]]:
 
 
 def package_of(path: Path) -> str:
-    return path.relative_to(PLUGINS).parts[0]
+    return path.relative_to(PLUGINS).with_suffix("").parts[0]
 
 
 def offers_parts(path: Path) -> bool:
@@ -169,17 +169,21 @@ def test_a_folder_is_only_said_what_it_is_for(path: Path) -> None:
     assert [type(node) for node in ast.parse(path.read_text("utf-8")).body] == [ast.Expr]
 
 
-def test_every_package_is_installed() -> None:
-    """setup.cfg lists them."""
+def test_every_package_and_module_is_installed() -> None:
+    """setup.cfg lists all packages, and each plugin that is one module."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    roots = [pair.split(" = ") for pair in config["options"]["package_dir"].split("\n") if pair]
+    lines = config["options"]["package_dir"].split("\n")
+    pairs = (line.partition("=") for line in lines if line)
+    folders = {top.strip(): folder.strip() for top, _, folder in pairs}
     found = {
-        ".".join((top, *path.parent.relative_to(ROOT / root).parts))
-        for top, root in roots
-        for path in (ROOT / root).rglob("__init__.py")
+        ".".join((*([top] if top else []), *path.parent.relative_to(ROOT / folder).parts))
+        for top, folder in folders.items()
+        for path in (ROOT / folder).rglob("__init__.py")
     }
     assert set(config["options"]["packages"].split()) == found
+    modules = {path.stem for path in PLUGINS.glob("*.py")}
+    assert set(config["options"]["py_modules"].split()) == modules
 
 
 @pytest.mark.parametrize("runner", [MODEL_RUNNER, KERNEL_RUNNER])
@@ -216,9 +220,9 @@ def test_a_plugin_imports_what_is_meant_for_it(path: Path) -> None:
     """Of the core it sees the contract, the grid's nouns, the text, and what runs a cell."""
     names = {i.name.removeprefix("lmgrid.") for i in imports(path)}
     assert names & set(core()) <= {
-        "spec", "engine", "grid", "text", "vocabulary", "testing", "errors", "records.store",
-        "records.record", "execution.attempt", "execution.job", "execution.messages",
-        "execution.worker", "execution.supervise", "execution.executors",
+        "spec", "engine", "grid", "text", "vocabulary", "checksum", "zipf", "testing", "errors",
+        "records.store", "records.record", "execution.attempt", "execution.job",
+        "execution.messages", "execution.worker", "execution.supervise", "execution.executors",
     }  # fmt: skip
 
 

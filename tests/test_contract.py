@@ -16,6 +16,7 @@ import pytest
 
 from lmgrid.spec import (
     Context,
+    CountingModel,
     LanguageModel,
     LogProbs,
     ModelPart,
@@ -30,16 +31,15 @@ from lmgrid.vocabulary import EOS, UNK
 PRIOR = 20.0  # how many counts the unigram distribution is worth in each row
 
 
-class Bigram:
+class Bigram(CountingModel):
     """A bigram model interpolated with the unigram distribution: a reference to be broken."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.rng = size, np.random.default_rng(seed)
         self.counts = np.zeros((size, size))
 
-    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+    def learn(self, train: Tokens) -> None:
         self.count(train)
-        yield Progress(len(train), -float(Bigram.score(self, train).mean()))
 
     def count(self, tokens: Tokens) -> None:
         np.add.at(self.counts, (self.before(tokens), tokens), 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmgrid.cell.kernel import difference
-from lmgrid_lecture.parts import LecturePart
+from lmgrid_lecture import LecturePart
 
 
 def test_both_forms_agree() -> None:

@@ -131,7 +131,7 @@ def test_ngrams_that_no_sentence_has_are_left_out(tmp_path: Path) -> None:
     text = GOOD.replace("ngram 2=2", "ngram 2=4").replace("-0.3 a </s>", UNREACHABLE)
     (tmp_path / "m.arpa").write_text(text)
     model = read_arpa(tmp_path / "m.arpa").model
-    assert len(model.layers[1].nodes) == 2
+    assert len(model.levels[1].nodes) == 2
     assert model.score(np.array([2, 1, 2])) == pytest.approx(
         np.log(10) * np.array([-0.2, -0.3, -0.2])
     )
@@ -142,10 +142,10 @@ def test_how_much_is_read_at_once_does_not_show(size: int, monkeypatch: pytest.M
     """Lines and sections that are longer than one read of the file are read whole."""
     path = DATA.parent / "srilm" / "small.arpa"
     whole = read_arpa(path)
-    monkeypatch.setattr(arpa_lines, "PIECE", size)
+    monkeypatch.setattr(arpa_lines, "CHUNK", size)
     again = read_arpa(path)
     assert again.words == whole.words
-    for one, two in zip(again.model.layers, whole.model.layers, strict=True):
+    for one, two in zip(again.model.levels, whole.model.levels, strict=True):
         assert np.array_equal(one.probabilities, two.probabilities)
         assert np.array_equal(one.nodes.words, two.nodes.words)
         assert np.array_equal(one.backoffs, two.backoffs)
@@ -185,7 +185,7 @@ def test_long_words_survive(tmp_path: Path) -> None:
     write_arpa(model.fitted, words, tmp_path / "m.arpa")
     arpa = read_arpa(tmp_path / "m.arpa")
     assert arpa.words == words
-    assert [len(a.nodes) for a in arpa.model.layers] == [len(a.nodes) for a in model.fitted.layers]
+    assert [len(a.nodes) for a in arpa.model.levels] == [len(a.nodes) for a in model.fitted.levels]
 
 
 # ---------------------------------------------------------------- bad input
@@ -219,22 +219,22 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "why"),
     [
-        ("ngram 2=2", "ngram 3=2", 3, "order 2 should stand here"),
-        ("ngram 1=4", "ngram 1=5", 11, "after 4 1-grams"),
-        ("ngram 1=4", "ngram 1=3", 9, "2-grams: should stand here"),
-        ("ngram 2=2", "ngram 2=1", 13, "end"),
-        ("-0.4 a -0.3", "-0.4x a -0.3", 9, "'-0.4x' is no number"),
-        ("-0.4 a -0.3", "nan a -0.3", 9, "'nan' is no logarithm"),
+        ("ngram 2=2", "ngram 3=2", 3, "expected the count of order 2, not of order 3"),
+        ("ngram 1=4", "ngram 1=5", 11, "expected 5 1-grams before \\2-grams:, found 4"),
+        ("ngram 1=4", "ngram 1=3", 9, "expected \\2-grams: after 3 1-grams"),
+        ("ngram 2=2", "ngram 2=1", 13, "expected \\end\\ after 1 2-grams; check the counts"),
+        ("-0.4 a -0.3", "-0.4x a -0.3", 9, "expected a number, not '-0.4x'"),
+        ("-0.4 a -0.3", "nan a -0.3", 9, "expected a logarithm, not 'nan'"),
         ("-0.4 a -0.3", "0.4 a -0.3", 9, "above 1"),
-        ("-0.4 a -0.3", "-0.4", 9, "a 1-gram has a number, 1 words"),
-        ("-0.4 a -0.3", "-0.4 <s> -0.3", 9, "'<s>' stands twice"),
-        ("-0.3 a </s>", "-0.3 <s> a", 13, "'<s> a' stands twice"),
-        ("-0.3 a </s>", "-0.3 b </s>", 13, "'b' is not among the unigrams"),
-        ("\\2-grams:", "\\3-grams:", 11, "2-grams: should stand here"),
-        ("\\end\\\n", "", 14, "cut off"),
-        ("-0.4 a -0.3", "-0.4 a -" + 80 * "3", 9, "a number of 81 bytes is no number"),
-        ("-0.4 a -0.3", "-0.4 a inf", 9, "'inf' is no logarithm"),
-        ("ngram 2=2", "bigrams 2=2", 3, "should be 'ngram N=COUNT'"),
+        ("-0.4 a -0.3", "-0.4", 9, "expected log10 p, 1 word and at most a log10 backoff"),
+        ("-0.4 a -0.3", "-0.4 <s> -0.3", 9, "the word '<s>' occurs twice"),
+        ("-0.3 a </s>", "-0.3 <s> a", 13, "'<s> a' occurs twice"),
+        ("-0.3 a </s>", "-0.3 b </s>", 13, "the word 'b' is not a unigram"),
+        ("\\2-grams:", "\\3-grams:", 11, "expected the line \\2-grams:, not '\\\\3-grams:'"),
+        ("\\end\\\n", "", 14, "the file ends here, without \\end\\"),
+        ("-0.4 a -0.3", "-0.4 a -" + 80 * "3", 9, "expected a number of at most 64 bytes, not 81"),
+        ("-0.4 a -0.3", "-0.4 a inf", 9, "expected a logarithm, not 'inf'"),
+        ("ngram 2=2", "bigrams 2=2", 3, "expected 'ngram N=COUNT' or"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(
@@ -260,7 +260,7 @@ def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
     """A gzip stream that is cut off is an error."""
     whole = (DATA / "3.arpa.gz").read_bytes()
     (tmp_path / "m.arpa.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ArpaError, match=r"line \d+: the gzip stream is broken"):
+    with pytest.raises(ArpaError, match=r"line \d+: the gzip data are damaged"):
         read_arpa(tmp_path / "m.arpa.gz")
 
 

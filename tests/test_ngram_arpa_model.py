@@ -72,8 +72,14 @@ def test_it_is_kept_and_loaded_without_the_file(part: ArpaPart, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ((*WORDS, "e"), "lacks 1 words of the corpus, and the corpus 0 of its, such as 'e'"),
-        (WORDS[:-1], "lacks 0 words of the corpus, and the corpus 1 of its, such as 'd'"),
+        (
+            (*WORDS, "e"),
+            "0 are only in the file and 1 only in the corpus, such as 'e'",
+        ),
+        (
+            WORDS[:-1],
+            "1 are only in the file and 0 only in the corpus, such as 'd'",
+        ),
     ],
 )
 def test_other_words_than_the_corpus_has_are_refused(

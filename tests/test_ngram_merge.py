@@ -15,7 +15,7 @@ from lmgrid_ngram import model
 from lmgrid_ngram.counting import merge
 from lmgrid_ngram.counting.arrays import DiskStore, MemoryStore
 from lmgrid_ngram.counting.count import count
-from lmgrid_ngram.counting.merge import Runs, count_in_runs
+from lmgrid_ngram.counting.merge import count_in_runs
 from lmgrid_ngram.kernels import zipfian
 from lmgrid_ngram.model import NGramError, NGramModel
 from lmgrid_ngram.parts import NGramPart
@@ -26,7 +26,7 @@ def test_merged_runs_are_the_whole(stream: list[int], order: int, size: int) -> 
     """The merged trie is that of the whole text, however the text is cut into runs."""
     tokens = np.array(stream, np.int32)
     whole = count(tokens, order, 5).levels
-    merged = count_in_runs(tokens, order, 5, Runs(size, MemoryStore())).levels
+    merged = count_in_runs(tokens, order, 5, run_length=size, store=MemoryStore()).levels
     for one, two in zip(whole, merged, strict=True):
         assert np.array_equal(one.nodes.words, two.nodes.words)
         assert np.array_equal(one.nodes.starts, two.nodes.starts)
@@ -40,7 +40,7 @@ def test_the_blocks_of_a_merge_do_not_show(block: int, monkeypatch: pytest.Monke
     tokens = zipfian(3_000, 50, seed=0)
     whole = count(tokens, 4, 50).levels[-1]
     monkeypatch.setattr(merge, "BLOCK", block)
-    merged = count_in_runs(tokens, 4, 50, Runs(500, MemoryStore())).levels[-1]
+    merged = count_in_runs(tokens, 4, 50, run_length=500, store=MemoryStore()).levels[-1]
     assert np.array_equal(whole.nodes.words, merged.nodes.words)
     assert np.array_equal(whole.counts, merged.counts)
 
@@ -94,9 +94,9 @@ def test_an_unwritable_folder_is_one_clear_error(
 
 def test_an_array_on_disk_is_zero_and_writable(tmp_path: Path) -> None:
     """An array on disk begins as zeros and can be written."""
-    room = DiskStore(tmp_path)
-    array = room.zeros(10, np.float32)
+    store = DiskStore(tmp_path)
+    array = store.zeros(10, np.float32)
     array[3] = 2
     assert array.sum() == 2
     del array
-    room.close()
+    store.close()

@@ -127,4 +127,4 @@ def test_an_order_without_ngrams_predicts_as_the_one_below() -> None:
     model = NGramModel(NGramPart(order=3, min_counts=(9,)), 5)
     model.learn(np.array([2, 3, 4, 1, 2, 4, 3, 1], np.int32))
     p = model.fitted.next_probabilities([np.array([2, 3], np.int32)])
-    np.testing.assert_array_equal(p[0], model.fitted.layers[0].probabilities)
+    np.testing.assert_array_equal(p[0], model.fitted.levels[0].probabilities)

@@ -124,7 +124,7 @@ def test_min_counts_leave_rare_ngrams_out() -> None:
     model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", min_counts=(2,)))
     # kept: <s> a 3, a b 2, b <eos> 2; after a: (2 + 2 p(b)) / 5 for b, 3/5 of p for the others
     unigram = after(learn(tokens, NGramPart(order=1, smoothing="witten-bell")))
-    assert len(model.fitted.layers[1].nodes) == 3
+    assert len(model.fitted.levels[1].nodes) == 3
     assert after(model, A)[C] == pytest.approx(0.6 * unigram[C])
     assert after(model, A).sum() == pytest.approx(1)
 
@@ -135,7 +135,7 @@ def test_pruning_takes_the_least_useful_first() -> None:
     sizes, nats = [], []
     for threshold in (0.0, 1e-5, 1e-4):
         model = learn(tokens.tolist(), NGramPart(order=3, prune=threshold), 40)
-        sizes.append(sum(len(layer.nodes) for layer in model.fitted.layers))
+        sizes.append(sum(len(level.nodes) for level in model.fitted.levels))
         nats.append(-model.score(tokens).mean())
         assert after(model, A, B).sum() == pytest.approx(1, abs=1e-6)
     assert sizes[0] > sizes[1] > sizes[2]
@@ -147,7 +147,7 @@ def test_an_ngram_that_says_what_backing_off_says_is_pruned() -> None:
     random = np.random.default_rng(0)
     tokens = [int(t) for t in random.choice([1, A, B, C], size=20_000, p=[0.1, 0.5, 0.3, 0.1])]
     model = learn(tokens, NGramPart(order=2, smoothing="witten-bell", prune=1e-3))
-    assert len(model.fitted.layers[1].nodes) <= 2
+    assert len(model.fitted.levels[1].nodes) <= 2
 
 
 def test_kenlms_quirk_books_the_last_word_with_its_raw_count() -> None:

@@ -1,12 +1,13 @@
-"""Writes files atomically and computes their SHA-256."""
+"""Writes files atomically."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from lmgrid.checksum import sha256 as sha256
 
 DRAFT = ".draft-"  # prefix of the names of temporary files
 
@@ -49,9 +50,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, 64 digits, reading it in chunks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -150,7 +150,7 @@ class LanguageModel(Protocol):
     def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
         """Learn, and yield wherever the model may be scored.
 
-        A counting model yields once; a network goes on without end, every
+        A counting model yields once (see ``CountingModel``); a network goes on without end, every
         ``recipe.point_interval`` tokens and at the end of each epoch, until the runner closes
         it. What is sent back is the validation loss (nats per token), or None where the runner
         did not score.
@@ -160,6 +160,33 @@ class LanguageModel(Protocol):
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | <eos>, tokens[:i]) for each i, shape (n,); -inf for zero."""
         ...
+
+
+class CountingModel(ABC):
+    """A language model that learns from one pass over the training text, such as an n-gram model.
+
+    A subclass defines ``learn`` and ``score``; ``fit`` is given.
+
+    >>> import numpy as np
+    >>> class Unigram(CountingModel):
+    ...     def learn(self, train):
+    ...         self.log_probs = np.log(np.bincount(train) / len(train))
+    ...     def score(self, tokens):
+    ...         return self.log_probs[tokens]
+    """
+
+    @abstractmethod
+    def learn(self, train: Tokens) -> None:
+        """Estimate the model from the ids of the training text, shape (n,)."""
+
+    @abstractmethod
+    def score(self, tokens: Tokens) -> LogProbs:
+        """Return ln p(tokens[i] | <eos>, tokens[:i]) for each i, shape (n,); -inf for zero."""
+
+    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
+        """Learn, then yield once. The loss on the training text is not computed."""
+        self.learn(train)
+        yield Progress(tokens=len(train), train_nats=None)
 
 
 @runtime_checkable

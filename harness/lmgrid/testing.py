@@ -29,6 +29,7 @@ from lmgrid.spec import (
     Tokens,
 )
 from lmgrid.vocabulary import EOS, Vocabulary
+from lmgrid.zipf import zipf_ranks
 
 SMALL, LARGE = 12, 1_000
 TOLERANCE = 1e-5  # nats; allows for single precision and another order of summation
@@ -39,8 +40,7 @@ EACH_VOCABULARY = pytest.mark.parametrize("size", [SMALL, LARGE])
 def sample_tokens(size: int, seed: int, count: int = 4_000) -> Tokens:
     """Return ``count`` ids, int32, with Zipfian frequencies; half are determined by the last id."""
     rng = np.random.default_rng(seed)
-    weights = 1 / np.arange(1, size + 1)
-    draws = rng.choice(size, p=weights / weights.sum(), size=count)
+    draws = zipf_ranks(rng, types=size, size=count)
     follows = rng.random(count) < 0.5
     draws[1:][follows[1:]] = (draws[:-1][follows[1:]] * 7 + 3) % size
     return draws.astype(np.int32)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmgrid.spec import Kernel
+from lmgrid.vocabulary import EOS
+from lmgrid.zipf import zipf_ranks
 from lmgrid_ngram.counting.arrays import MemoryStore
 from lmgrid_ngram.counting.count import count
-from lmgrid_ngram.counting.trie import EOS
 from lmgrid_ngram.parts import NGramPart
 from lmgrid_ngram.scoring.backoff import BackoffModel
 from lmgrid_ngram.smoothing.discounts import counts_of_counts, modified
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 def zipfian(tokens: int, vocabulary: int, seed: int) -> Ids:
     """Return random ids, shape (tokens,): words with p proportional to 1 / rank, 5 % <eos>."""
     random = np.random.default_rng(seed)
-    weights = 1 / np.arange(1, vocabulary - 1)
-    words = random.choice(len(weights), size=tokens, p=weights / weights.sum()) + 2
+    words = zipf_ranks(random, types=vocabulary - 2, size=tokens) + 2
     return np.where(random.random(tokens) < 0.05, EOS, words).astype(np.int32)
 
 
@@ -75,7 +76,7 @@ def count_by_sort(tokens: Ids, order: int, vocabulary: int) -> tuple[NDArray[np.
 
 # ---------------------------------------------------------------- estimating
 
-Tuples = dict[tuple[int, ...], float]
+ByNGram = dict[tuple[int, ...], float]
 
 
 def estimating(size: ZipfianTextPart) -> Kernel:
@@ -90,9 +91,9 @@ def estimating(size: ZipfianTextPart) -> Kernel:
 def estimate_by_arrays(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
     """Return ln p of the n-grams of each order, sorted by their ids."""
     counts = count(tokens, order, vocabulary)
-    evidence = TrainingCounts(tokens, counts, MemoryStore(), np.float64)
-    layers = modified_kneser_ney(evidence, NGramPart(order=order)).layers
-    return tuple(np.log(layer.probabilities) for layer in layers)
+    training = TrainingCounts(tokens, counts, MemoryStore(), np.float64)
+    levels = modified_kneser_ney(training, NGramPart(order=order)).levels
+    return tuple(np.log(level.probabilities) for level in levels)
 
 
 def estimate_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs, ...]:
@@ -100,7 +101,7 @@ def estimate_by_loop(tokens: Ids, order: int, vocabulary: int) -> tuple[LogProbs
     tables = count_by_loop(tokens, order, vocabulary)
     raw = [{tuple(row[:-1]): row[-1] for row in table.tolist()} for table in tables]
     raw[0] |= {(w,): 0 for w in range(vocabulary) if (w,) not in raw[0]}
-    lower: Tuples = {(): 1 / vocabulary}
+    lower: ByNGram = {(): 1 / vocabulary}
     logs = []
     for k in range(1, order + 1):
         lower = _interpolate(_continuations(raw, k) if k < order else raw[-1], lower)
@@ -114,7 +115,7 @@ def _continuations(raw: list[dict[tuple[int, ...], int]], k: int) -> dict[tuple[
     return {g: raw[k - 1][g] if k > 1 and g[0] == EOS else seen[g] for g in raw[k - 1]}
 
 
-def _interpolate(counts: dict[tuple[int, ...], int], lower: Tuples) -> Tuples:
+def _interpolate(counts: dict[tuple[int, ...], int], lower: ByNGram) -> ByNGram:
     """Return (c - D(c)) / c(h) + gamma(h) p(w | h') for each n-gram."""
     lost = modified(counts_of_counts(np.array(list(counts.values()), np.int32))).tolist()
     total: Counter[tuple[int, ...]] = Counter()
@@ -136,32 +137,40 @@ def _interpolate(counts: dict[tuple[int, ...], int], lower: Tuples) -> Tuples:
 def scoring(size: ZipfianTextPart) -> Kernel:
     """Return the kernel that computes ln p of each token of a second text."""
 
-    def sample(seed: int) -> tuple[BackoffModel, tuple[Tuples, Tuples], Ids]:
+    def sample(seed: int) -> tuple[BackoffModel, NGramTables, Ids]:
         tokens = zipfian(size.tokens, size.vocabulary, seed)
         counts = count(tokens, size.order, size.vocabulary)
-        evidence = TrainingCounts(tokens, counts, MemoryStore())
-        model = modified_kneser_ney(evidence, NGramPart(order=size.order))
+        training = TrainingCounts(tokens, counts, MemoryStore())
+        model = modified_kneser_ney(training, NGramPart(order=size.order))
         return model, tabulate(model), zipfian(size.tokens, size.vocabulary, seed + 1)
 
     return Kernel(score_by_loop, score_by_arrays, sample, tolerance=1e-9)
 
 
-def tabulate(model: BackoffModel) -> tuple[Tuples, Tuples]:
-    """Return two dictionaries by n-gram: the probability and the backoff weight."""
-    p: Tuples = {}
-    weights: Tuples = {}
+@dataclass(frozen=True)
+class NGramTables:
+    """A backoff model as two dictionaries."""
+
+    probabilities: ByNGram
+    backoffs: ByNGram
+
+
+def tabulate(model: BackoffModel) -> NGramTables:
+    """Return the probability and the backoff weight of each n-gram of a model."""
+    p: ByNGram = {}
+    weights: ByNGram = {}
     ngrams: list[tuple[int, ...]] = [()]
-    for layer in model.layers:
-        parents, words = layer.nodes.parents().tolist(), layer.nodes.words.tolist()
+    for level in model.levels:
+        parents, words = level.nodes.parents().tolist(), level.nodes.words.tolist()
         ngrams = [(*ngrams[i], word) for i, word in zip(parents, words, strict=True)]
-        p |= dict(zip(ngrams, layer.probabilities.tolist(), strict=True))
-        weights |= dict(zip(ngrams, layer.backoffs.tolist(), strict=False))
-    return p, weights
+        p |= dict(zip(ngrams, level.probabilities.tolist(), strict=True))
+        weights |= dict(zip(ngrams, level.backoffs.tolist(), strict=False))
+    return NGramTables(p, weights)
 
 
-def score_by_loop(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Ids) -> LogProbs:
+def score_by_loop(model: BackoffModel, tables: NGramTables, tokens: Ids) -> LogProbs:
     """Back off from the longest context to shorter ones, token by token."""
-    p, weights = tables
+    p, weights = tables.probabilities, tables.backoffs
     scores = np.empty(len(tokens))
     context: tuple[int, ...] = (EOS,)[: model.order - 1]
     for i, token in enumerate(tokens.tolist()):
@@ -175,6 +184,6 @@ def score_by_loop(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Id
     return scores
 
 
-def score_by_arrays(model: BackoffModel, tables: tuple[Tuples, Tuples], tokens: Ids) -> LogProbs:
+def score_by_arrays(model: BackoffModel, tables: NGramTables, tokens: Ids) -> LogProbs:
     """Score all tokens at once, in one pass per order."""
     return model.score(tokens)

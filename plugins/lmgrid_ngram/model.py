@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 
-from lmgrid.spec import Progress, Recipe, Sizes
+from lmgrid.spec import CountingModel, Sizes
 from lmgrid_ngram.counting.arrays import DiskStore, MemoryStore
 from lmgrid_ngram.counting.count import count
-from lmgrid_ngram.counting.merge import Runs, count_in_runs
+from lmgrid_ngram.counting.merge import count_in_runs
 from lmgrid_ngram.scoring import storage
 from lmgrid_ngram.smoothing.estimators import TrainingCounts, estimate
 
@@ -30,19 +28,15 @@ class NGramError(ValueError):
     """An n-gram model cannot be made or used as asked; the message says why and what to do."""
 
 
-class Estimated(ABC):
+class BackoffLanguageModel(CountingModel):
     """A language model over ids 0 to ``vocabulary - 1`` that scores with a backoff model.
 
-    A subclass writes ``learn``, which sets ``_fitted``.
+    A subclass defines ``learn``, which sets ``_fitted``.
     """
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
         self._fitted: BackoffModel | None = None
-
-    @abstractmethod
-    def learn(self, train: Tokens) -> None:
-        """Estimate the backoff model from the training text, shape (n,)."""
 
     @property
     def fitted(self) -> BackoffModel:
@@ -50,11 +44,6 @@ class Estimated(ABC):
         if self._fitted is None:
             raise NGramError("the n-gram model has not been fitted; call fit or load first")
         return self._fitted
-
-    def fit(self, train: Tokens, recipe: Recipe) -> Generator[Progress, float | None, None]:
-        """Learn, then yield once. The loss on the training text is not computed."""
-        self.learn(train)
-        yield Progress(tokens=len(train), train_nats=None)
 
     def score(self, tokens: Tokens) -> LogProbs:
         """Return ln p(tokens[i] | the words before it in its sentence) for each i, shape (n,)."""
@@ -79,14 +68,14 @@ class Estimated(ABC):
         self._fitted = storage.load(folder)
 
 
-class NGramModel(Estimated):
+class NGramModel(BackoffLanguageModel):
     """An n-gram model that is counted and smoothed as its options say."""
 
     def __init__(self, options: NGramPart, vocabulary: int, folder: Path | None = None) -> None:
         super().__init__(vocabulary)
         self.options = options
         self.folder = folder or Path(tempfile.gettempdir())  # of counts too large for memory
-        self._room: DiskStore | None = None  # the arrays of a model made on disk
+        self._store: DiskStore | None = None  # of the arrays of a model made on disk
 
     def learn(self, train: Tokens) -> None:
         """Count and estimate, on disk if the counts do not fit in memory.
@@ -109,13 +98,18 @@ class NGramModel(Estimated):
     def _learn_on_disk(self, tokens: Tokens, budget: int) -> None:
         options = self.options
         try:
-            self._room = DiskStore(self.folder)
-            runs = Runs(max(budget // bytes_per_token(options.order), 2), self._room)
-            counts = count_in_runs(tokens, options.order, self.vocabulary, runs)
-            self._fitted = estimate(TrainingCounts(tokens, counts, self._room), options)
+            self._store = DiskStore(self.folder)
+            counts = count_in_runs(
+                tokens,
+                options.order,
+                self.vocabulary,
+                run_length=max(budget // bytes_per_token(options.order), 2),
+                store=self._store,
+            )
+            self._fitted = estimate(TrainingCounts(tokens, counts, self._store), options)
         except OSError as error:
-            if self._room:
-                self._room.close()
+            if self._store:
+                self._store.close()
             raise NGramError(
                 f"counting in {self.folder} failed: {error.strerror}; it needs about "
                 f"{len(tokens) * bytes_per_token(options.order) >> 20} MB there, or the option "
@@ -125,8 +119,8 @@ class NGramModel(Estimated):
     def close(self) -> None:
         """Drop the model, and remove the files of one made on disk."""
         self._fitted = None
-        if self._room:
-            self._room.close()
+        if self._store:
+            self._store.close()
 
 
 def check_tokens(tokens: Tokens, vocabulary: int) -> NDArray[np.int32]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmgrid.vocabulary import EOS
 from lmgrid_ngram.arpa.reader import read_arpa
 from lmgrid_ngram.arpa.writer import write_arpa
 from lmgrid_ngram.counting.encoder import Encoder, by_frequency
-from lmgrid_ngram.counting.trie import EOS
 from lmgrid_ngram.model import NGramModel
 from lmgrid_ngram.scoring import storage
 from lmgrid_ngram.scoring.backoff import BackoffModel

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from lmgrid.checksum import sha256
 from lmgrid.spec import Place
 from lmgrid.text import RawText, TextCorpusPart, TextError
 from lmgrid.vocabulary import SPLITS
@@ -65,7 +66,7 @@ class FilePart(TextCorpusPart):
             )
 
     def digest(self, place: Place) -> str:
-        digests = [f"{name} {_sha256(path)}" for name, path in self._files(place).items()]
+        digests = [f"{name} {_file_digest(path)}" for name, path in self._files(place).items()]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def read(self, place: Place) -> RawText:
@@ -89,10 +90,10 @@ def _found(option: str, path: Path, folder: Path) -> Path:
     return whole
 
 
-def _sha256(path: Path) -> str:
+def _file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file; TextError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror}") from error
 

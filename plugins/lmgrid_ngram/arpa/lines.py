@@ -12,16 +12,16 @@ from typing import NoReturn
 
 from lmgrid_ngram.arpa.writer import ArpaError
 
-PIECE = 1 << 20  # bytes read at once
+CHUNK = 1 << 20  # bytes read at once
 _GZIP = b"\x1f\x8b"
 
 
-class Lines:
+class LineReader:
     """The lines of a file, read once from the first to the last."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.number = path, 0  # of the last line returned
-        self._pieces = self._read()
+        self._chunks = self._read()
         self._rest = b""  # bytes read but not yet returned
 
     def next(self) -> str:
@@ -32,7 +32,8 @@ class Lines:
             while not end and self._more():
                 end = self._rest.find(b"\n") + 1
             if not (line := self._hand_out(end or len(self._rest))):
-                self.fail("the file ends here, before \\end\\; it was cut off", max(self.number, 1))
+                why = "the file ends here, without \\end\\; get or write the whole file again"
+                self.fail(why, max(self.number, 1))
             self.number += 1
             text = self._decode(line, self.number).strip()
         return text
@@ -52,6 +53,7 @@ class Lines:
             self.number += block.count(b"\n")
 
     def fail(self, why: str, number: int | None = None) -> NoReturn:
+        """Raise ArpaError for a line, by default the last one returned."""
         raise ArpaError(f"{self.path}, line {number or self.number}: {why}") from None
 
     def fields(self, number: int) -> list[str]:
@@ -64,18 +66,18 @@ class Lines:
         return line
 
     def _more(self) -> bool:
-        piece = next(self._pieces, b"")
-        self._rest += piece
-        return bool(piece)
+        chunk = next(self._chunks, b"")
+        self._rest += chunk
+        return bool(chunk)
 
     def _read(self) -> Iterator[bytes]:
         try:
             with self._open() as file:
-                while piece := file.read(PIECE):
-                    yield piece
+                while chunk := file.read(CHUNK):
+                    yield chunk
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             number = self.number + self._rest.count(b"\n") + 1
-            self.fail(f"the gzip stream is broken ({error}); get the file anew", number)
+            self.fail(f"the gzip data are damaged ({error}); get or write the file again", number)
 
     def _open(self) -> gzip.GzipFile | BufferedReader:
         with self.path.open("rb") as raw:
@@ -87,4 +89,5 @@ class Lines:
             return data.decode()
         except UnicodeDecodeError as error:
             at = number + data.count(b"\n", 0, error.start)
-            self.fail(f"byte {data[error.start]:#04x} is not UTF-8; convert the file", at)
+            byte = f"byte {data[error.start]:#04x}"
+            self.fail(f"{byte} is not UTF-8; convert the file (iconv -t UTF-8)", at)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from lmgrid.checksum import sha256
 from lmgrid_ngram.arpa.reader import read_arpa
 from lmgrid_ngram.arpa.writer import ArpaError
-from lmgrid_ngram.model import Estimated
+from lmgrid_ngram.model import BackoffLanguageModel
 
 if TYPE_CHECKING:
     from lmgrid.spec import Tokens
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmgrid_ngram.parts import ArpaPart
 
 
-class ArpaModel(Estimated):
+class ArpaModel(BackoffLanguageModel):
     """The model of an ARPA file, over the ids of a corpus with the same words."""
 
     def __init__(self, options: ArpaPart, vocabulary: Vocabulary) -> None:
@@ -27,10 +27,13 @@ class ArpaModel(Estimated):
         """Read the file; ``train`` is not used. ArpaError if the file is missing or differs."""
         path, expected = self.options.path, self.options.sha256
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256(path)
         except OSError as error:
-            raise ArpaError(f"cannot read {path}: {error.strerror}; name an ARPA file") from error
+            raise ArpaError(
+                f"cannot read {path}: {error.strerror}; set the option path to an ARPA file"
+            ) from error
         if found != expected:
-            raise ArpaError(f"{path} has the sha256 {found}, not {expected}; correct one of them")
+            raise ArpaError(
+                f"{path} has the sha256 {found}, not {expected}; correct the option path or sha256"
+            )
         self._fitted = read_arpa(path, self.words).model

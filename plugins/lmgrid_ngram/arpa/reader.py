@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.arpa.lines import Lines
+from lmgrid.vocabulary import EOS
+from lmgrid_ngram.arpa.lines import LineReader
 from lmgrid_ngram.arpa.writer import NEVER, ArpaError
 from lmgrid_ngram.counting import encoder
 from lmgrid_ngram.counting.encoder import Encoder, Words
-from lmgrid_ngram.counting.trie import EOS, Nodes
-from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
+from lmgrid_ngram.counting.trie import Nodes
+from lmgrid_ngram.scoring.backoff import BackoffLevel, BackoffModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BEGIN, END = b"<s>", b"</s>"
 LONGEST = 64  # bytes of a number in the file
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)$")
+_CHECK_COUNTS = "check the counts after \\data\\"
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,24 @@ def read_arpa(path: Path, words: Sequence[str] | None = None) -> ArpaFile:
     ``<s>`` after their first word or ``</s>`` before their last are skipped, since no sentence has
     them.
     """
-    lines = Lines(path)
+    lines = LineReader(path)
     sizes = _header(lines)
     unigrams = _unigrams(lines, sizes)
     if words is not None:
         unigrams = unigrams.renumbered(path, tuple(word.encode() for word in words))
-    layers = [unigrams.layer()]
+    levels = [unigrams.level()]
     for k in range(2, len(sizes) + 1):
         if (title := lines.next()) != f"\\{k}-grams:":
-            lines.fail(f"\\{k}-grams: should stand here, not {title!r}; is a count wrong?")
-        layers.append(_layer(lines, _section(lines, sizes, (k, unigrams)), layers))
-    if lines.next() != "\\end\\":
-        lines.fail("\\end\\ should stand here")
+            lines.fail(f"expected the line \\{k}-grams:, not {title!r}; {_CHECK_COUNTS}")
+        levels.append(_level(lines, _section(lines, sizes, k, unigrams), levels))
+    if (title := lines.next()) != "\\end\\":
+        lines.fail(f"expected the line \\end\\, not {title!r}; {_CHECK_COUNTS}")
     return ArpaFile(
-        BackoffModel(tuple(layers)), tuple(word.decode() for word in unigrams.vocabulary)
+        BackoffModel(tuple(levels)), tuple(word.decode() for word in unigrams.vocabulary)
     )
 
 
-def _header(lines: Lines) -> list[int]:
+def _header(lines: LineReader) -> list[int]:
     """Return the number of n-grams of each order that the header states."""
     while lines.next() != "\\data\\":  # SRILM and others allow a comment before it
         pass
@@ -75,12 +77,15 @@ def _header(lines: Lines) -> list[int]:
     while (line := lines.next()) != "\\1-grams:":
         match = _COUNT.match(line)
         if not match:
-            lines.fail(f"{line!r} should be 'ngram N=COUNT', or \\1-grams:")
+            lines.fail(f"expected 'ngram N=COUNT' or \\1-grams:, not {line!r}; correct the header")
         if int(match[1]) != len(sizes) + 1:
-            lines.fail(f"order {len(sizes) + 1} should stand here, not {match[1]}")
+            lines.fail(
+                f"expected the count of order {len(sizes) + 1}, not of order {match[1]}; give one "
+                "line for each order, from 1 up"
+            )
         sizes.append(int(match[2]))
     if not sizes:
-        lines.fail("\\data\\ names no order")
+        lines.fail("expected 'ngram 1=COUNT' after \\data\\; add a line for each order")
     return sizes
 
 
@@ -88,7 +93,7 @@ def _header(lines: Lines) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Page:
+class _Block:
     """A block of n lines with n-grams of one order."""
 
     words: Words
@@ -101,34 +106,37 @@ class _Page:
         return self.words.take(self.first + i)
 
 
-def _pages(lines: Lines, sizes: list[int], k: int) -> Iterator[_Page]:
+def _blocks(lines: LineReader, sizes: list[int], k: int) -> Iterator[_Block]:
     """Yield the lines of a section in blocks; ArpaError if the header states another number."""
     count, size = 0, sizes[k - 1]
-    for block in lines.body():
+    for data in lines.body():
         number = lines.number
-        for words in encoder.blocks(block):
-            page = _page(lines, words, (k, number))
-            if count + len(page.first) > size:
+        for words in encoder.blocks(data):
+            block = _parse(lines, words, k, lines_before=number)
+            if count + len(block.first) > size:
                 title = f"\\{k + 1}-grams:" if k < len(sizes) else "\\end\\"
-                why = f"{title} should stand here; \\data\\ promised {size} {k}-grams"
-                lines.fail(why, int(page.numbers[size - count]))
-            count += len(page.first)
+                why = f"expected {title} after {size} {k}-grams; {_CHECK_COUNTS}"
+                lines.fail(why, int(block.numbers[size - count]))
+            count += len(block.first)
             number += len(words.line_ends)
-            yield page
+            yield block
     if count < size:
-        lines.fail(f"{lines.next()} after {count} {k}-grams, but \\data\\ promised {size}")
+        title = lines.next()
+        lines.fail(f"expected {size} {k}-grams before {title}, found {count}; {_CHECK_COUNTS}")
 
 
-def _page(lines: Lines, words: Words, place: tuple[int, int]) -> _Page:
-    """Return the k-grams of a block after line ``number``; ``place`` is (k, number)."""
-    k, number = place
+def _parse(lines: LineReader, words: Words, k: int, *, lines_before: int) -> _Block:
+    """Return the k-grams of a block of text with ``lines_before`` lines of the file before it."""
     fields = np.diff(words.line_ends, prepend=0)
     full = np.flatnonzero(fields)
-    numbers, first = number + 1 + full, (words.line_ends - fields)[full]
+    numbers, first = lines_before + 1 + full, (words.line_ends - fields)[full]
     fields = fields[full]
     wrong = np.flatnonzero((fields < k + 1) | (fields > k + 2))
     if len(wrong):
-        why = f"a {k}-gram has a number, {k} words and at most one more number"
+        why = (
+            f"expected log10 p, {k} {'word' if k == 1 else 'words'} and at most a log10 backoff "
+            "weight; correct the line"
+        )
         lines.fail(why, int(numbers[wrong[0]]))
     logs = np.zeros((len(full), 2))
     logs[:, 0] = _logarithms(lines, words.take(first), numbers)
@@ -136,16 +144,18 @@ def _page(lines: Lines, words: Words, place: tuple[int, int]) -> _Page:
     logs[more, 1] = _logarithms(lines, words.take(first[more] + k + 1), numbers[more])
     above = np.flatnonzero(logs[:, 0] > 0)
     if len(above):
-        lines.fail("a probability is above 1", int(numbers[above[0]]))
-    return _Page(words, first, numbers, logs)
+        why = "log10 p is above 0, a probability above 1; correct the number"
+        lines.fail(why, int(numbers[above[0]]))
+    return _Block(words, first, numbers, logs)
 
 
-def _logarithms(lines: Lines, words: Words, numbers: Places) -> Floats:
+def _logarithms(lines: LineReader, words: Words, numbers: Places) -> Floats:
     """Return words as numbers; only minus infinity is allowed of the infinities."""
     longest = int(words.lengths.max(initial=1))
     if longest > LONGEST:
         at = int(np.argmax(words.lengths))
-        lines.fail(f"a number of {longest} bytes is no number", int(numbers[at]))
+        why = f"expected a number of at most {LONGEST} bytes, not {longest}; shorten it"
+        lines.fail(why, int(numbers[at]))
     chunks = np.zeros((len(numbers), -(-longest // 8)), "<u8")
     for i in range(chunks.shape[1]):
         some = np.flatnonzero(words.lengths > 8 * i)
@@ -155,10 +165,12 @@ def _logarithms(lines: Lines, words: Words, numbers: Places) -> Floats:
         values: Floats = texts.astype(np.float64)
     except ValueError:
         at = next(i for i, text in enumerate(texts.tolist()) if not _is_number(text))
-        lines.fail(f"{texts[at].decode()!r} is no number", int(numbers[at]))
+        why = f"expected a number, not {texts[at].decode()!r}; correct it"
+        lines.fail(why, int(numbers[at]))
     wrong = np.flatnonzero(~(values < np.inf))
     if len(wrong):
-        lines.fail(f"{texts[wrong[0]].decode()!r} is no logarithm", int(numbers[wrong[0]]))
+        why = f"expected a logarithm, not {texts[wrong[0]].decode()!r}; correct it"
+        lines.fail(why, int(numbers[wrong[0]]))
     return values
 
 
@@ -198,9 +210,9 @@ class _Unigrams:
         if theirs != ours:
             odd = min(theirs ^ ours).decode()
             raise ArpaError(
-                f"{path} lacks {len(ours - theirs)} words of the corpus, and the corpus "
-                f"{len(theirs - ours)} of its, such as {odd!r}; make both from one training "
-                "text, since the probabilities sum to 1 only over the same words"
+                f"{path} and the corpus have different words: {len(theirs - ours)} are only in the "
+                f"file and {len(ours - theirs)} only in the corpus, such as {odd!r}; make both "
+                "from one training text, since probabilities sum to 1 only over the same words"
             )
         return replace(self, vocabulary=vocabulary)
 
@@ -209,8 +221,8 @@ class _Unigrams:
         """Encodes words; ``<s>`` and ``</s>`` have the two ids after the vocabulary."""
         return Encoder((*self.vocabulary, BEGIN, END))
 
-    def layer(self) -> Layer:
-        """Return layer 1; ``<eos>`` has the probability of ``</s>`` and the backoff of ``<s>``."""
+    def level(self) -> BackoffLevel:
+        """Return level 1; ``<eos>`` has the probability of ``</s>`` and the backoff of ``<s>``."""
         size = len(self.vocabulary)
         p, backoffs = np.zeros(size, np.float32), np.ones(size, np.float32)
         known = {word: i for i, word in enumerate(self.vocabulary)} | {BEGIN: EOS, END: EOS}
@@ -219,19 +231,19 @@ class _Unigrams:
         context = [i for i, word in enumerate(self.words) if word != END]
         p[ids[predicted]] = _power(self.logs[predicted, 0])
         backoffs[ids[context]] = _power(self.logs[context, 1])
-        return Layer(
+        return BackoffLevel(
             Nodes(np.arange(size, dtype=np.int32), np.array([0, size], np.int32)), p, backoffs
         )
 
 
-def _unigrams(lines: Lines, sizes: list[int]) -> _Unigrams:
+def _unigrams(lines: LineReader, sizes: list[int]) -> _Unigrams:
     words: dict[bytes, None] = {}
     logs = [np.zeros((0, 2))]
-    for page in _pages(lines, sizes, 1):
-        logs.append(page.logs)
-        for word, number in zip(page.field(1).spelled(), page.numbers.tolist(), strict=True):
+    for block in _blocks(lines, sizes, 1):
+        logs.append(block.logs)
+        for word, number in zip(block.field(1).spelled(), block.numbers.tolist(), strict=True):
             if word in words:
-                lines.fail(f"{word.decode()!r} stands twice", number)
+                lines.fail(f"the word {word.decode()!r} occurs twice; remove one line", number)
             words[word] = None
     return _Unigrams.of(list(words), np.concatenate(logs))
 
@@ -248,11 +260,10 @@ class _Section:
     numbers: Places  # (n,) of their lines
 
 
-def _section(lines: Lines, sizes: list[int], what: tuple[int, _Unigrams]) -> _Section:
-    """Return the n-grams of one order; ``what`` is (order, unigrams)."""
-    k, unigrams = what
+def _section(lines: LineReader, sizes: list[int], k: int, unigrams: _Unigrams) -> _Section:
+    """Return the k-grams; ArpaError if a line is malformed or the header states another number."""
     sections = [_Section(np.zeros((0, k), np.int32), np.zeros((0, 2)), np.zeros(0, np.intp))]
-    sections += (_encode(lines, page, what) for page in _pages(lines, sizes, k))
+    sections += (_encode(lines, block, k, unigrams) for block in _blocks(lines, sizes, k))
     columns = zip(*((s.ngrams, s.logs, s.numbers) for s in sections), strict=True)
     ngrams, logs, numbers = map(np.concatenate, columns)
     begin = len(unigrams.vocabulary)
@@ -260,40 +271,44 @@ def _section(lines: Lines, sizes: list[int], what: tuple[int, _Unigrams]) -> _Se
     return _Section(np.where(ngrams < begin, ngrams, EOS)[seen], logs[seen], numbers[seen])
 
 
-def _encode(lines: Lines, page: _Page, what: tuple[int, _Unigrams]) -> _Section:
+def _encode(lines: LineReader, block: _Block, k: int, unigrams: _Unigrams) -> _Section:
     """Return a block with words as ids; ArpaError for a word that is not a unigram."""
-    k, unigrams = what
-    ids = np.empty((len(page.first), k), np.int32)
+    ids = np.empty((len(block.first), k), np.int32)
     for i in range(k):
-        ids[:, i] = unigrams.encoder.find(page.field(i + 1))
+        ids[:, i] = unigrams.encoder.find(block.field(i + 1))
     unknown = np.argwhere(ids < 0)
     if len(unknown):
-        number = int(page.numbers[unknown[0, 0]])
+        number = int(block.numbers[unknown[0, 0]])
         word = lines.fields(number)[unknown[0, 1] + 1]
-        lines.fail(f"{word!r} is not among the unigrams", number)
-    return _Section(ids, page.logs, page.numbers)
+        lines.fail(f"the word {word!r} is not a unigram of the file; add it to the 1-grams", number)
+    return _Section(ids, block.logs, block.numbers)
 
 
-def _layer(lines: Lines, section: _Section, lower: list[Layer]) -> Layer:
-    """Return the layer of the n-grams, which the file may list in any order."""
+def _level(lines: LineReader, section: _Section, lower: list[BackoffLevel]) -> BackoffLevel:
+    """Return the level of the n-grams, which the file may list in any order."""
 
-    def fail(before: str, after: str, at: int) -> NoReturn:
-        number = int(section.numbers[at])
-        text = " ".join(lines.fields(number)[1 : section.ngrams.shape[1] + 1])
-        lines.fail(f"{before}{text!r}{after}", number)
+    def words_at(at: int) -> str:
+        """Return the words of an n-gram as they are in the file."""
+        return " ".join(lines.fields(int(section.numbers[at]))[1 : section.ngrams.shape[1] + 1])
 
     contexts = section.ngrams[:, 0]
-    for layer, words in zip(lower[1:], section.ngrams.T[1:-1], strict=True):
-        contexts = layer.nodes.find(contexts, words)
+    for level, words in zip(lower[1:], section.ngrams.T[1:-1], strict=True):
+        contexts = level.nodes.find(contexts, words)
         if (contexts < 0).any():
-            fail("the beginning of ", " is not in a lower order", int(np.argmin(contexts)))
+            at = int(np.argmin(contexts))
+            why = (
+                f"the first words of {words_at(at)!r} are not an n-gram of a lower order; "
+                "write the file again, with the context of each n-gram"
+            )
+            lines.fail(why, int(section.numbers[at]))
     keys = contexts.astype(np.uint64) << np.uint64(32) | section.ngrams[:, -1].astype(np.uint64)
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
-        fail("", " stands twice", int(order[twice[0] + 1]))
+        at = int(order[twice[0] + 1])
+        lines.fail(f"{words_at(at)!r} occurs twice; remove one line", int(section.numbers[at]))
     starts = np.zeros(len(lower[-1].nodes) + 1, np.int32)
     np.cumsum(np.bincount(contexts, minlength=len(starts) - 1), out=starts[1:])
     p, backoffs = _power(section.logs[order]).astype(np.float32).T
-    return Layer(Nodes(section.ngrams[order, -1], starts), p.copy(), backoffs.copy())
+    return BackoffLevel(Nodes(section.ngrams[order, -1], starts), p.copy(), backoffs.copy())

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lmgrid_ngram.counting.trie import EOS
+from lmgrid.vocabulary import EOS, UNK_WORD
 from lmgrid_ngram.scoring.backoff import BackoffModel
 
 if TYPE_CHECKING:
@@ -53,25 +53,25 @@ def write_arpa(model: BackoffModel, words: Sequence[str], path: Path) -> None:
     with replacing(path) as file:
         header = (f"ngram {k}={n}\n" for k, n in enumerate(_sizes(model), start=1))
         file.write(f"\\data\\\n{''.join(header)}".encode())
-        pages = _Pages(model, _spelled(words, model.vocabulary))
+        lines = _LineWriter(model, _spelled(words, model.vocabulary))
         for k in range(1, model.order + 1):
             file.write(f"\n\\{k}-grams:\n".encode())
-            for page in pages.of(k):
-                file.write(page)
+            for block in lines.section(k):
+                file.write(block)
         file.write(b"\n\\end\\\n")
 
 
 def _sizes(model: BackoffModel) -> Iterator[int]:
     """Yield the number of lines of each order; ``<s>`` is one more unigram."""
-    for k, layer in enumerate(model.layers):
-        yield len(layer.nodes) + (k == 0)
+    for k, level in enumerate(model.levels):
+        yield len(level.nodes) + (k == 0)
 
 
 def _spelled(words: Sequence[str], size: int) -> list[bytes]:
     """Return the bytes of each id as a word, and last those of ``<eos>`` as a context, ``<s>``."""
     if len(words) != size:
         raise ArpaError(f"the model has {size} ids, but {len(words)} words were given")
-    spelled = [word.encode() for word in ("<unk>", "</s>", *words[EOS + 1 :], "<s>")]
+    spelled = [word.encode() for word in (UNK_WORD, "</s>", *words[EOS + 1 :], "<s>")]
     for word in spelled:
         if not word or any(byte <= 32 for byte in word):
             raise ArpaError(f"the word {word!r} is empty or holds white space; rename it")
@@ -95,48 +95,48 @@ def replacing(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
         raise
 
 
-class _Pages:
+class _LineWriter:
     """Writes the lines of a model, many at once."""
 
     def __init__(self, model: BackoffModel, spelled: list[bytes]) -> None:
         self.model = model
         self.begin = len(spelled) - 1  # the id of <s>
-        self.words = _Pieces([word + b" " for word in spelled])
-        self.parents = [layer.nodes.parents() for layer in model.layers]
+        self.words = _WordBytes([word + b" " for word in spelled])
+        self.parents = [level.nodes.parents() for level in model.levels]
 
-    def of(self, k: int) -> Iterator[bytes]:
+    def section(self, k: int) -> Iterator[bytes]:
         """Yield the lines of the k-grams."""
-        layer = self.model.layers[k - 1]
-        for low in range(0, len(layer.nodes), LINES):
-            nodes = np.arange(low, min(low + LINES, len(layer.nodes)))
-            backoffs = layer.backoffs[nodes] if k < self.model.order else None
+        level = self.model.levels[k - 1]
+        for low in range(0, len(level.nodes), LINES):
+            nodes = np.arange(low, min(low + LINES, len(level.nodes)))
+            backoffs = level.backoffs[nodes] if k < self.model.order else None
             if k == 1 and low == 0 and backoffs is not None:
                 backoffs[EOS] = 1  # </s> is no context
-            probabilities = layer.probabilities[nodes]
-            yield self._page(self._words(k, nodes), probabilities, backoffs)
+            probabilities = level.probabilities[nodes]
+            yield self._lines(self._words(k, nodes), probabilities, backoffs)
         if k == 1:
             yield self._begin_line()
 
     def _begin_line(self) -> bytes:
-        backoffs = self.model.layers[0].backoffs[[EOS]] if self.model.order > 1 else None
-        return self._page([np.array([self.begin])], np.zeros(1), backoffs)
+        backoffs = self.model.levels[0].backoffs[[EOS]] if self.model.order > 1 else None
+        return self._lines([np.array([self.begin])], np.zeros(1), backoffs)
 
     def _words(self, k: int, nodes: Integers) -> list[Integers]:
         """Return the words of k-grams as k columns."""
         columns: list[Integers] = []
-        for level in range(k - 1, -1, -1):
-            words = self.model.layers[level].nodes.words.take(nodes)
+        for i in range(k - 1, -1, -1):
+            words = self.model.levels[i].nodes.words.take(nodes)
             columns.insert(0, words.astype(np.intp))
-            nodes = self.parents[level].take(nodes).astype(np.intp)
+            nodes = self.parents[i].take(nodes).astype(np.intp)
         if k > 1:
             columns[0] = np.where(columns[0] == EOS, self.begin, columns[0])
         return columns
 
-    def _page(self, words: list[Integers], p: Floats, backoffs: Floats | None) -> bytes:
+    def _lines(self, words: list[Integers], p: Floats, backoffs: Floats | None) -> bytes:
         lengths = [self.words.lengths.take(column) for column in words]
         ends = np.cumsum(NUMBER + sum(lengths) + (0 if backoffs is None else NUMBER))
-        page = np.zeros(int(ends[-1]) + 8, np.uint8)
-        store = as_strided(page[:8].view(np.uint64), (int(ends[-1]),), (1,))
+        data = np.zeros(int(ends[-1]) + 8, np.uint8)
+        store = as_strided(data[:8].view(np.uint64), (int(ends[-1]),), (1,))
         begins = np.concatenate(([0], ends[:-1]))
         first, rest = number_chunks(log10(p), "\t")
         place = begins + 8
@@ -145,16 +145,16 @@ class _Pages:
         for column, length in zip(words, lengths, strict=True):
             self.words.put(store, place, column)
             place += length
-        page[place - 1] = ord("\n" if backoffs is None else "\t")
+        data[place - 1] = ord("\n" if backoffs is None else "\t")
         if backoffs is not None:
             one, two = number_chunks(log10(backoffs), "\n")
             store[place] = one
             store[place + 8] = two
         store[begins] = first
-        return page[:-8].tobytes()
+        return data[:-8].tobytes()
 
 
-class _Pieces:
+class _WordBytes:
     """Words as bytes, stored in chunks of eight."""
 
     def __init__(self, words: list[bytes]) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.counting.trie import EOS, Counts, Level, Nodes
+from lmgrid.vocabulary import EOS
+from lmgrid_ngram.counting.trie import CountLevel, Counts, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +43,10 @@ def count(tokens: Ids, order: int, vocabulary: int) -> Counts:
     return Counts(tuple(levels))
 
 
-def _unigrams(tokens: Ids, vocabulary: int) -> Level:
+def _unigrams(tokens: Ids, vocabulary: int) -> CountLevel:
     nodes = Nodes(np.arange(vocabulary, dtype=np.int32), np.array([0, vocabulary], np.int32))
     counts = np.bincount(tokens, minlength=vocabulary).astype(np.int32)
-    return Level(nodes, counts, np.zeros(vocabulary, np.int32))
+    return CountLevel(nodes, counts, np.zeros(vocabulary, np.int32))
 
 
 class _Rows:
@@ -66,7 +67,7 @@ class _Rows:
             self.pairs[block] |= np.arange(block.start + 1, block.stop + 1, dtype=np.uint64)
         self.pairs.sort()
 
-    def lengthen(self, lower: Level) -> Level:
+    def lengthen(self, lower: CountLevel) -> CountLevel:
         """Return the level of n-grams one word longer than ``lower``, and sort the rows by them."""
         followed = self._followed(lower)
         bits = np.uint64(len(self.pairs).bit_length())
@@ -82,7 +83,7 @@ class _Rows:
         self.length += 1
         return level
 
-    def _followed(self, lower: Level) -> NDArray[np.bool_]:
+    def _followed(self, lower: CountLevel) -> NDArray[np.bool_]:
         """Return which nodes are the context of a longer n-gram, shape (m,)."""
         if self.length == 1:
             return np.greater(np.bincount(self.stream[:-1], minlength=len(lower)), 0)
@@ -134,9 +135,9 @@ class _Groups:
         self.rows = self.size = 0
         self._suffixes = np.empty(capacity, np.int32)
         self._counts = np.empty(capacity, np.int32)
-        self._families: list[Ids] = []  # where the children of each context begin
+        self._first_children: list[Ids] = []  # of each context that has any
         self._parents = parents
-        self._last = self._last_family = np.uint64(LOW << HALF)  # no word is that large
+        self._last = self._last_context = np.uint64(LOW << HALF)  # no word is that large
         self._begin = 0
 
     def add(self, ngrams: Pairs) -> NDArray[np.bool_]:
@@ -158,27 +159,27 @@ class _Groups:
         if self.size:
             self._counts[self.size - 1] = begins[0] - self._begin
         self._counts[here][:-1] = np.diff(begins)
-        families = (ngrams >> HALF) << HALF
-        families |= self._parents.take(suffixes).view(np.uint32)  # (first word, its parent)
-        new = np.flatnonzero(_changes(families, self._last_family))
-        self._families.append((new + self.size).astype(np.int32))
-        self._last, self._last_family, self._begin = ngrams[-1], families[-1], int(begins[-1])
+        contexts = (ngrams >> HALF) << HALF
+        contexts |= self._parents.take(suffixes).view(np.uint32)  # (first word, suffix's context)
+        new = np.flatnonzero(_changes(contexts, self._last_context))
+        self._first_children.append((new + self.size).astype(np.int32))
+        self._last, self._last_context, self._begin = ngrams[-1], contexts[-1], int(begins[-1])
         self.size = here.stop
 
-    def level(self, lower: Level, followed: NDArray[np.bool_]) -> Level:
+    def level(self, lower: CountLevel, followed: NDArray[np.bool_]) -> CountLevel:
         """Return the new level; ``followed`` is a mask of the nodes of ``lower`` with children."""
         if self.size:
             self._counts[self.size - 1] = self.rows - self._begin
-        families = np.concatenate([*self._families, [self.size]]).astype(np.int32)
+        first_children = np.concatenate([*self._first_children, [self.size]]).astype(np.int32)
         starts = np.zeros(len(lower) + 1, np.int32)
         np.cumsum(followed, out=starts[1:])
         for block in _blocks(0, len(starts)):
-            starts[block] = families.take(starts[block].astype(np.intp))
+            starts[block] = first_children.take(starts[block].astype(np.intp))
         suffixes = self._suffixes[: self.size]
         words = np.empty(self.size, np.int32)
         for block in _blocks(0, self.size):
             words[block] = lower.nodes.words.take(suffixes[block].astype(np.intp))
-        return Level(Nodes(words, starts), self._counts[: self.size], suffixes)
+        return CountLevel(Nodes(words, starts), self._counts[: self.size], suffixes)
 
 
 def _changes(values: Pairs, before: np.uint64) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lmgrid_ngram.counting.trie import EOS
+from lmgrid.vocabulary import EOS, EOS_WORD, UNK, UNK_WORD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Keys = NDArray[np.uint64]
 
-UNK = 0
-SPECIAL = (b"<unk>", b"<eos>")
+SPECIAL = (UNK_WORD.encode(), EOS_WORD.encode())  # the words with the ids UNK and EOS
 BLOCK = 1 << 18  # bytes read at once
 FREE = 0  # in the table: id 0 is not entered; a search for it ends at a free slot
 _NEWLINE, _SPACE = 10, 32
@@ -161,7 +160,9 @@ class Encoder:
                 self._add(words.take(new[np.sort(first)]))
                 ids[new] = self.find(words.take(new))
             if (ids == EOS).any():
-                raise EncodingError("the text holds the word <eos>, which marks sentence ends")
+                raise EncodingError(
+                    f"the text holds the word {EOS_WORD}, which marks sentence ends; rename it"
+                )
             parts.append(_with_line_ends(ids, words))
         return np.concatenate(parts)
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmgrid.vocabulary import EOS
 from lmgrid_ngram.counting.count import count
-from lmgrid_ngram.counting.trie import EOS, Counts, Level, Nodes
+from lmgrid_ngram.counting.trie import CountLevel, Counts, Nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,24 +28,21 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  # n-grams merged at once
 
 
-def count_in_runs(tokens: Ids, order: int, vocabulary: int, runs: Runs) -> Counts:
-    """Return the same counts as ``count``, in arrays made by ``runs.room``."""
-    parts = [_keep(count(part, order, vocabulary), runs.room) for part in _cut(tokens, runs.tokens)]
-    sources = [_Source(levels, np.arange(vocabulary, dtype=np.int32)) for levels in parts]
-    first = parts[0][0]
-    counts = np.stack([levels[0].counts for levels in parts]).sum(axis=0, dtype=np.int32)
-    levels = [Level(first.nodes, counts, first.suffixes)]
+def count_in_runs(
+    tokens: Ids, order: int, vocabulary: int, *, run_length: int, store: ArrayStore
+) -> Counts:
+    """Return the same counts as ``count``, in arrays made by ``store``.
+
+    A run has about ``run_length`` tokens, more only if a sentence has more.
+    """
+    counted = (count(part, order, vocabulary) for part in _cut(tokens, run_length))
+    runs = [_Run(_stored(c, store), np.arange(vocabulary, dtype=np.int32)) for c in counted]
+    first = runs[0].levels[0]
+    counts = np.stack([run.levels[0].counts for run in runs]).sum(axis=0, dtype=np.int32)
+    levels = [CountLevel(first.nodes, counts, first.suffixes)]
     for k in range(1, order):
-        levels.append(_Merge(sources, k, runs.room).level(len(levels[-1])))
+        levels.append(_Merge(runs, k, store).level(len(levels[-1])))
     return Counts(tuple(levels))
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The length of a run, and the store of the arrays."""
-
-    tokens: int  # of one run, about
-    room: ArrayStore
 
 
 def _cut(tokens: Ids, size: int) -> Iterator[Ids]:
@@ -59,36 +57,38 @@ def _cut(tokens: Ids, size: int) -> Iterator[Ids]:
         low = high
 
 
-def _keep(counts: Counts, room: ArrayStore) -> list[Level]:
+def _stored(counts: Counts, store: ArrayStore) -> list[CountLevel]:
     """Return the levels of a run, copied into arrays of the store."""
 
-    def move(array: Ids) -> Ids:
-        kept = room.zeros(len(array), np.int32)
-        kept[:] = array
-        return kept
+    def copy(array: Ids) -> Ids:
+        copied = store.zeros(len(array), np.int32)
+        copied[:] = array
+        return copied
 
     return [
-        Level(Nodes(move(a.nodes.words), move(a.nodes.starts)), move(a.counts), move(a.suffixes))
+        CountLevel(
+            Nodes(copy(a.nodes.words), copy(a.nodes.starts)), copy(a.counts), copy(a.suffixes)
+        )
         for a in counts.levels
     ]
 
 
 @dataclass
-class _Source:
+class _Run:
     """One run, and the merged id of each node of its current level, ascending."""
 
-    levels: list[Level]
+    levels: list[CountLevel]
     merged: Ids
 
-    def span(self, k: int, low: int, high: int) -> _Span:
+    def nodes_under(self, k: int, low: int, high: int) -> _NodeRange:
         """Return the nodes of level k under the merged contexts from ``low`` to ``high``."""
         bounds = np.array((low, high), np.int32)  # of the same type: nothing is converted
         contexts = slice(*np.searchsorted(self.merged, bounds))
-        return _Span(contexts, self.levels[k].nodes.children(contexts))
+        return _NodeRange(contexts, self.levels[k].nodes.children(contexts))
 
 
 @dataclass(frozen=True)
-class _Span:
+class _NodeRange:
     """A range of contexts of a run, and the range of their children."""
 
     contexts: slice
@@ -101,33 +101,33 @@ class _Span:
 class _Merge:
     """The merge of one level of all runs."""
 
-    def __init__(self, sources: list[_Source], k: int, room: ArrayStore) -> None:
-        self.sources, self.k, self.room = sources, k, room
-        most = sum(len(source.levels[k]) for source in sources)
-        self.words, self.counts, self.suffixes = (room.zeros(most, np.int32) for _ in range(3))
-        self.merged = [room.zeros(len(source.levels[k]), np.int32) for source in sources]
+    def __init__(self, runs: list[_Run], k: int, store: ArrayStore) -> None:
+        self.runs, self.k, self.store = runs, k, store
+        most = sum(len(run.levels[k]) for run in runs)
+        self.words, self.counts, self.suffixes = (store.zeros(most, np.int32) for _ in range(3))
+        self.merged = [store.zeros(len(run.levels[k]), np.int32) for run in runs]
         self.size = 0
 
-    def level(self, contexts: int) -> Level:
-        """Return the merged level, and set ``merged`` of each source to its ids."""
-        starts = self.room.zeros(contexts + 1, np.int32)
+    def level(self, contexts: int) -> CountLevel:
+        """Return the merged level, and set ``merged`` of each run to its ids."""
+        starts = self.store.zeros(contexts + 1, np.int32)
         low = 0
         while low < contexts:
             high = self._end(low, contexts)
             fanout = self._block(low, high)
             starts[low + 1 : high + 1] = starts[low] + np.cumsum(fanout)
             low = high
-        for source, merged in zip(self.sources, self.merged, strict=True):
-            source.merged = merged
+        for run, merged in zip(self.runs, self.merged, strict=True):
+            run.merged = merged
         words, counts, suffixes = (a[: self.size] for a in (self.words, self.counts, self.suffixes))
-        return Level(Nodes(words, starts), counts, suffixes)
+        return CountLevel(Nodes(words, starts), counts, suffixes)
 
     def _end(self, low: int, contexts: int) -> int:
         """Return the end of a block of contexts with at most BLOCK n-grams, or of one context."""
         sure, beyond = low + 1, contexts + 1
         while beyond - sure > 1:
             middle = (sure + beyond) // 2
-            if sum(len(source.span(self.k, low, middle)) for source in self.sources) <= BLOCK:
+            if sum(len(run.nodes_under(self.k, low, middle)) for run in self.runs) <= BLOCK:
                 sure = middle
             else:
                 beyond = middle
@@ -135,47 +135,53 @@ class _Merge:
 
     def _block(self, low: int, high: int) -> NDArray[np.intp]:
         """Merge the n-grams under some contexts; return how many each context has."""
-        spans = [source.span(self.k, low, high) for source in self.sources]
-        keys = np.concatenate(list(map(self._keys, self.sources, spans)))
+        # sort the (context, word) keys of all runs; equal ones are one n-gram
+        ranges = [run.nodes_under(self.k, low, high) for run in self.runs]
+        keys = np.concatenate(list(map(self._keys, self.runs, ranges)))
         order = np.argsort(keys, kind="stable")
         keys = keys.take(order)
         new = np.ones(len(keys), np.bool_)
         np.not_equal(keys[1:], keys[:-1], out=new[1:])
         begins = np.flatnonzero(new)
         here = slice(self.size, self.size + len(begins))
+        # the merged id of each node, in the order of the runs
         ids = np.empty(len(keys), np.int32)
         ids[order] = np.cumsum(new) + (self.size - 1)
-        self._tell(spans, ids)
+        self._record(ranges, ids)
+        # the n-grams themselves, with counts summed over the runs
         keys = keys.take(begins)
         if len(keys):
             self.words[here] = keys & np.uint64((1 << 32) - 1)
-            self.counts[here] = np.add.reduceat(self._gather("counts", spans).take(order), begins)
-            self.suffixes[here] = self._gather("suffixes", spans).take(order.take(begins))
+            self.counts[here] = np.add.reduceat(self._counts(ranges).take(order), begins)
+            self.suffixes[here] = self._suffixes(ranges).take(order.take(begins))
         self.size = here.stop
         return np.bincount((keys >> np.uint64(32)).astype(np.intp) - low, minlength=high - low)
 
-    def _keys(self, source: _Source, span: _Span) -> NDArray[np.uint64]:
-        """Return (merged context, word) of some nodes of a source."""
-        nodes, contexts = source.levels[self.k].nodes, span.contexts
+    def _keys(self, run: _Run, chosen: _NodeRange) -> NDArray[np.uint64]:
+        """Return (merged context, word) of some nodes of a run."""
+        nodes, contexts = run.levels[self.k].nodes, chosen.contexts
         fanout = np.diff(nodes.starts[contexts.start : contexts.stop + 1])
-        keys = np.repeat(source.merged[contexts].astype(np.uint64), fanout)
+        keys = np.repeat(run.merged[contexts].astype(np.uint64), fanout)
         keys <<= np.uint64(32)
-        keys |= nodes.words[span.nodes].view(np.uint32)
+        keys |= nodes.words[chosen.nodes].view(np.uint32)
         return keys
 
-    def _gather(self, name: str, spans: list[_Span]) -> Ids:
-        """Return the counts or the merged suffixes of all sources."""
+    def _counts(self, ranges: list[_NodeRange]) -> Ids:
+        """Return the counts of some nodes of all runs."""
+        pairs = zip(self.runs, ranges, strict=True)
+        return np.concatenate([run.levels[self.k].counts[chosen.nodes] for run, chosen in pairs])
+
+    def _suffixes(self, ranges: list[_NodeRange]) -> Ids:
+        """Return the merged suffixes of some nodes of all runs."""
         parts = []
-        for source, span in zip(self.sources, spans, strict=True):
-            part = getattr(source.levels[self.k], name)[span.nodes]
-            if name == "suffixes":
-                part = source.merged.take(part.astype(np.intp))
-            parts.append(part)
+        for run, chosen in zip(self.runs, ranges, strict=True):
+            suffixes = run.levels[self.k].suffixes[chosen.nodes]
+            parts.append(run.merged.take(suffixes.astype(np.intp)))
         return np.concatenate(parts)
 
-    def _tell(self, spans: list[_Span], ids: Ids) -> None:
-        """Record the merged id of each node of the sources."""
+    def _record(self, ranges: list[_NodeRange], ids: Ids) -> None:
+        """Record the merged id of each node of the runs."""
         low = 0
-        for merged, span in zip(self.merged, spans, strict=True):
-            merged[span.nodes] = ids[low : low + len(span)]
-            low += len(span)
+        for merged, chosen in zip(self.merged, ranges, strict=True):
+            merged[chosen.nodes] = ids[low : low + len(chosen)]
+            low += len(chosen)

@@ -1,9 +1,10 @@
 """The trie of n-grams: one level per order, its nodes sorted by context and then by word.
 
 The nodes of level k are the k-grams. Their ids are their ranks, so the children of one context
-are neighbours, and so are the n-grams that begin with one word. Level 1 has one root as context
-and a node for every id of the vocabulary. A node's context is its n-gram without the last word
-(one level up), its suffix is its n-gram without the first word (one level up as well).
+are neighbours, and so are the n-grams that begin with one word. Level 1 has one root as context and
+a node for every id of the vocabulary. A node's context is its n-gram without the last word (one
+level up), its suffix is its n-gram without the first word (one level up as well). ``<eos>`` as a
+word ends a sentence, as a context it begins one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmgrid.vocabulary import EOS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     Integers = NDArray[np.integer]
     Bools = NDArray[np.bool_]
 
-EOS = 1  # ends a sentence as a word, begins one as a context
 BLOCK = 1 << 16  # nodes worked on at once: temporaries stay in the cache
 
 
@@ -98,7 +100,7 @@ class Nodes:
         """Return the nodes under a range of contexts."""
         return slice(int(self.starts[contexts.start]), int(self.starts[contexts.stop]))
 
-    def families(self, contexts: Integers) -> tuple[Places, Places]:
+    def children_of(self, contexts: Integers) -> tuple[Places, Places]:
         """Return, for each child of the given contexts, the place of its context and its node."""
         first = self.starts[contexts].astype(np.intp)
         sizes = self.starts[contexts + 1] - first
@@ -108,7 +110,7 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Level:
+class CountLevel:
     """The n-grams of one order and how often each occurs."""
 
     nodes: Nodes
@@ -123,7 +125,7 @@ class Level:
 class Counts:
     """All n-grams of a text, up to one order. ``levels[k - 1]`` holds the k-grams."""
 
-    levels: tuple[Level, ...]
+    levels: tuple[CountLevel, ...]
 
     @property
     def order(self) -> int:

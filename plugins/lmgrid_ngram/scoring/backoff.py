@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.counting.trie import EOS, Nodes
+from lmgrid.vocabulary import EOS
+from lmgrid_ngram.counting.trie import Nodes
 from lmgrid_ngram.scoring.hash_tables import Table, tables
-from lmgrid_ngram.scoring.stream import Found, context_lengths, probabilities
+from lmgrid_ngram.scoring.stream import Matches, context_lengths, probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,36 +31,36 @@ BLOCK = 1 << 16  # tokens scored at once
 
 
 @dataclass(frozen=True)
-class Layer:
+class BackoffLevel:
     """The n-grams of one order with their probabilities."""
 
     nodes: Nodes
     probabilities: Weights  # (m,) of the last word, given the others
     backoffs: Weights  # (m,) as a context; (0,) in the highest order
 
-    def find(self, contexts: Places, words: Places) -> Found:
+    def find(self, contexts: Places, words: Places) -> Matches:
         """Return which words follow their contexts, shape (n,) both, by searching sorted keys."""
         found, hit = self.nodes.locate(contexts, words)
         which = np.flatnonzero(hit)
         nodes = found.take(which)
         weights = self.backoffs.take(nodes) if len(self.backoffs) else self.backoffs
-        return Found(which, nodes, self.probabilities.take(nodes), weights)
+        return Matches(which, nodes, self.probabilities.take(nodes), weights)
 
 
 @dataclass(frozen=True)
 class BackoffModel:
-    """An n-gram model for scoring. ``layers[k - 1]`` holds the k-grams."""
+    """An n-gram model for scoring. ``levels[k - 1]`` holds the k-grams."""
 
-    layers: tuple[Layer, ...]
+    levels: tuple[BackoffLevel, ...]
     unseen: float = 1.0  # the backoff weight of a context that the model does not have
 
     @property
     def order(self) -> int:
-        return len(self.layers)
+        return len(self.levels)
 
     @property
     def vocabulary(self) -> int:
-        return len(self.layers[0].nodes)
+        return len(self.levels[0].nodes)
 
     def score(self, tokens: Ids) -> LogProbs:
         """Return ln p of each token given those before it in its sentence, shape (n,)."""
@@ -75,11 +76,11 @@ class BackoffModel:
 
     def _probabilities(self, stream: Places) -> NDArray[np.float64]:
         """Return p of each token of a stream but the first, given those before it."""
-        finders = self.tables if "tables" in self.__dict__ else self.layers[1:]
+        lookups = self.tables if "tables" in self.__dict__ else self.levels[1:]
         if self.unseen == 1:
-            return probabilities(stream, self.layers[0], finders, None)
+            return probabilities(stream, self.levels[0], lookups, None)
         known = np.zeros(len(stream) - 1, np.int8)
-        p = probabilities(stream, self.layers[0], finders, known)
+        p = probabilities(stream, self.levels[0], lookups, known)
         missing = context_lengths(stream, self.order - 1)[1:] - known
         p *= self.unseen**missing
         return p
@@ -103,23 +104,23 @@ class BackoffModel:
             nodes[k, long] = self._nodes(tails[long, -k:])
             weights[k, long] = self.unseen
             seen = np.flatnonzero(nodes[k] >= 0)
-            weights[k, seen] = self.layers[k - 1].backoffs[nodes[k, seen]]
+            weights[k, seen] = self.levels[k - 1].backoffs[nodes[k, seen]]
         factors = np.cumprod(weights[::-1], axis=0)[::-1]  # of all weights from k words on
-        p: NDArray[np.float64] = factors[1][:, None] * self.layers[0].probabilities
-        for k, layer in enumerate(self.layers[1:], start=1):
+        p: NDArray[np.float64] = factors[1][:, None] * self.levels[0].probabilities
+        for k, level in enumerate(self.levels[1:], start=1):
             rows = np.flatnonzero(nodes[k] >= 0)
-            which, children = layer.nodes.families(nodes[k, rows])
+            which, children = level.nodes.children_of(nodes[k, rows])
             rows = rows[which]
-            words = layer.nodes.words[children]
-            p[rows, words] = layer.probabilities[children] * factors[k + 1, rows]
+            words = level.nodes.words[children]
+            p[rows, words] = level.probabilities[children] * factors[k + 1, rows]
         return p
 
     def _nodes(self, ngrams: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the nodes in layer k of n-grams, shape (n, k); -1 for one that is not there."""
+        """Return the nodes in level k of n-grams, shape (n, k); -1 for one that is not there."""
         nodes = ngrams[:, 0].copy()
-        for layer, words in zip(self.layers[1:], ngrams.T[1:], strict=False):
+        for level, words in zip(self.levels[1:], ngrams.T[1:], strict=False):
             there = np.flatnonzero(nodes >= 0)
-            nodes[there] = layer.nodes.find(nodes[there], words[there])
+            nodes[there] = level.nodes.find(nodes[there], words[there])
         return nodes
 
 

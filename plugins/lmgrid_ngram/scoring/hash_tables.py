@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.scoring.stream import Found
+from lmgrid_ngram.scoring.stream import Matches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
+    from lmgrid_ngram.scoring.backoff import BackoffLevel, BackoffModel
 
     Places = NDArray[np.intp]
     Keys = NDArray[np.uint64]
@@ -36,8 +36,8 @@ LEAST_BITS = 4  # of the places of a tier
 def tables(model: BackoffModel) -> Iterator[Table]:
     """Yield the tables of the orders from 2 up."""
     names = np.arange(model.vocabulary)
-    for layer in model.layers[1:]:
-        table, names = Table.of(layer, names)
+    for level in model.levels[1:]:
+        table, names = Table.of(level, names)
         yield table
 
 
@@ -73,20 +73,20 @@ class Table:
     records: Records  # of all tiers
 
     @classmethod
-    def of(cls, layer: Layer, contexts: Places) -> tuple[Table, Places]:
+    def of(cls, level: BackoffLevel, contexts: Places) -> tuple[Table, Places]:
         """Return a table and the slot of each node, given the slots of its contexts."""
-        words = layer.nodes.words.astype(np.intp)
-        keys = _keys(contexts.take(layer.nodes.parents().astype(np.intp)), words)
+        words = level.nodes.words.astype(np.intp)
+        keys = _keys(contexts.take(level.nodes.parents().astype(np.intp)), words)
         rows = _place(keys)
         records = np.full(rows.size, np.array((FREE, 0, 1), RECORD))
         records["key"][rows.slots] = keys
-        records["probability"][rows.slots] = layer.probabilities
-        if len(layer.backoffs):
-            records["weight"][rows.slots] = layer.backoffs
+        records["probability"][rows.slots] = level.probabilities
+        if len(level.backoffs):
+            records["weight"][rows.slots] = level.backoffs
         records["weight"].view(np.uint32)[rows.marked] |= MARK
         return cls(rows.tiers, records), rows.slots
 
-    def find(self, contexts: Places, words: Places) -> Found:
+    def find(self, contexts: Places, words: Places) -> Matches:
         """Return which words follow their contexts, shape (n,) both, and how likely."""
         keys = _keys(contexts, words)
         slots = self.tiers[0].slots(keys)
@@ -98,7 +98,7 @@ class Table:
             slots[places], records[places], hit[places] = there, self.records.take(there), True
         which = np.flatnonzero(hit)
         right = records.take(which)
-        return Found(which, slots.take(which), right["probability"], np.abs(right["weight"]))
+        return Matches(which, slots.take(which), right["probability"], np.abs(right["weight"]))
 
     def _others(self, keys: Keys) -> Iterator[tuple[Places, Places]]:
         """Yield the slots of keys that are not in the first tier, and which of them they are."""

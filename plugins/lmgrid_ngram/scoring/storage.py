@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from lmgrid_ngram.counting.trie import Nodes
-from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
+from lmgrid_ngram.scoring.backoff import BackoffLevel, BackoffModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,15 +27,15 @@ class _Index(msgspec.Struct):
 
 
 def arrays(model: BackoffModel) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of a model by name; layer 1 needs no words, which are its ids."""
+    """Return the arrays of a model by name; level 1 needs no words, which are its ids."""
     named: dict[str, NDArray[np.generic]] = {}
-    for k, layer in enumerate(model.layers, start=1):
-        named[f"probabilities-{k}"] = layer.probabilities
+    for k, level in enumerate(model.levels, start=1):
+        named[f"probabilities-{k}"] = level.probabilities
         if k < model.order:
-            named[f"backoffs-{k}"] = layer.backoffs
+            named[f"backoffs-{k}"] = level.backoffs
         if k > 1:
-            named[f"words-{k}"] = layer.nodes.words
-            named[f"starts-{k}"] = layer.nodes.starts
+            named[f"words-{k}"] = level.nodes.words
+            named[f"starts-{k}"] = level.nodes.starts
     return named
 
 
@@ -60,18 +60,18 @@ def save(model: BackoffModel, folder: Path) -> None:
 def load(folder: Path) -> BackoffModel:
     """Return the model saved in a folder; its arrays are memory-mapped."""
     index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
-    layers = tuple(_layer(folder, k, index.order) for k in range(1, index.order + 1))
-    return BackoffModel(layers, index.unseen)
+    levels = tuple(_level(folder, k, index.order) for k in range(1, index.order + 1))
+    return BackoffModel(levels, index.unseen)
 
 
-def _layer(folder: Path, k: int, order: int) -> Layer:
+def _level(folder: Path, k: int, order: int) -> BackoffLevel:
     def read(name: str) -> NDArray[Any]:
         return np.asarray(np.load(folder / f"{name}-{k}.npy", mmap_mode="r", allow_pickle=False))
 
     probabilities = read("probabilities")
     backoffs = read("backoffs") if k < order else np.zeros(0, np.float32)
     if k > 1:
-        return Layer(Nodes(read("words"), read("starts")), probabilities, backoffs)
+        return BackoffLevel(Nodes(read("words"), read("starts")), probabilities, backoffs)
     size = len(probabilities)
     root = Nodes(np.arange(size, dtype=np.int32), np.array([0, size], np.int32))
-    return Layer(root, probabilities, backoffs)
+    return BackoffLevel(root, probabilities, backoffs)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lmgrid_ngram.counting.trie import EOS
+from lmgrid.vocabulary import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lmgrid_ngram.scoring.backoff import Layer
+    from lmgrid_ngram.scoring.backoff import BackoffLevel
 
     Places = NDArray[np.intp]
     Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class Matches:
     """The m n-grams that one order has of the n that were looked up."""
 
     which: Places  # (m,) their places among the n, ascending
@@ -35,39 +35,39 @@ class Found:
     weights: Weights  # (m,) their backoff weights; unused in the highest order
 
 
-class Finder(Protocol):
+class Lookup(Protocol):
     """The n-grams of one order, which can be looked up."""
 
-    def find(self, contexts: Places, words: Places) -> Found:
+    def find(self, contexts: Places, words: Places) -> Matches:
         """Look up n-grams by their contexts and last words, shape (n,) both."""
         ...
 
 
 def probabilities(
-    stream: Places, first: Layer, finders: Sequence[Finder], known: Counter | None
+    stream: Places, first: BackoffLevel, lookups: Sequence[Lookup], known: Counter | None
 ) -> Floats:
     """Return p of each token but the first, shape (n - 1,).
 
-    ``first`` holds the unigrams, ``finders`` the orders from 2 up. Contexts that the model does not
+    ``first`` holds the unigrams, ``lookups`` the orders from 2 up. Contexts that the model does not
     have multiply by no backoff weight. ``known``, shape (n - 1,), if given, is increased by the
     number of contexts of each token that the model has.
     """
     words = stream[1:]
     p = first.probabilities.take(words).astype(np.float64)
-    if not finders:
+    if not lookups:
         return p
     at = np.arange(len(words))  # the tokens whose context the model has
     here, contexts = words, stream[:-1]
     weights = first.backoffs.take(contexts)
-    for finder in finders:
-        found = finder.find(contexts, here)
+    for lookup in lookups:
+        found = lookup.find(contexts, here)
         q = p.take(at)
         q *= weights
         q[found.which] = found.probabilities
         p[at] = q
         if known is not None:
             known[at] += 1
-        if finder is finders[-1]:
+        if lookup is lookups[-1]:
             break
         on = np.flatnonzero(here.take(found.which) != EOS)  # no context reaches across an <eos>
         at = at.take(found.which.take(on)) + 1

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Families:
-    """Counts of j n-grams, grouped by their i contexts."""
+class GroupedCounts:
+    """Counts of j n-grams of one order, grouped by their i contexts."""
 
     c: Ids  # (j,)
     starts: Ids  # (i + 1,) the words after context i are starts[i]:starts[i + 1]
@@ -68,43 +68,43 @@ class Smoothed:
 # ---------------------------------------------------------------- discounting
 
 
-def relative(families: Families) -> Smoothed:
+def relative(grouped: GroupedCounts) -> Smoothed:
     """c(hw) / c(h), with no backoff mass (maximum likelihood)."""
-    return Smoothed(families.c / families.spread(families.total), np.zeros(len(families.total)))
+    return Smoothed(grouped.c / grouped.spread(grouped.total), np.zeros(len(grouped.total)))
 
 
-def lidstone(families: Families, delta: float, vocabulary: int) -> Smoothed:
+def lidstone(grouped: GroupedCounts, delta: float, vocabulary: int) -> Smoothed:
     """(c(hw) + delta) / (c(h) + delta V) (Lidstone)."""
-    total = families.sum(families.c) + delta * vocabulary
-    return Smoothed((families.c + delta) / families.spread(total), delta * vocabulary / total)
+    total = grouped.sum(grouped.c) + delta * vocabulary
+    return Smoothed((grouped.c + delta) / grouped.spread(total), delta * vocabulary / total)
 
 
-def discounted(families: Families, lost: Floats) -> Smoothed:
-    """(c(hw) - lost[c]) / c(h); the last discount in ``lost`` is for all higher counts."""
-    gone = lost.take(families.c.astype(np.intp), mode="clip")
-    total = families.total
-    return Smoothed((families.c - gone) / families.spread(total), families.sum(gone) / total)
+def discounted(grouped: GroupedCounts, discounts: Floats) -> Smoothed:
+    """(c(hw) - D(c)) / c(h); ``discounts`` is D by count, the last one for all higher counts."""
+    d = discounts.take(grouped.c.astype(np.intp), mode="clip")
+    total = grouped.total
+    return Smoothed((grouped.c - d) / grouped.spread(total), grouped.sum(d) / total)
 
 
-def good_turing(families: Families, lost: Floats, fallback: Floats) -> Smoothed:
+def good_turing(grouped: GroupedCounts, discounts: Floats, fallback: Floats) -> Smoothed:
     """The discounts of Katz; the fallback's for a context that they leave no backoff mass."""
-    katz, other = discounted(families, lost), discounted(families, fallback)
+    katz, other = discounted(grouped, discounts), discounted(grouped, fallback)
     none = katz.backoff_mass <= 0
-    kept = np.where(none.take(families.parents), other.probability, katz.probability)
-    return Smoothed(kept, np.where(none, other.backoff_mass, katz.backoff_mass))
+    p = np.where(none.take(grouped.parents), other.probability, katz.probability)
+    return Smoothed(p, np.where(none, other.backoff_mass, katz.backoff_mass))
 
 
-def witten_bell(families: Families) -> Smoothed:
+def witten_bell(grouped: GroupedCounts) -> Smoothed:
     """c(hw) / (c(h) + T(h)), where T(h) is the number of different words seen after h."""
-    different = families.sum(families.c > 0)
-    total = np.maximum(families.sum(families.c) + different, 1)
-    return Smoothed(families.c / families.spread(total), different / total)
+    different = grouped.sum(grouped.c > 0)
+    total = np.maximum(grouped.sum(grouped.c) + different, 1)
+    return Smoothed(grouped.c / grouped.spread(total), different / total)
 
 
-def weighted(families: Families, weights: Floats) -> Smoothed:
+def weighted(grouped: GroupedCounts, weights: Floats) -> Smoothed:
     """lambda(h) c(hw) / c(h), where lambda depends on ``bucket(c(h))`` only."""
-    share = weights.take(bucket(families.total), mode="clip")
-    return Smoothed(families.c / families.spread(families.total / share), 1 - share)
+    lambdas = weights.take(bucket(grouped.total), mode="clip")
+    return Smoothed(grouped.c / grouped.spread(grouped.total / lambdas), 1 - lambdas)
 
 
 def bucket(total: Floats) -> NDArray[np.intp]:
@@ -115,27 +115,28 @@ def bucket(total: Floats) -> NDArray[np.intp]:
 # ---------------------------------------------------------------- combining two orders
 
 
-def interpolate(families: Families, shares: Smoothed) -> Smoothed:
+def interpolate(grouped: GroupedCounts, smoothed: Smoothed) -> Smoothed:
     """p(w | h) = smoothed(hw) + backoff_mass(h) p(w | h'), for seen and unseen words."""
-    kept, freed = shares.probability, shares.backoff_mass
-    if families.dropped is not None:
-        freed = freed + families.sum(np.where(families.dropped, kept, 0.0))
-        kept = np.where(families.dropped, 0.0, kept)
-    return Smoothed(kept + families.spread(freed) * families.lower, freed)
+    p, mass = smoothed.probability, smoothed.backoff_mass
+    if grouped.dropped is not None:
+        mass = mass + grouped.sum(np.where(grouped.dropped, p, 0.0))
+        p = np.where(grouped.dropped, 0.0, p)
+    return Smoothed(p + grouped.spread(mass) * grouped.lower, mass)
 
 
-def back_off(families: Families, shares: Smoothed) -> Smoothed:
+def back_off(grouped: GroupedCounts, smoothed: Smoothed) -> Smoothed:
     """p(w | h) = smoothed(hw) for seen words, alpha(h) p(w | h') for the others (Katz 1987).
 
     If the lower order gives unseen words no probability, that of the seen words is scaled to one.
     """
-    seen = families.c > 0
-    if families.dropped is not None:
-        seen &= ~families.dropped
-    kept = np.where(seen, shares.probability, 0.0)
-    room = 1 - families.sum(np.where(seen, families.lower, 0.0))
-    whole = families.sum(kept)
-    closed = (room < 1e-9) & (whole > 0)
-    alpha = np.where(closed, 0.0, (1 - whole) / np.where(room < 1e-9, 1.0, room))
-    kept = kept / families.spread(np.where(closed, whole, 1.0))
-    return Smoothed(np.where(seen, kept, families.spread(alpha) * families.lower), alpha)
+    seen = grouped.c > 0
+    if grouped.dropped is not None:
+        seen &= ~grouped.dropped
+    p = np.where(seen, smoothed.probability, 0.0)
+    seen_mass = grouped.sum(p)
+    unseen_lower = 1 - grouped.sum(np.where(seen, grouped.lower, 0.0))  # p of unseen words after h'
+    none = unseen_lower < 1e-9
+    scaled = none & (seen_mass > 0)
+    alpha = np.where(scaled, 0.0, (1 - seen_mass) / np.where(none, 1.0, unseen_lower))
+    p = p / grouped.spread(np.where(scaled, seen_mass, 1.0))
+    return Smoothed(np.where(seen, p, grouped.spread(alpha) * grouped.lower), alpha)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmgrid.vocabulary import EOS
 from lmgrid_ngram.counting.count import count
-from lmgrid_ngram.counting.trie import EOS, Counts
+from lmgrid_ngram.counting.trie import Counts
 from lmgrid_ngram.smoothing.equations import bucket
 
 if TYPE_CHECKING:

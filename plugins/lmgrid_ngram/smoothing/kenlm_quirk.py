@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmgrid_ngram.counting.trie import EOS
+from lmgrid.vocabulary import EOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int32]
 
 
-def rebook(n: list[NDArray[np.float64]], evidence: TrainingCounts, adjusted: list[Ids]) -> None:
+def rebook(n: list[NDArray[np.float64]], training: TrainingCounts, adjusted: list[Ids]) -> None:
     """Correct the counts of counts ``n`` in place for the last n-gram of each lower order."""
-    words = last_ngram(evidence.tokens, evidence.counts.order, evidence.vocabulary)
-    levels = evidence.counts.levels
+    words = last_ngram(training.tokens, training.counts.order, training.vocabulary)
+    levels = training.counts.levels
     for k in range(1, min(len(words), len(levels) - 1) + 1):
         node = words[-k : len(words) - k + 1]
         for level, word in zip(levels[1:k], words[len(words) - k + 1 :], strict=True):

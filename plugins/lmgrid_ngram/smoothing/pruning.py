@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmgrid_ngram.counting.trie import Nodes
-from lmgrid_ngram.scoring.backoff import BackoffModel, Layer
+from lmgrid_ngram.scoring.backoff import BackoffLevel, BackoffModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,17 +24,19 @@ def restrict(model: BackoffModel, keep: list[Bools]) -> BackoffModel:
 
     The context of a kept n-gram must be kept too.
     """
-    layers = [model.layers[0]]
-    for layer, here, above in zip(model.layers[1:], keep[1:], keep[:-1], strict=True):
+    levels = [model.levels[0]]
+    for level, here, above in zip(model.levels[1:], keep[1:], keep[:-1], strict=True):
         before = np.zeros(len(here) + 1, np.int32)
         np.cumsum(here, out=before[1:])
-        starts = before.take(layer.nodes.starts)
+        starts = before.take(level.nodes.starts)
         starts = np.append(starts[:-1][above], starts[-1])
-        backoffs = layer.backoffs[here] if len(layer.backoffs) else layer.backoffs
-        layers.append(
-            Layer(Nodes(layer.nodes.words[here], starts), layer.probabilities[here], backoffs)
+        backoffs = level.backoffs[here] if len(level.backoffs) else level.backoffs
+        levels.append(
+            BackoffLevel(
+                Nodes(level.nodes.words[here], starts), level.probabilities[here], backoffs
+            )
         )
-    return BackoffModel(tuple(layers), model.unseen)
+    return BackoffModel(tuple(levels), model.unseen)
 
 
 def prune(model: BackoffModel, threshold: float) -> BackoffModel:
@@ -46,14 +48,14 @@ def prune(model: BackoffModel, threshold: float) -> BackoffModel:
         return model
     suffixes = _suffixes(model)
     histories = _history_probabilities(model)
-    keep = [np.ones(len(layer.nodes), np.bool_) for layer in model.layers]
+    keep = [np.ones(len(level.nodes), np.bool_) for level in model.levels]
     for k in range(model.order, 1, -1):
-        layer, lower = model.layers[k - 1], model.layers[k - 2]
+        level, lower = model.levels[k - 1], model.levels[k - 2]
         below = lower.probabilities.astype(np.float64)[suffixes[k - 1]]
-        loss = _Family(layer, below).loss(histories[k - 2])
+        loss = _LevelProbabilities(level, below).loss(histories[k - 2])
         keep[k - 1] = np.expm1(loss) >= threshold
         if k < model.order:
-            keep[k - 1] |= _needed(model.layers[k].nodes.starts, keep[k])
+            keep[k - 1] |= _needed(model.levels[k].nodes.starts, keep[k])
     return restrict(_renormalise(model, keep, suffixes), keep)
 
 
@@ -61,18 +63,17 @@ def _renormalise(
     model: BackoffModel, keep: list[Bools], suffixes: list[NDArray[np.int32]]
 ) -> BackoffModel:
     """Return the model with the backoff weights that make the kept n-grams sum to one."""
-    layers = [model.layers[0]]
-    below = layers[0].probabilities.astype(
-        np.float64
-    )  # of each n-gram, by backing off if it is left out
-    for layer, here, suffix in zip(model.layers[1:], keep[1:], suffixes[1:], strict=True):
-        family = _Family(layer, below[suffix])
-        backoffs = family.backoffs(here)
-        lower = layers[-1]
-        layers[-1] = Layer(lower.nodes, lower.probabilities, backoffs.astype(np.float32))
-        layers.append(layer)
-        below = np.where(here, family.p, backoffs[family.parents] * family.below)
-    return BackoffModel(tuple(layers), model.unseen)
+    levels = [model.levels[0]]
+    # p of each n-gram; of one that is left out, by backing off
+    below = levels[0].probabilities.astype(np.float64)
+    for level, here, suffix in zip(model.levels[1:], keep[1:], suffixes[1:], strict=True):
+        ours = _LevelProbabilities(level, below[suffix])
+        backoffs = ours.backoffs(here)
+        lower = levels[-1]
+        levels[-1] = BackoffLevel(lower.nodes, lower.probabilities, backoffs.astype(np.float32))
+        levels.append(level)
+        below = np.where(here, ours.p, backoffs[ours.parents] * ours.below)
+    return BackoffModel(tuple(levels), model.unseen)
 
 
 def _needed(starts: NDArray[np.int32], kept: Bools) -> Bools:
@@ -83,34 +84,34 @@ def _needed(starts: NDArray[np.int32], kept: Bools) -> Bools:
 
 def _history_probabilities(model: BackoffModel) -> list[Floats]:
     """Return the joint probability of each n-gram's words, for each order but the highest."""
-    histories = [model.layers[0].probabilities.astype(np.float64)]
-    for layer in model.layers[1:-1]:
-        histories.append(histories[-1][layer.nodes.parents()] * layer.probabilities)
+    histories = [model.levels[0].probabilities.astype(np.float64)]
+    for level in model.levels[1:-1]:
+        histories.append(histories[-1][level.nodes.parents()] * level.probabilities)
     return histories
 
 
 def _suffixes(model: BackoffModel) -> list[NDArray[np.int32]]:
     """Return the node of each n-gram without its first word, one level up."""
-    suffixes = [np.zeros(model.vocabulary, np.int32), model.layers[1].nodes.words]
-    for lower, layer in zip(model.layers[1:], model.layers[2:], strict=False):
-        contexts = suffixes[-1][layer.nodes.parents()]
-        suffixes.append(lower.nodes.find(contexts, layer.nodes.words))
+    suffixes = [np.zeros(model.vocabulary, np.int32), model.levels[1].nodes.words]
+    for lower, level in zip(model.levels[1:], model.levels[2:], strict=False):
+        contexts = suffixes[-1][level.nodes.parents()]
+        suffixes.append(lower.nodes.find(contexts, level.nodes.words))
     return suffixes
 
 
-class _Family:
+class _LevelProbabilities:
     """The n-grams of one order, with p(w | h) and p(w | h') of each."""
 
-    def __init__(self, layer: Layer, below: Floats) -> None:
-        self.parents = layer.nodes.parents()
-        self.contexts = len(layer.nodes.starts) - 1
-        self.p, self.below = layer.probabilities.astype(np.float64), below
+    def __init__(self, level: BackoffLevel, below: Floats) -> None:
+        self.parents = level.nodes.parents()
+        self.contexts = len(level.nodes.starts) - 1
+        self.p, self.below = level.probabilities.astype(np.float64), below
 
-    def left(self, values: Floats) -> Floats:
-        """Return one minus the sum of the values after each context, at least TINY."""
-        sums = np.bincount(self.parents, values, self.contexts).astype(np.float64)
-        left: Floats = np.maximum(1 - sums, TINY)
-        return left
+    def unseen(self, p: Floats) -> Floats:
+        """Return one minus the sum of p over the words after each context, at least TINY."""
+        sums = np.bincount(self.parents, p, self.contexts).astype(np.float64)
+        unseen: Floats = np.maximum(1 - sums, TINY)
+        return unseen
 
     def loss(self, histories: Floats) -> Floats:
         """Return the relative entropy of the model without each n-gram, in nats (equation 4).
@@ -118,13 +119,14 @@ class _Family:
         p(h) (p(w|h) (ln p(w|h) - ln p(w|h') - ln a') + (ln a - ln a') (1 - sum p(.|h))), with a
         the backoff weight of h and a' the one it would have.
         """
-        left, room = self.left(self.p)[self.parents], self.left(self.below)[self.parents]
-        new = np.log((left + self.p) / (room + self.below))
+        unseen, unseen_below = (self.unseen(p)[self.parents] for p in (self.p, self.below))
+        new = np.log((unseen + self.p) / (unseen_below + self.below))
         seen = self.p * (np.log(self.p) - np.log(np.maximum(self.below, TINY)) - new)
-        loss: Floats = histories[self.parents] * (seen + left * (np.log(left / room) - new))
+        change = seen + unseen * (np.log(unseen / unseen_below) - new)
+        loss: Floats = histories[self.parents] * change
         return loss
 
     def backoffs(self, keep: Bools) -> Floats:
         """Return the backoff weights with which the kept n-grams and the others sum to one."""
-        left = self.left(np.where(keep, self.p, 0.0))
-        return left / self.left(np.where(keep, self.below, 0.0))
+        unseen = self.unseen(np.where(keep, self.p, 0.0))
+        return unseen / self.unseen(np.where(keep, self.below, 0.0))
