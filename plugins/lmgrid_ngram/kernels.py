@@ -117,17 +117,17 @@ def _continuations(raw: list[dict[tuple[int, ...], int]], k: int) -> dict[tuple[
 
 def _interpolate(counts: dict[tuple[int, ...], int], lower: ByNGram) -> ByNGram:
     """Return (c - D(c)) / c(h) + gamma(h) p(w | h') for each n-gram."""
-    lost = modified(counts_of_counts(np.array(list(counts.values()), np.int32))).tolist()
+    d = modified(counts_of_counts(np.array(list(counts.values()), np.int32))).tolist()
     total: Counter[tuple[int, ...]] = Counter()
-    freed: dict[tuple[int, ...], float] = {}
+    mass: dict[tuple[int, ...], float] = {}
     for ngram, c in counts.items():
         total[ngram[:-1]] += c
-        freed[ngram[:-1]] = freed.get(ngram[:-1], 0.0) + lost[min(c, 3)]
+        mass[ngram[:-1]] = mass.get(ngram[:-1], 0.0) + d[min(c, 3)]
     p = {}
     for ngram, c in counts.items():
         context = ngram[:-1]
-        gamma = freed[context] / total[context]
-        p[ngram] = (c - lost[min(c, 3)]) / total[context] + gamma * lower[ngram[1:]]
+        gamma = mass[context] / total[context]
+        p[ngram] = (c - d[min(c, 3)]) / total[context] + gamma * lower[ngram[1:]]
     return p
 
 

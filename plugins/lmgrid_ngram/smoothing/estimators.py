@@ -70,20 +70,22 @@ def modified_kneser_ney(training: TrainingCounts, options: NGramPart) -> Backoff
     adjusted = continuation_counts(training)
     n = [discounts.counts_of_counts(c) for c in adjusted]
     if options.kenlm_quirk:
-        kenlm_quirk.rebook(n, training, adjusted)
-    lost = (discounts.modified(one) for one in n)
-    return _stack(training, options, adjusted, (_interpolated(d) for d in lost))
+        kenlm_quirk.correct_last_ngrams(n, training, adjusted)
+    smoothers = (_interpolated(discounts.modified(one)) for one in n)
+    return _stack(training, options, adjusted, smoothers)
 
 
 def kneser_ney(training: TrainingCounts, options: NGramPart) -> BackoffModel:
     """One discount for each order; lower orders use continuation counts."""
     adjusted = continuation_counts(training)
-    lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in adjusted)
-    return _stack(training, options, adjusted, (_interpolated(d) for d in lost))
+    n = (discounts.counts_of_counts(c) for c in adjusted)
+    return _stack(
+        training, options, adjusted, (_interpolated(discounts.absolute(one)) for one in n)
+    )
 
 
-def _interpolated(lost: NDArray[np.float64]) -> Smoother:
-    return lambda grouped: equations.interpolate(grouped, equations.discounted(grouped, lost))
+def _interpolated(d: NDArray[np.float64]) -> Smoother:
+    return lambda grouped: equations.interpolate(grouped, equations.discounted(grouped, d))
 
 
 def witten_bell(training: TrainingCounts, options: NGramPart) -> BackoffModel:
@@ -110,12 +112,13 @@ def _mixed(weights: NDArray[np.float64]) -> Smoother:
 
 def absolute(training: TrainingCounts, options: NGramPart) -> BackoffModel:
     """One discount for each order."""
-    lost = (discounts.absolute(discounts.counts_of_counts(c)) for c in training.raw)
-    return _stack(training, options, training.raw, (_backed_off(d) for d in lost))
+    n = (discounts.counts_of_counts(c) for c in training.raw)
+    smoothers = (_backed_off(discounts.absolute(one)) for one in n)
+    return _stack(training, options, training.raw, smoothers)
 
 
-def _backed_off(lost: NDArray[np.float64]) -> Smoother:
-    return lambda grouped: equations.back_off(grouped, equations.discounted(grouped, lost))
+def _backed_off(d: NDArray[np.float64]) -> Smoother:
+    return lambda grouped: equations.back_off(grouped, equations.discounted(grouped, d))
 
 
 def katz(training: TrainingCounts, options: NGramPart) -> BackoffModel:
@@ -126,10 +129,8 @@ def katz(training: TrainingCounts, options: NGramPart) -> BackoffModel:
     return _stack(training, options, training.raw, smoothers)
 
 
-def _good_turing(lost: NDArray[np.float64], fallback: NDArray[np.float64]) -> Smoother:
-    return lambda grouped: equations.back_off(
-        grouped, equations.good_turing(grouped, lost, fallback)
-    )
+def _good_turing(d: NDArray[np.float64], fallback: NDArray[np.float64]) -> Smoother:
+    return lambda grouped: equations.back_off(grouped, equations.good_turing(grouped, d, fallback))
 
 
 # ---------------------------------------------------------------- one context only

@@ -46,7 +46,7 @@ def learn_weights(tokens: Ids, vocabulary: int, options: NGramPart) -> list[Floa
     weights = [np.full(CLASSES, 0.5) for _ in orders]
     before = -np.inf
     for _ in range(ROUNDS if cut < len(tokens) else 0):
-        likelihood = _improve(weights, orders, np.full(len(tokens) - cut, 1 / vocabulary))
+        likelihood = _em_round(weights, orders, np.full(len(tokens) - cut, 1 / vocabulary))
         if likelihood - before < ENOUGH:
             break
         before = likelihood
@@ -60,22 +60,24 @@ def split(tokens: Ids, share: float) -> int:
     return int(begins[np.abs(begins - wish).argmin()]) if len(begins) else len(tokens)
 
 
-def _improve(weights: list[Floats], orders: list[_Seen], p: Floats) -> float:
+def _em_round(weights: list[Floats], orders: list[_Seen], p: Floats) -> float:
     """Update the weights by one round of EM; return the mean log-likelihood before it, in nats.
 
     ``p``, shape (n,), holds the uniform probability when called, p_k of each token after it.
     """
-    mixed = []
+    # p of each token, and how much of it is from each order
+    posteriors = []
     for weight, seen in zip(weights, orders, strict=True):
-        share = weight[seen.classes] * seen.relative
-        p[seen.where] = share + (1 - weight[seen.classes]) * p[seen.where]
-        mixed.append(share / p[seen.where])  # P(from this order | this order or a lower one)
-    reached = np.ones(len(p))  # P(from no higher order)
-    for weight, seen, took in zip(weights[::-1], orders[::-1], mixed[::-1], strict=True):
-        asked = reached[seen.where]
-        yes = np.bincount(seen.classes, asked * took, CLASSES)
-        weight[:] = (yes + 0.5) / (np.bincount(seen.classes, asked, CLASSES) + 1)
-        reached[seen.where] *= 1 - took
+        weighted = weight[seen.classes] * seen.relative
+        p[seen.where] = weighted + (1 - weight[seen.classes]) * p[seen.where]
+        posteriors.append(weighted / p[seen.where])  # P(this order | this or a lower one)
+    # the expected counts of each order, from the highest down, and the weights by them
+    not_higher = np.ones(len(p))  # P(from no higher order)
+    for weight, seen, posterior in zip(weights[::-1], orders[::-1], posteriors[::-1], strict=True):
+        this_or_lower = not_higher[seen.where]
+        this = np.bincount(seen.classes, this_or_lower * posterior, CLASSES)
+        weight[:] = (this + 0.5) / (np.bincount(seen.classes, this_or_lower, CLASSES) + 1)
+        not_higher[seen.where] *= 1 - posterior
     return float(np.log(p).mean())
 
 

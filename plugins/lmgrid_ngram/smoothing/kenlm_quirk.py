@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int32]
 
 
-def rebook(n: list[NDArray[np.float64]], training: TrainingCounts, adjusted: list[Ids]) -> None:
+def correct_last_ngrams(
+    n: list[NDArray[np.float64]], training: TrainingCounts, adjusted: list[Ids]
+) -> None:
     """Correct the counts of counts ``n`` in place for the last n-gram of each lower order."""
     words = last_ngram(training.tokens, training.counts.order, training.vocabulary)
     levels = training.counts.levels
