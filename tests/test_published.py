@@ -34,7 +34,7 @@ def first_of_each_kind(folder: Store) -> list[Record | KernelRecord]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_one_point_replays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit on the processor that it was recorded on; else by its first steps."""
