@@ -143,19 +143,54 @@ def stopping_at(number: int) -> Iterator[Callable[[Point], None]]:
         yield on_point
 
 
+STATEFUL = """
+[[models]]
+name = "rnn"
+embedding = 16
+hidden = 16
+batch = 4
+output = "sampled"
+budget = { epochs = 4 }
+optimizers = ["adam"]
+regularizers = [["dropout", "clip"]]
+reporters = ["gradients"]
+"""
+
+
+@pytest.mark.parametrize("stops", [(1,), (3,), (2, 1)])
+def test_a_stopped_network_with_stateful_parts_ends_as_an_undisturbed_one(
+    make_grid: MakeGrid, registry: Registry, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    """Masks of dropout, sampled words and readings of gradients, through files on disk."""
+    pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
+    assert_ends_the_same(make_grid(STATEFUL), CellRunner(registry, place(tmp_path)), stops)
+
+
 @pytest.mark.parametrize("stops", [(1,), (3,), (4,), (2, 1)])
 def test_a_stopped_run_ends_as_an_undisturbed_one(
     make_grid: MakeGrid, registry: Registry, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     """Stopped at any point, twice too, it goes on from there to the same numbers, times apart."""
     grid = make_grid('[[models]]\nname = "counts"\nsteps = 4\nbest = 1\nresumes = true')
-    bench = CellRunner(registry, Place(tmp_path, tmp_path / "cache"))
-    whole = bench.run(grid.cells[0])
-    kept = Workspace(checkpoints=Checkpoints(tmp_path / "cell"))
+    assert_ends_the_same(grid, CellRunner(registry, place(tmp_path)), stops)
+
+
+def place(folder: Path) -> Place:
+    return Place(folder, folder / "cache")
+
+
+def assert_ends_the_same(grid: Grid, runner: CellRunner, stops: tuple[int, ...]) -> None:
+    """Assert that a cell stopped at points of these numbers has the numbers of an undisturbed one.
+
+    Each number counts from the point at which the cell was resumed.
+    """
+    cell = grid.cells[0]
+    whole = runner.run(cell)
+    kept = Workspace(checkpoints=Checkpoints(runner.place.folder / "cell"))
     for number in stops:
         with stopping_at(number) as on_point:
-            bench.run(grid.cells[0], replace(kept, callbacks=Callbacks(point=on_point)))
-    resumed = bench.run(grid.cells[0], kept)
+            runner.run(cell, replace(kept, callbacks=Callbacks(point=on_point)))
+    resumed = runner.run(cell, kept)
     assert isinstance(whole, Record)
     assert isinstance(resumed, Record)
     assert resumed.resumed == len(stops)

@@ -66,23 +66,11 @@ def test_n_gram_features_learn_what_the_network_cannot() -> None:
     train = sample_tokens(30, seed=1)
     small = replace(SMALL, embedding=1, hidden=1)
     losses = []
+    optimizer = AdamPart(lr=0.01).make(context())
+    recipe = Recipe(optimizer, (), seed=0, budget=None, point_interval=10**9)
     for part in (small, replace(small, direct_order=3, direct_size=2**16)):
         model = made(part)
-        list(
-            islice(
-                model.fit(
-                    train,
-                    Recipe(
-                        AdamPart(lr=0.01).make(context()),
-                        (),
-                        seed=0,
-                        budget=None,
-                        point_interval=10**9,
-                    ),
-                ),
-                4,
-            )
-        )
+        list(islice(model.fit(train, recipe), 4))
         losses.append(-model.score(train).mean())
     assert losses[1] < losses[0] - 0.3
 

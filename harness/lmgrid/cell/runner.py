@@ -1,7 +1,7 @@
 """Trains and scores a model, given the parts of a cell: the clock, the budget and validation.
 
-This module knows nothing of plugins, stores or tables, so an edit of those moves no address of a
-record; an edit of this module moves all of them.
+This module does not import the registry, the store or the tables, so an edit of those does not
+change the address of a record; an edit of this module changes all of them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where a running cell keeps files, and whom it tells."""
+    """The folders in which a running cell saves files, and the callbacks that it calls."""
 
     weights: Path | None = None  # a folder to create for the best weights; None discards them
     checkpoints: Checkpoints | None = None  # saves the state of training; None: nothing is saved

@@ -1,4 +1,9 @@
-"""The state of a training that the runner keeps: budget, meter, best weights, history."""
+"""What the runner keeps of a training: its budget, meter, best weights, points and checkpoints.
+
+A training is described by a ``Progress`` at each yield of ``fit`` and by a ``Point`` where it is
+recorded. A ``Checkpoint`` holds what resuming it needs: the runner's ``RunnerState`` and the
+model's ``State``.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +33,22 @@ class Usage:
 
 
 class Schedule(Protocol):
-    """Says when validation is scored, and when training ends."""
+    """Decides when validation is scored, and when training ends."""
 
     def resume(self, point: Point) -> None:
         """Continue from a point that was recorded before."""
         ...
 
     def share(self, usage: Usage) -> float:
-        """Return which share of training is done, from 0 to about 1."""
+        """Return the share of training that is done, from 0 to about 1."""
         ...
 
     def due(self, usage: Usage) -> bool:
-        """Return whether validation is scored now. It is asked once at each yield of ``fit``."""
+        """Return whether to score validation now. Called once at each yield of ``fit``."""
         ...
 
     def over(self, usage: Usage) -> bool:
-        """Return whether training ends now."""
+        """Return whether to end training now."""
         ...
 
 
@@ -108,7 +113,7 @@ class ReplaySchedule:
 
 
 class TrainingMeter:
-    """Adds up what ``fit`` reports between two points, and the time it takes."""
+    """Adds up what ``fit`` reports between two points, and measures the time of training."""
 
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
@@ -219,7 +224,7 @@ class BestWeights:
 
 @dataclass(frozen=True)
 class RunnerState:
-    """What the runner itself needs to resume a training; the model has a state of its own."""
+    """What the runner needs to resume a training, apart from the state of the model."""
 
     points: tuple[Point, ...]
     best: Point | None

@@ -39,7 +39,7 @@ ROLLBACKS = 5  # how often training may roll back and halve its learning rate
 
 @dataclass
 class Position:
-    """How far training has come: the position in the data, and what the schedule depends on."""
+    """How far training is: the position in the text, and what the schedule depends on."""
 
     epoch: int = 0
     batch: int = 0  # completed batches of this epoch
@@ -52,8 +52,8 @@ class Position:
 class Trainer:
     """Trains one network: prepares it, takes steps, rolls back, and saves and restores its state.
 
-    The loop in ``lmgrid_torch.training.loop`` calls its methods in turn. ValueError where the text
-    is empty, the recipe has no optimizer, or the device cannot compute as asked.
+    The loop in ``lmgrid_torch.training.loop`` calls its methods in turn. Raises ValueError if the
+    text is empty, the recipe has no optimizer, or the device does not support the precision.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Trainer:
 
     @torch.no_grad()
     def all_finite(self, losses: Tensor) -> bool:
-        """Return whether the sum of the losses, (), and all weights are finite.
+        """Return whether ``losses``, the sum of the losses, (), and all weights are finite.
 
         This covers gradients too: a gradient that is not finite makes a weight not finite, and the
         weight remains so.
