@@ -1,4 +1,4 @@
-"""Counting against learning on three texts, a line a model, from a run's records.
+"""Prints a table of n-gram models and neural networks on three texts, from the records of a run.
 
 lmgrid run five-minutes --results results/published/five-minutes
 python -m lmgrid_benchmarks.five_minutes results/published/five-minutes
@@ -15,14 +15,14 @@ from typing import Any
 from lmgrid.records.record import Record
 from lmgrid.records.store import Store
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 
 TEXTS = {"kjv": "King James Bible", "wikitext-2": "WikiText-2", "brown": "Brown corpus"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table, and which cells of the grid are its."""
+    """A line of the table, and which cells of the grid it shows."""
 
     name: str
     model: str
@@ -30,6 +30,7 @@ class Line:
     tokens: int | None = None  # of the budget
 
     def matches(self, record: Record) -> bool:
+        """Return whether a record belongs to this line."""
         cell = record.cell
         found = dict(cell.model.options)
         tokens = cell.budget.tokens if cell.budget else None
@@ -49,18 +50,28 @@ LINES = (
 
 
 def comparison(store: Store) -> Table:
-    """Return test perplexity by text, how far below Kneser-Ney's of order 5, and CPU seconds."""
+    """Return the test perplexity of each model on each text, and the CPU seconds of training.
+
+    Perplexities are also shown relative to modified Kneser-Ney of order 5.
+    """
     found = [outcome for outcome in store if isinstance(outcome, Record)]
     counted = _by_text(KNESER_NEY, found)
     lines = ((line, _by_text(line, found)) for line in LINES)
     rows = tuple(_row(line, by_text, counted) for line, by_text in lines if by_text)
     head = ("model", *TEXTS.values(), "tokens trained", "CPU s")
     notes = ("Test perplexity, and its difference from Kneser-Ney's of order 5. One seed.",)
-    return Table("comparison", "Counting against learning", head, rows, 5, notes=notes)
+    return Table(
+        name="comparison",
+        title="Counting against learning",
+        header=head,
+        rows=rows,
+        numeric_columns=5,
+        notes=notes,
+    )
 
 
 def _by_text(line: Line, records: list[Record]) -> dict[str, Record]:
-    """Return the newest record of each text."""
+    """Return the newest record of a line for each text."""
     ordered = sorted(records, key=lambda record: record.provenance.started)
     return {record.cell.corpus.name: record for record in ordered if line.matches(record)}
 
@@ -84,7 +95,7 @@ def _figure(record: Record | None, counted: Record) -> str:
 def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m lmgrid_benchmarks.five_minutes DIR")
-    print(markdown(comparison(Store(Path(sys.argv[1])))), end="")
+    print(to_markdown(comparison(Store(Path(sys.argv[1])))), end="")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How far back the gradient of a word's loss reaches, a line a network, from a run's records.
+"""Prints a table of gradient norms by distance, one line for each network, from a run's records.
 
-lmgrid run gradients --results results/published/gradients
-python -m lmgrid_benchmarks.gradients results/published/gradients
+    lmgrid run gradients --results results/published/gradients
+    python -m lmgrid_benchmarks.gradients results/published/gradients
 
-A network stands twice, clipped and not, where clipping changed any figure that was read.
+A network has two lines, with and without clipping, if clipping changed any of its readings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lmgrid.grid import Part, show
 from lmgrid.records.record import Outcome, Record
 from lmgrid.records.store import Store
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 from lmgrid.spec import Reading
 
 CELLS = {"elman": "Elman", "relu": "relu", "lstm": "LSTM", "gru": "GRU"}
@@ -25,24 +25,30 @@ LAGS = (0, 10, 30)
 
 
 def fading(outcomes: Iterable[Outcome]) -> Table:
-    """Return gradient norms by lag and the spectral radius at the last point, and the longest step.
+    """Return, for each network, norms of the gradient by lag ℓ and the spectral radius of W_h.
 
-    The radius is the largest of a cell's gates, the step's gradient that of all parameters before
-    clipping.
+    Both are those at the last point; the radius is the largest over the gates. The last column is
+    the largest norm, over all steps, of the gradient of all parameters before clipping.
     """
     rows = tuple((_name(record), *_figures(record)) for record in _shown(outcomes))
     first, *others = LAGS
     head = ("cell and start", f"ℓ = {first}", *map(str, others), "radius", "longest gradient")
-    return Table("fading", "Gradients by distance", head, rows, len(head) - 1)
+    return Table(
+        name="fading",
+        title="Gradients by distance",
+        header=head,
+        rows=rows,
+        numeric_columns=len(head) - 1,
+    )
 
 
 def _shown(outcomes: Iterable[Outcome]) -> Iterator[Record]:
-    """Yield the newest record of each network, clipped before not clipped where they differ."""
+    """Yield the newest record of each network; the clipped one first, if its readings differ."""
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     ordered = sorted(records, key=lambda record: record.provenance.started)
     plain = {record.cell.model: record for record in ordered if not record.cell.regularizers}
     clipped = {record.cell.model: record for record in ordered if record.cell.regularizers}
-    for model in sorted(plain, key=_place):
+    for model in sorted(plain, key=_sort_key):
         if model in clipped and _readings(clipped[model]) != _readings(plain[model]):
             yield clipped[model]
         yield plain[model]
@@ -52,8 +58,8 @@ def _readings(record: Record) -> tuple[tuple[Reading, ...], ...]:
     return tuple(point.readings for point in record.points)
 
 
-def _place(model: Part) -> tuple[Any, ...]:
-    """Return where a network stands: by cell, then small weights, large ones, orthogonal ones."""
+def _sort_key(model: Part) -> tuple[Any, ...]:
+    """Return the sort key of a network: its cell, then small, large and orthogonal weights."""
     options = dict(model.options)
     start = options["recurrent_initialisation"] != "same", options["uniform_range"]
     return list(CELLS).index(str(options["cell"])), *start, options["forget_bias"]
@@ -79,7 +85,7 @@ def _figures(record: Record) -> Iterator[str]:
 
 
 def _figure(values: Iterator[float | None]) -> str:
-    """Return the largest value with two digits; what is not finite is larger than any."""
+    """Return the largest value with two digits, or ``not finite`` if some value is not finite."""
     found = list(values)
     finite = [value for value in found if value is not None]
     if len(finite) < len(found):
@@ -98,7 +104,7 @@ def _small(value: float) -> str:
 def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m lmgrid_benchmarks.gradients DIR")
-    print(markdown(fading(Store(Path(sys.argv[1])))), end="")
+    print(to_markdown(fading(Store(Path(sys.argv[1])))), end="")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The lecture's table of systems beside what this machine reached, from a run's records.
+"""Prints the lecture's table of systems with this project's results, from the records of a run.
 
-lmgrid run lecture-table --results results/published/lecture-table
-python -m lmgrid_benchmarks.lecture_table results/published/lecture-table
+    lmgrid run lecture-table --results results/published/lecture-table
+    python -m lmgrid_benchmarks.lecture_table results/published/lecture-table
 
-Where a folder has several optimizers of a model, each row is the one that validation prefers. An
-extension stands beside the plain model it extends: the difference of test perplexity, with a 95 %
-interval over seeds, which share their data order.
+If a model was trained with several optimizers, its row is the one with the best validation loss. A
+second table compares each extension with the plain model that it extends: the difference of test
+perplexity, with a 95 % interval over seeds. Equal seeds mean equal data order.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 from lmgrid.records.record import Record
 from lmgrid.records.store import Store
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 from lmgrid.report.statistics import mean_interval
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the lecture's table, and which model of the grid stands for it."""
+    """A row of the lecture's table, and the model of the grid that represents it."""
 
     name: str
     published: float | None  # test perplexity on the One Billion Word Benchmark
@@ -34,6 +34,7 @@ class System:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def matches(self, record: Record) -> bool:
+        """Return whether a record is of this system's model."""
         found = dict(record.cell.model.options)
         wanted = self.options.items()
         return record.cell.model.name == self.model and all(found[k] == v for k, v in wanted)
@@ -46,22 +47,25 @@ KNESER_NEY = System("Interpolated Kneser-Ney 5-gram", 67.6, "ngram", {"order": 5
 MAXENT = System("RNN-1024 + MaxEnt 9-gram", 51.3, "rnn", {"cell": "elman", "direct_order": 4})
 BLACKOUT = System("RNN-2048 + BlackOut", 68.3, "rnn", {"cell": "elman", "output": "blackout"})
 UNADJUSTED = System("–", None, "snm", {"adjustment": "none"})
-SNMPart = System("Sparse non-negative matrix", 52.9, "snm", {"adjustment": "lexical"})
+SNM = System("Sparse non-negative matrix", 52.9, "snm", {"adjustment": "lexical"})
 SYSTEMS = (
     KNESER_NEY,
     MAXENT,
     BLACKOUT,
-    SNMPart,
+    SNM,
     System("LSTM-2048", 43.7, "rnn", LSTM),
     System("2-layer LSTM-8192", 30.0, "rnn", DEEP),
     System("LSTM-2048, adaptive softmax", 43.9, "rnn", {**LSTM, "output": "adaptive"}),
     System("2-layer LSTM-2048, adaptive softmax", 39.8, "rnn", {**DEEP, "output": "adaptive"}),
 )
-EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNMPart, UNADJUSTED), (SNMPart, KNESER_NEY))
+EXTENSIONS = ((MAXENT, PLAIN), (BLACKOUT, PLAIN), (SNM, UNADJUSTED), (SNM, KNESER_NEY))
 
 
 def chosen(store: Store, system: System) -> list[Record]:
-    """Return a system's records, the newest of each seed, of the optimizer validation prefers."""
+    """Return the newest record of each seed, for the optimizer with the best validation loss.
+
+    Raises SystemExit if the store has no record of the system.
+    """
     found = [o for o in store if isinstance(o, Record) and system.matches(o)]
     if not found:
         raise SystemExit(f"{store.root}: has no record of {system.model} {dict(system.options)}")
@@ -79,14 +83,21 @@ def _mean_nats(records: list[Record]) -> float:
 
 
 def systems(store: Store) -> Table:
-    """Return the lecture's rows in its order."""
+    """Return the table of systems, in the order of the lecture."""
     rows = tuple(_row(system, chosen(store, system)) for system in (*SYSTEMS, PLAIN, UNADJUSTED))
     head = ("lecture's row", "model here", "published*", "test perplexity", "valid", "CPU s")
     notes = (
         "* On the One Billion Word Benchmark: 800 million training words, a vocabulary of 793,471; "
         "another corpus and another scale, so the two columns compare row by row only in order.",
     )
-    return Table("systems", "The lecture's table of systems", head, rows, 4, notes=notes)
+    return Table(
+        name="systems",
+        title="The lecture's table of systems",
+        header=head,
+        rows=rows,
+        numeric_columns=4,
+        notes=notes,
+    )
 
 
 def _row(system: System, records: list[Record]) -> tuple[str, ...]:
@@ -101,15 +112,21 @@ def _row(system: System, records: list[Record]) -> tuple[str, ...]:
 
 def _interval(values: list[float]) -> str:
     interval = mean_interval(values)
-    half = "" if math.isnan(interval.half) else f" ± {interval.half:.1f}"
-    return f"{interval.mean:.1f}{half}"
+    half_width = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.1f}"
+    return f"{interval.mean:.1f}{half_width}"
 
 
 def extensions(store: Store) -> Table:
-    """Return each extension beside what it extends."""
+    """Return the table that compares each extension with the model that it extends."""
     rows = tuple(_comparison(chosen(store, a), chosen(store, b)) for a, b in EXTENSIONS)
     head = ("model", "extends", "test perplexity", "of the plain model", "difference", "verdict")
-    return Table("extensions", "Extensions beside the plain models", head, rows, 4)
+    return Table(
+        name="extensions",
+        title="Extensions beside the plain models",
+        header=head,
+        rows=rows,
+        numeric_columns=4,
+    )
 
 
 def _comparison(extended: list[Record], plain: list[Record]) -> tuple[str, ...]:
@@ -127,11 +144,11 @@ def _comparison(extended: list[Record], plain: list[Record]) -> tuple[str, ...]:
 
 
 def verdict(gaps: list[float]) -> str:
-    """Return what the differences of each seed say."""
+    """Return the verdict on an extension, from the difference of test perplexity of each seed."""
     interval = mean_interval(gaps)
-    if math.isnan(interval.half):
+    if math.isnan(interval.half_width):
         return "one run of each"
-    if abs(interval.mean) <= interval.half:
+    if abs(interval.mean) <= interval.half_width:
         return "cannot be told apart"
     return "better" if interval.mean < 0 else "worse"
 
@@ -140,7 +157,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m lmgrid_benchmarks.lecture_table DIR")
     store = Store(Path(sys.argv[1]))
-    print(f"{markdown(systems(store))}\n{markdown(extensions(store))}", end="")
+    print(f"{to_markdown(systems(store))}\n{to_markdown(extensions(store))}", end="")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Measures training of a recurrent model as ratios to the plain loop that one would first write.
+"""Measures the speed of training a recurrent model, as ratios to a plain PyTorch loop.
 
     python -m lmgrid_benchmarks.neural_speed [FOLDER]    also writes FOLDER/neural-speed.{md,csv}
 
 The plain loop is that of PyTorch's word_language_model example: embedding, two layers of nn.LSTM,
-linear, log-softmax, NLL, clipping, and w ← w - lr · g weight by weight; beside it the same with
-torch.optim.Adam as it comes. lmgrid's rows train the ``rnn`` model by its own loop, clipping too.
-One thread; CPU seconds of this process; each row runs once in each of the interleaved rounds, and
-its figures are medians over them, ratios taken within a round. The text is drawn from p(w) ∝ 1 /
-rank, much as the words of a newspaper are.
+linear, log-softmax, NLL, clipping, and the update w ← w - lr · g, one weight matrix at a time. A
+second plain loop uses torch.optim.Adam with its defaults. The rows of lmgrid train the model
+``rnn`` with lmgrid's own loop, also with clipping.
 
-The last line is what the loop itself costs (schedule, doors, points, the copy kept at each point):
-lmgrid's loop without a regularizer against its bare forward, backward and step.
+Times are CPU seconds of this process, on one thread. Every row runs once in each round; the figures
+are medians over the rounds, and ratios are taken within a round. The words are drawn from
+p(w) ∝ 1 / rank (Zipf's law).
+
+The last line is the cost of lmgrid's loop (schedule, hooks of regularizers, points, the copy of the
+weights at each point): the loop without a regularizer against forward, backward and step alone.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from lmgrid.report.layout import Table
+from lmgrid.report.render import to_markdown
 from lmgrid.spec import Context, Optimizer, Recipe, Regularizer, Tokens
 from lmgrid.vocabulary import Vocabulary
 from lmgrid.zipf import zipf_ranks
@@ -41,7 +45,7 @@ CLIP, VALID_NATS = 0.25, 9.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What is trained, and for how long a round."""
+    """The sizes of the model, and how many steps a round has."""
 
     cell: str = "lstm"
     layers: int = 2
@@ -49,16 +53,17 @@ class Setup:
     vocabulary: int = 10_000
     batch: int = 20
     steps: int = 35
-    chunks: int = 10  # steps of the optimizer in a round
+    chunks: int = 10  # optimizer steps in a round
     rounds: int = 7
 
     @property
     def tokens(self) -> int:
+        """Training tokens in a round."""
         return self.batch * self.steps * self.chunks
 
 
 def main(setup: Setup, folder: Path | None) -> None:
-    """Print the table, and write it if a folder is given."""
+    """Print the table, and write it to a folder if one is given."""
     torch.set_num_threads(1)
     rows = measure(setup)
     overhead = loop_overhead(setup)
@@ -67,15 +72,31 @@ def main(setup: Setup, folder: Path | None) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         rows.to_csv(folder / "neural-speed.csv", index=False, float_format="%.4g")
-        text = f"{markdown(rows)}\n\nThe loop's own cost over the bare steps: {overhead:+.1%}.\n"
+        note = f"The loop's own cost over the bare steps: {overhead:+.1%}."
+        text = to_markdown(as_table(rows, note), heading=False)
         (folder / "neural-speed.md").write_text(text, encoding="utf-8")
 
 
+def as_table(rows: pd.DataFrame, note: str) -> Table:
+    """Return the measured rows as a table, with a note below it."""
+    return Table(
+        name="neural-speed",
+        title="",
+        header=tuple(rows.columns),
+        rows=tuple(
+            tuple(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+            for row in rows.itertuples(index=False)
+        ),
+        numeric_columns=rows.shape[1] - 1,
+        notes=(note,),
+    )
+
+
 def measure(setup: Setup) -> pd.DataFrame:
-    """Return a row for each way to train: its tokens per CPU second, and ratios to plain loops."""
+    """Return a row for each loop: its tokens per CPU second, and ratios to the plain loops."""
     train = drawn(setup)
     ways: dict[str, Iterator[None]] = {
-        "plain loop, SGD": plain(setup, train, ByHand),
+        "plain loop, SGD": plain(setup, train, PlainSgd),
         "plain loop, Adam": plain(setup, train, torch.optim.Adam),
         **{
             f"lmgrid {output}, {name}": ours(setup, train, part, output)
@@ -94,7 +115,7 @@ def measure(setup: Setup) -> pd.DataFrame:
 
 
 def loop_overhead(setup: Setup) -> float:
-    """Return what lmgrid's loop adds to the bare steps, as a share of them."""
+    """Return the cost that lmgrid's loop adds, as a share of the cost of the steps alone."""
     train, adam = drawn(setup), AdamPart(lr=0.001)
     ways = {"loop": ours(setup, train, adam, clip=False), "bare": bare(setup, train, adam)}
     seconds = spent(ways, 2 * setup.rounds)
@@ -102,7 +123,7 @@ def loop_overhead(setup: Setup) -> float:
 
 
 def spent(ways: dict[str, Iterator[None]], rounds: int) -> pd.DataFrame:
-    """Return the CPU seconds of a step of each iterator: a row a round, the first left out."""
+    """Return the CPU seconds of one step of each iterator, a row for each round but the first."""
     rows: list[dict[str, float]] = []
     for _ in range(rounds + 1):
         rows.append({})
@@ -114,7 +135,7 @@ def spent(ways: dict[str, Iterator[None]], rounds: int) -> pd.DataFrame:
 
 
 def drawn(setup: Setup) -> Tokens:
-    """Return a text of one round, by Zipf's law."""
+    """Return the ids of a text of one round, drawn by Zipf's law, shape (tokens,)."""
     ranks = zipf_ranks(np.random.default_rng(0), types=setup.vocabulary, size=setup.tokens)
     return ranks.astype(np.int32)
 
@@ -133,14 +154,14 @@ class Plain(nn.Module):
         self.linear = nn.Linear(setup.hidden, setup.vocabulary)
 
     def forward(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return ln p, (T B, V), and the state after the words (T, B)."""
+        """Return ln p, shape (T B, V), and the next state; ``words`` has shape (T, B)."""
         h, state = self.recurrent(self.embedding(words), state)
         logits = self.linear(h).flatten(0, 1)
         return nn.functional.log_softmax(logits, dim=1), state
 
 
-class ByHand:
-    """w ← w - lr · g, as the example does."""
+class PlainSgd:
+    """Gradient descent without torch.optim, as in the example: w ← w - lr · g."""
 
     def __init__(self, weights: Iterator[nn.Parameter]) -> None:
         self.weights = list(weights)
@@ -153,7 +174,7 @@ class ByHand:
 
 
 def plain(setup: Setup, train: Tokens, optimizer: Callable[..., Any]) -> Iterator[None]:
-    """Train the plain model without end, yielding after each pass over the text."""
+    """Train the plain model, yielding after each pass over the text; never ends."""
     torch.manual_seed(0)
     model = Plain(setup)
     step = optimizer(model.parameters()).step
@@ -174,7 +195,7 @@ def plain(setup: Setup, train: Tokens, optimizer: Callable[..., Any]) -> Iterato
 
 
 def detached(state: Any) -> Any:
-    """Return a state, or the parts of one, without its history."""
+    """Return a state, or each tensor of a tuple, detached from the graph of gradients."""
     return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
 
 
@@ -182,13 +203,14 @@ def detached(state: Any) -> Any:
 
 
 def context(setup: Setup, train: Tokens) -> Context:
+    """Return what lmgrid's parts are made from."""
     words = ("<unk>", "<eos>", *(f"w{i}" for i in range(2, setup.vocabulary)))
     counts = np.bincount(train, minlength=setup.vocabulary)
     return Context(Vocabulary(words), counts, 0, "cpu", Path())
 
 
 def model(setup: Setup, train: Tokens, output: str) -> NeuralModel:
-    """Return the rnn model of these sizes."""
+    """Return lmgrid's model ``rnn`` with these sizes."""
     sizes = {"cell": setup.cell, "layers": setup.layers, "output": output}
     sizes |= {"embedding": setup.hidden, "hidden": setup.hidden}
     part = RnnPart(**sizes, batch=setup.batch, steps=setup.steps)  # type: ignore[arg-type]
@@ -205,7 +227,7 @@ def ours(
     *,
     clip: bool = True,
 ) -> Iterator[None]:
-    """Train by lmgrid's loop, with a point after each pass over the text."""
+    """Train with lmgrid's loop, yielding at the point after each pass over the text."""
     made = context(setup, train)
     regularizers: tuple[Regularizer, ...] = (ClipPart(norm=CLIP).make(made),) if clip else ()
     recipe = Recipe(part.make(made), regularizers, seed=0, budget=None, point_interval=setup.tokens)
@@ -218,7 +240,7 @@ def ours(
 
 
 def bare(setup: Setup, train: Tokens, part: AdamPart) -> Iterator[None]:
-    """Train the same network by its forward, backward and step alone."""
+    """Train the same network with forward, backward and step alone."""
     network = model(setup, train, "full").network.train()
     optimizer: Optimizer = part.make(context(setup, train))
     stepper = optimizer(list(network.parameters()))
@@ -232,15 +254,6 @@ def bare(setup: Setup, train: Tokens, part: AdamPart) -> Iterator[None]:
             loss.backward()  # type: ignore[no-untyped-call]
             stepper.step()
         yield
-
-
-def markdown(rows: pd.DataFrame) -> str:
-    """Return a table in markdown."""
-    lines = ["| " + " | ".join(rows.columns) + " |", "| --- |" + " ---: |" * (rows.shape[1] - 1)]
-    for row in rows.itertuples(index=False):
-        cells = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

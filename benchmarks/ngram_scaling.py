@@ -1,47 +1,50 @@
-"""Measures how counting and estimating grow with the text, on generated Zipfian ids.
+"""Measures how the cost of counting and estimating n-grams grows with the text.
 
-Use: python -m lmgrid_benchmarks.ngram_scaling 1000000 10000000 100000000 [--memory MEGABYTES]
+    python -m lmgrid_benchmarks.ngram_scaling 1000000 10000000 100000000 [--memory MEGABYTES]
 
-Each size runs in a process of its own. Order 5, modified Kneser-Ney; without --memory, the model's
-own budget decides from which size on counts are sorted on disk.
+The model is modified Kneser-Ney of order 5, the text Zipfian ids; each size runs in a new process.
+Texts that need more memory than the budget are counted on disk; ``--memory`` sets the budget, which
+is otherwise that of the model.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import subprocess
-import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time
 
+from lmgrid.report.layout import Table
+from lmgrid.report.render import to_markdown
 from lmgrid_ngram.model import NGramModel, bytes_per_token, memory_budget
 from lmgrid_ngram.parts import NGramPart
 
 from .ngram_texts import zipf_ids
 
 ORDER = 5
+HEADER = ("counted", "tokens", "n-grams", "CPU s", "wall s", "ns a token", "peak GB")
 
 
 def main() -> None:
-    """Print one row of a markdown table for each size."""
-    parser = argparse.ArgumentParser()
+    """Print a table in Markdown with one row for each size."""
+    parser = argparse.ArgumentParser(prog="python -m lmgrid_benchmarks.ngram_scaling")
     parser.add_argument("tokens", nargs="+", type=int)
-    parser.add_argument("--memory", type=int)
+    parser.add_argument("--memory", type=int, metavar="MEGABYTES")
     options = parser.parse_args()
-    if len(options.tokens) == 1:
-        print(measure(options.tokens[0], options.memory))
-        return
-    print("| tokens | n-grams | counted | CPU s | wall s | ns a token | peak GB |")
-    print("|---:|---:|---|---:|---:|---:|---:|", flush=True)
-    memory = ["--memory", str(options.memory)] if options.memory else []
-    for tokens in options.tokens:
-        subprocess.run([sys.executable, "-m", __spec__.name, str(tokens), *memory], check=True)
+    budgets = [options.memory] * len(options.tokens)
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
+        rows = tuple(processes.map(measure, options.tokens, budgets))
+    table = Table(
+        name="scaling", title="", header=HEADER, rows=rows, numeric_columns=len(HEADER) - 1
+    )
+    print(to_markdown(table, heading=False), end="")
 
 
-def measure(tokens: int, memory: int | None) -> str:
-    """Return the row of one size."""
+def measure(tokens: int, memory: int | None) -> tuple[str, ...]:
+    """Return the row of one size; ``memory`` is the budget in megabytes."""
     ids = zipf_ids(tokens, seed=20)
     with tempfile.TemporaryDirectory() as folder:
         model = NGramModel(NGramPart(order=ORDER, memory=memory), int(ids.max()) + 1, Path(folder))
@@ -50,11 +53,15 @@ def measure(tokens: int, memory: int | None) -> str:
         cpu, wall = process_time() - cpu, perf_counter() - wall
         ngrams = sum(len(level.nodes) for level in model.fitted.levels)
     fits = tokens * bytes_per_token(ORDER) <= memory_budget(memory)
-    where = "in memory" if fits else "on disk"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return (
-        f"| {tokens:,} | {ngrams:,} | {where} | {cpu:.1f} | {wall:.1f} "
-        f"| {cpu / tokens * 1e9:.0f} | {peak:.2f} |"
+        "in memory" if fits else "on disk",
+        f"{tokens:,}",
+        f"{ngrams:,}",
+        f"{cpu:.1f}",
+        f"{wall:.1f}",
+        f"{cpu / tokens * 1e9:.0f}",
+        f"{peak:.2f}",
     )
 
 

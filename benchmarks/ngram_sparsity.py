@@ -1,16 +1,18 @@
-"""Prints the lecture's n-gram pages as numbers, for the embedded corpus.
+"""Prints how sparse and how large n-gram models are, for orders 1 to 7, on the embedded corpus.
 
     python -m lmgrid_benchmarks.ngram_sparsity
 
-For each order: the share of the test text's n-grams that never occur in the training text
-(sparsity), distinct n-grams and bytes (storage), and perplexity under modified Kneser-Ney; then
-the likeliest words after a context, and a sampled text.
+A table has, for each order, the share of the test text's n-grams that never occur in the training
+text, the number of distinct n-grams, the bytes of the model, and the test perplexity of modified
+Kneser-Ney. Below it are the most probable words after a context, and a sampled text.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from lmgrid.report.layout import Table
+from lmgrid.report.render import to_markdown
 from lmgrid.spec import Tokens
 from lmgrid_ngram.counting.count import count
 from lmgrid_ngram.counting.encoder import Encoder, by_frequency
@@ -25,30 +27,39 @@ CONTEXT = "and the children of"
 
 
 def main() -> None:
-    """Print a markdown table, then words and text."""
+    """Print the table in Markdown, then words and text."""
     train_text, test_text = king_james()
     encoder = Encoder()
     tokens = encoder.learn(train_text)
     words, tokens = by_frequency(encoder.words(), tokens)
     test = Encoder(words).encode(test_text)
-    print("| order | test n-grams never seen | distinct n-grams | bytes | test perplexity |")
-    print("|---:|---:|---:|---:|---:|")
+    rows = []
     for order in range(1, 8):
         model = NGramModel(NGramPart(order=order), len(words))
         model.learn(tokens)
         share, nats = unseen(model.fitted, test, len(words)), -model.score(test).mean()
         distinct, size = len(model.fitted.levels[-1].nodes), model.sizes().bytes
-        print(f"| {order} | {share:.1%} | {distinct:,} | {size:,} | {np.exp(nats):.1f} |")
-    _say(TextModel.learn(train_text, NGramPart(order=5)))
+        figures = f"{share:.1%}", f"{distinct:,}", f"{size:,}", f"{np.exp(nats):.1f}"
+        rows.append((str(order), *figures))
+    header = ("order", "test n-grams never seen", "distinct n-grams", "bytes", "test perplexity")
+    table = Table(
+        name="sparsity",
+        title="",
+        header=header,
+        rows=tuple(rows),
+        numeric_columns=len(header),
+    )
+    print(to_markdown(table, heading=False), end="")
+    _print_samples(TextModel.learn(train_text, NGramPart(order=5)))
 
 
 def unseen(model: BackoffModel, test: Tokens, vocabulary: int) -> float:
-    """Return the share of a text's n-grams of the model's order that the model does not have.
+    """Return the share of a text's n-grams, of the model's order, that the model has not seen.
 
-    Counted as they occur, not as types; unknown words count as never seen.
+    Every occurrence counts; an n-gram with an unknown word counts as not seen.
     """
     levels = count(test, model.order, vocabulary).levels
-    nodes = np.arange(vocabulary, dtype=np.int32)  # of the model, for each n-gram of the test
+    nodes = np.arange(vocabulary, dtype=np.int32)  # the model's node of each n-gram of the text
     known = model.levels[0].nodes.words > 0
     for ours, level in zip(model.levels[1:], levels[1:], strict=True):
         parents = level.nodes.parents()
@@ -58,7 +69,7 @@ def unseen(model: BackoffModel, test: Tokens, vocabulary: int) -> float:
     return 1 - float(levels[-1].counts[known].sum() / levels[-1].counts.sum())
 
 
-def _say(model: TextModel) -> None:
+def _print_samples(model: TextModel) -> None:
     print(f"\nAfter {CONTEXT!r}:\n")
     for word, p in model.predict(CONTEXT, top=5):
         print(f"    {p:.3f} {word}")

@@ -1,11 +1,11 @@
-"""Measures the n-gram engine as ratios to NumPy's sort, to kenlm and to nltk.
+"""Measures the speed of the n-gram models, as ratios to NumPy's sort, to kenlm and to nltk.
 
     python -m lmgrid_benchmarks.ngram_speed kjv             the embedded corpus, 0.8 M tokens
     python -m lmgrid_benchmarks.ngram_speed zipf 20000000   generated text
     python -m lmgrid_benchmarks.ngram_speed nltk            nltk.lm, order 3, the embedded corpus
 
-CPU seconds of this process, which keeps to one core; the least of five rounds, in each of which
-everything is measured once. The unit is one ``np.sort`` of tokens x 5 random uint64.
+Times are CPU seconds of this process, on one core: the minimum over five rounds, each of which
+measures everything once. The unit of estimation is one ``np.sort`` of tokens x 5 random uint64.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ORDER, ROUNDS = 5, 5
 
 
 def main(what: str, tokens: int) -> None:
-    """Print one table."""
+    """Print the measurements of ``kjv``, ``zipf`` (a text of ``tokens`` tokens) or ``nltk``."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     train, test = _texts(what, tokens)
@@ -47,8 +47,8 @@ def _texts(what: str, tokens: int) -> tuple[bytes, bytes]:
     return king_james()
 
 
-def _least(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the least CPU seconds of each task over interleaved rounds."""
+def _minimum(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the minimum CPU seconds of each task over rounds that run every task once."""
     best = dict.fromkeys(tasks, float("inf"))
     for _ in range(ROUNDS):
         for name, task in tasks.items():
@@ -66,9 +66,9 @@ def _estimate(train: bytes, folder: Path) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     tokens = train.count(b"\n") + len(train.split())
     numbers = np.random.default_rng(0).integers(0, 2**63, tokens * ORDER, dtype=np.uint64)
-    sort = _least({"sort": lambda: np.sort(numbers), "build": build})
+    sort = _minimum({"sort": lambda: np.sort(numbers), "build": build})
     model = TextModel.load(folder)
-    arpa = _least({"ARPA": lambda: model.write_arpa(folder / "model.arpa"), "build": build})
+    arpa = _minimum({"ARPA": lambda: model.write_arpa(folder / "model.arpa"), "build": build})
     print(f"{tokens} tokens, order {ORDER}, modified Kneser-Ney")
     print(f"np.sort of tokens x {ORDER}              {sort['sort']:8.3f} s")
     print(f"text to saved model               {sort['build']:8.3f} s")
@@ -82,13 +82,13 @@ def _score(train: bytes, test: bytes, folder: Path) -> None:
     import kenlm
 
     model = TextModel.load(folder)
-    _ = model.model.tables  # as kenlm makes its table when it loads
+    _ = model.model.tables  # build the hash tables now, as kenlm does when it loads
     peer = kenlm.Model(str(folder / "model.arpa"))
     lines = test.decode().removesuffix("\n").split("\n")
     ids = model.encoder.encode(test)
     ours = model.model.score(ids).sum() / np.log(10)
     assert abs(ours - sum(map(peer.score, lines))) < 1e-5 * len(ids), "the scores differ"
-    best = _least(
+    best = _minimum(
         {
             "kenlm": lambda: [peer.score(line) for line in lines],
             "text": lambda: model.score(test),
@@ -109,7 +109,7 @@ def _against_nltk(train: bytes, test: bytes) -> None:
     peer = KneserNeyInterpolated(3)
     peer.fit(*padded_everygram_pipeline(3, sentences))
     theirs = process_time() - start
-    ours = _least({"fit": lambda: TextModel.learn(train, NGramPart(order=3))})["fit"]
+    ours = _minimum({"fit": lambda: TextModel.learn(train, NGramPart(order=3))})["fit"]
     print(f"fit, order 3: nltk {theirs:.1f} s, lmgrid {ours:.3f} s: {theirs / ours:.0f} x faster")
     words = ["<s>", "<s>", *test.decode().split()[:20]]
     start = process_time()
@@ -118,7 +118,7 @@ def _against_nltk(train: bytes, test: bytes) -> None:
     theirs = (process_time() - start) / (len(words) - 2)
     model = TextModel.learn(train, NGramPart(order=3))
     count = len(model.score(test))
-    ours = _least({"score": lambda: model.score(test)})["score"] / count
+    ours = _minimum({"score": lambda: model.score(test)})["score"] / count
     print(f"Kneser-Ney scoring: nltk {1 / theirs:.0f} tokens/s, lmgrid {1 / ours:.0f}: ", end="")
     print(f"{theirs / ours:.0f} x faster")
 

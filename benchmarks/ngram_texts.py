@@ -1,6 +1,8 @@
-"""The texts that the n-gram benchmarks run on; as a script it writes the generated one to a file.
+"""Makes the texts that the n-gram benchmarks run on: the King James Bible, and generated text.
 
-Use: python -m lmgrid_benchmarks.ngram_texts 20000000 zipf.txt
+As a script, it writes generated text to a file:
+
+    python -m lmgrid_benchmarks.ngram_texts 20000000 zipf.txt
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TYPES = 200_000
-EXPONENT = 1.05  # of the rank; natural text has about 1
-SENTENCE = 25  # tokens, its end included, on average
+EXPONENT = 1.05  # of the rank in Zipf's law; natural text has about 1
+SENTENCE = 25  # mean tokens of a sentence, its end included
 LETTERS = "etaoinshrdlucmfwypvb"
-BLOCK = 1_000_000
+BLOCK = 1_000_000  # tokens that are generated at once
 
 
 def king_james() -> tuple[bytes, bytes]:
-    """Return the training and the test text of the embedded corpus, words set apart."""
+    """Return the training and the test text of the embedded corpus, with punctuation separated."""
     with tempfile.TemporaryDirectory() as folder:
         raw = KingJamesPart().read(Place(Path(folder), Path(folder)))
     train, test = ("\n".join(map(pretokenize, t.split("\n"))) for t in (raw.train, raw.test))
@@ -36,7 +38,7 @@ def king_james() -> tuple[bytes, bytes]:
 
 
 def zipf_ids(tokens: int, seed: int = 20) -> NDArray[np.int32]:
-    """Return ids of generated text: 1 ends a sentence, word r of the ranking is r + 1."""
+    """Return ids of generated text, shape (tokens,): 1 ends a sentence, rank r has id r + 1."""
     random = np.random.default_rng(seed)
     ids = np.empty(tokens, np.int32)
     for low in range(0, tokens, BLOCK):
@@ -48,7 +50,7 @@ def zipf_ids(tokens: int, seed: int = 20) -> NDArray[np.int32]:
 
 
 def zipf_text(tokens: int, seed: int = 20) -> bytes:
-    """Return generated text of so many tokens, line ends included, with a sentence a line."""
+    """Return generated text with one sentence in each line; line ends count as tokens."""
     words = np.array([b"", b"\n", *(spell(r) + b" " for r in range(1, TYPES + 1))], object)
     ids = zipf_ids(tokens, seed)
     blocks = (ids[low : low + BLOCK] for low in range(0, tokens, BLOCK))
@@ -56,7 +58,11 @@ def zipf_text(tokens: int, seed: int = 20) -> bytes:
 
 
 def spell(rank: int) -> bytes:
-    """Return a word for a rank, shorter for more frequent ones."""
+    """Return the word of a rank; more frequent words are shorter.
+
+    >>> spell(1), spell(100)
+    (b't', b'en')
+    """
     letters = ""
     while rank:
         rank, digit = divmod(rank, len(LETTERS))

@@ -1,4 +1,4 @@
-"""A plugin that does nothing: its cells cost what the harness costs."""
+"""A plugin with a corpus and a model that do almost nothing, to measure the cost of the harness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENTENCES = "a b c\nb c d\n" * 20
 
 @dataclass(frozen=True)
 class Nothing(CorpusPart):
-    """Forty sentences that are there already."""
+    """Forty sentences that are part of this module."""
 
     def digest(self, place: Place) -> str:
         return SENTENCES
@@ -44,7 +44,7 @@ def _text() -> Text:
 
 @dataclass(frozen=True)
 class Uniform(ModelPart):
-    """Every type is as likely as any other. number: makes cells differ."""
+    """All types are equally probable. number: has no effect; an axis of it makes many cells."""
 
     deterministic: ClassVar[bool] = True
 

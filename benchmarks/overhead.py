@@ -1,9 +1,10 @@
-"""Measures what the harness costs beside its cells, against the targets.
+"""Measures the cost of the harness itself, and compares it with targets.
 
     python -m lmgrid_benchmarks.overhead [DIR]
 
-CPU seconds, children included. A no-op cell is one of ``noop``, and goes all the way: lock, corpus,
-fit, validation, checks, test, synced record. A bigram cell reads its text from a file too.
+Costs are CPU seconds, child processes included. A no-op cell has the corpus and the model of
+``noop``, and takes all steps of a run: lock, corpus, fit, validation, checks, test, synced record.
+A bigram cell also reads its text from a file. With DIR, the table is written to DIR/overhead.md.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from lmgrid.records.recordfile import seal
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 
 from .noop import SENTENCES
 
@@ -59,17 +60,19 @@ delta = {numbers}
 
 @dataclass(frozen=True)
 class Figure:
-    """What something cost."""
+    """What was measured, its cost in CPU seconds, and the target."""
 
     what: str
     seconds: float
-    target: float | None = None  # seconds
+    target: float | None = None
 
 
 def main(folder: Path | None) -> None:
-    """Print each figure beside its target, and write them if a folder is given."""
+    """Print each figure with its target, and write the table if a folder is given."""
     rows = tuple((f.what, _shown(f.seconds), _shown(f.target)) for f in measure())
-    text = markdown(Table("overhead", "", ("what", "CPU", "target"), rows, 2)).split("\n", 2)[2]
+    header = ("what", "CPU", "target")
+    table = Table(name="overhead", title="", header=header, rows=rows, numeric_columns=2)
+    text = to_markdown(table, heading=False)
     print(text)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ def _shown(seconds: float | None) -> str:
 
 
 def measure() -> Iterator[Figure]:
-    """Yield the figures; each is of cells after the first, which warms up."""
+    """Yield the figures; the first cell of each run is a warm-up and is not counted."""
     with tempfile.TemporaryDirectory(prefix="lmgrid-overhead-") as name:
         folder = Path(name)
         _install(folder)
@@ -99,14 +102,14 @@ def measure() -> Iterator[Figure]:
 
 
 def _both(folder: Path, grid: Grid, registry: Registry) -> tuple[float, float]:
-    """Return the seconds of a cell here, and in its own process."""
+    """Return the seconds per cell in this process, and in processes of their own."""
     name = grid.cells[0].label.split("[")[0]
     here = _here(Store(folder / f"{name}-here"), grid, registry)
     return here, _apart(Store(folder / f"{name}-apart"), grid, registry)
 
 
 def _written(folder: Path) -> float:
-    """Return the seconds that the disk takes to keep a record."""
+    """Return the seconds that writing and syncing a record takes."""
 
     def write() -> None:
         for i in range(CELLS):
@@ -119,7 +122,7 @@ def _written(folder: Path) -> float:
 
 
 def _install(folder: Path) -> None:
-    """Leave the plugin that does nothing as pip would, for workers to find."""
+    """Install the no-op plugin into a folder on sys.path, so that workers find its entry point."""
     shutil.copy(Path(__file__).with_name("noop.py"), folder / "lmgrid_noop.py")
     info = folder / "lmgrid_noop-1.0.dist-info"
     info.mkdir()
@@ -135,14 +138,17 @@ def _write(folder: Path, text: str, numbers: Sequence[int], registry: Registry) 
 
 
 def _here(store: Store, grid: Grid, registry: Registry) -> float:
-    """Return seconds a cell, without the first."""
+    """Return the seconds per cell in this process, without the first cell."""
     outcomes = run_grid(grid, store, registry=registry)
     next(outcomes)
     return _seconds(lambda: list(outcomes)) / (CELLS - 1)
 
 
 def _apart(store: Store, grid: Grid, registry: Registry) -> float:
-    """Return seconds a cell, without the first and what starts the server of the workers."""
+    """Return the seconds per cell in processes of their own.
+
+    The first cell and the start of the fork server are not counted.
+    """
     run = Run(grid, store, registry)
     outcomes = Scheduler(run, RunListener()).outcomes()
     next(outcomes)
@@ -156,7 +162,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _spent() -> float:
-    """Return the CPU seconds of this process and of those it started, the ended ones too."""
+    """Return the CPU seconds of this process and of its children, also of those that ended."""
     found = [p.cpu_times() for p in psutil.Process().children(recursive=True)]
     return process_time() + sum(
         t.user + t.system + getattr(t, "children_user", 0) + getattr(t, "children_system", 0)
@@ -165,7 +171,7 @@ def _spent() -> float:
 
 
 def _many(folder: Path, registry: Registry) -> Iterator[Figure]:
-    """Plan a large grid whose records are all there, and read these into a table."""
+    """Yield the cost of planning a large recorded grid, and of a table of its records."""
 
     def planned() -> tuple[Planned, ...]:
         return plan(_write(folder, NOOP, range(MANY), registry), store, registry)

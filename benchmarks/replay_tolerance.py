@@ -1,14 +1,15 @@
-"""Measures how far the first losses of a training move on other kernels of the libraries.
+"""Measures how much the first losses of training change with the libraries' instruction sets.
 
     python -m lmgrid_benchmarks.replay_tolerance [--publish]
-    python -m lmgrid_benchmarks.replay_tolerance --losses > elsewhere.json
-    python -m lmgrid_benchmarks.replay_tolerance --beside elsewhere.json ...
+    python -m lmgrid_benchmarks.replay_tolerance --losses > other.json
+    python -m lmgrid_benchmarks.replay_tolerance --compare other.json ...
 
-Trains the quickstart's networks and some of their kin on its text for max(FIRST_STEPS) steps, each
-time in a process whose environment holds the libraries to other instruction sets, as far as this
-processor has them. ``--losses`` prints what one process gets, as JSON; ``--beside`` compares such
-files, from another machine or with other versions, as rows of their own. Figures are differences
-from the plain process in nats per token. ``--publish`` writes the tables to PUBLISHED.
+Trains the quickstart's networks and similar ones on its text for max(FIRST_STEPS) steps, each time
+in a process whose environment variables restrict the libraries to other instruction sets, as far as
+this processor has them. ``--losses`` prints the losses of one process as JSON; ``--compare`` adds a
+row for each such file, from another machine or with other versions. The figures are differences
+from the process without restrictions, in nats per token. ``--publish`` writes the tables to
+PUBLISHED.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lmgrid.machine.cpu import CpuPart
 from lmgrid.machine.environment import cache_folder, capture, usable_cores
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 from lmgrid.spec import FIRST_STEPS, Context, ModelPart, OptimizerPart, Place, Recipe
 from lmgrid_rnn.parts import RnnPart
 from lmgrid_text.kjv import KingJamesPart
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 PUBLISHED = Path("results/published/replay-tolerance")
 INTERVAL = 10_000  # training tokens between two yields
 
-# Variables that the libraries read. AVX2 is what most processors have, and changes only others.
+# Environment variables that the libraries read. Most processors have AVX2; on one that has no more,
+# the first set changes nothing.
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -63,7 +65,7 @@ Losses: TypeAlias = Mapping[str, Mapping[str, float]]  # by training, then by st
 
 @dataclass(frozen=True)
 class Training:
-    """A network and how it learns."""
+    """A network, its optimizer, and whether it is trained with dropout."""
 
     model: ModelPart
     optimizer: OptimizerPart
@@ -72,7 +74,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Kernels:
-    """What a process is held to."""
+    """The environment variables and the number of threads of a process."""
 
     name: str
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -83,13 +85,13 @@ class Kernels:
 
 
 def trainings() -> dict[str, Training]:
-    """Return each training by its name: all networks, outputs and optimizers, and three more."""
+    """Return the trainings by name: each network, output layer and optimizer, and three more."""
     optimizers = {"adam": AdamPart(), "sgd": SgdPart(lr=2.0)}
     found = {
-        f"{name}, {output}, {descent}": Training(model, optimizers[descent])
+        f"{name}, {output}, {optimizer}": Training(model, optimizers[optimizer])
         for output in ("full", "adaptive")
         for name, model in networks(output).items()
-        for descent in optimizers
+        for optimizer in optimizers
     }
     adam = AdamPart()
     return found | {
@@ -100,7 +102,7 @@ def trainings() -> dict[str, Training]:
 
 
 def networks(output: str) -> dict[str, ModelPart]:
-    """Return the networks of an output layer; adaptive has one cluster of half the words."""
+    """Return networks with an output layer; the adaptive softmax has a head of 1,000 words."""
     options = {"output": output, "cutoffs": (1_000,)}
     return {
         "window": WindowPart(**options),  # type: ignore[arg-type]
@@ -111,10 +113,10 @@ def networks(output: str) -> dict[str, ModelPart]:
 
 
 def losses(text: Text, training: Training) -> dict[str, float]:
-    """Return the losses of FIRST_STEPS of a training."""
+    """Return the losses of a training by step, for FIRST_STEPS, in nats per token."""
     context = Context(text.vocabulary, text.counts, 0, "cpu", Path())
-    held = (DropoutPart(), ClipPart()) if training.dropout else (ClipPart(),)
-    regularizers = tuple(part.make(context) for part in held)
+    parts = (DropoutPart(), ClipPart()) if training.dropout else (ClipPart(),)
+    regularizers = tuple(part.make(context) for part in parts)
     recipe = Recipe(
         training.optimizer.make(context), regularizers, seed=0, budget=None, point_interval=INTERVAL
     )
@@ -127,7 +129,7 @@ def losses(text: Text, training: Training) -> dict[str, float]:
 
 
 def print_losses() -> None:
-    """Print the losses of every training in this process, and what its libraries use."""
+    """Print, as JSON, the losses of every training and the instruction sets of the libraries."""
     with tempfile.TemporaryDirectory(prefix="lmgrid-replay-") as folder:
         text = KingJamesPart(part="kings", vocabulary=2_000).make(
             Place(Path(folder), cache_folder())
@@ -141,7 +143,7 @@ def print_losses() -> None:
 
 
 def kernels() -> Iterator[Kernels]:
-    """Yield what can be emulated by variables that the libraries read; the first is plain."""
+    """Yield the processes to compare; the first has no restrictions."""
     yield Kernels("plain")
     yield Kernels("plain, again")
     yield Kernels("plain, 2 threads", threads=2)
@@ -153,24 +155,24 @@ def kernels() -> Iterator[Kernels]:
 
 
 def _dispatched() -> str:
-    """Return the features that NumPy's dispatch uses here, to be switched off."""
+    """Return the processor features that NumPy's dispatch uses here, so they can be disabled."""
     from numpy import show_config
 
     config = show_config(mode="dicts")
     return " ".join(config["SIMD Extensions"].get("found", ()))
 
 
-def remote(held: Kernels) -> Losses:
-    """Return the losses of a process that is held to these kernels."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(held.threads))
+def losses_of_process(kernels: Kernels) -> Losses:
+    """Return the losses of a new process with these variables and threads."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(kernels.threads))
     command = [sys.executable, "-m", "lmgrid_benchmarks.replay_tolerance", "--losses"]
-    environment = {**os.environ, **threads, **held.variables}
+    environment = {**os.environ, **threads, **kernels.variables}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return _read(held.name, done.stdout)
+    return _read(kernels.name, done.stdout)
 
 
 def _read(name: str, text: str) -> Losses:
-    """Return the losses that a process printed; what its libraries used goes to stderr."""
+    """Return the losses that a process printed; print its instruction sets to stderr."""
     found = json.loads(text)
     print(f"{name}: {found['used']}", file=sys.stderr, flush=True)
     losses: Losses = found["losses"]
@@ -181,32 +183,34 @@ def _read(name: str, text: str) -> Losses:
 
 
 def difference(plain: Losses, other: Losses, name: str, step: int) -> float:
-    """Return the absolute difference of one loss."""
+    """Return the absolute difference of one loss, in nats per token."""
     return abs(plain[name][str(step)] - other[name][str(step)])
 
 
 def by_kernels(found: Mapping[str, Losses]) -> Table:
-    """Return a row for each process: the largest difference from the plain one over trainings."""
+    """Return a row for each process: its largest difference from the first, over trainings."""
     plain, *others = found.values()
     rows = tuple(
         (name, *(shown(max(difference(plain, other, t, s) for t in plain)) for s in FIRST_STEPS))
         for name, other in zip(list(found)[1:], others, strict=True)
     )
-    return Table("kernels", "", ("process", *_steps()), rows, len(FIRST_STEPS))
+    return _table("process", rows)
 
 
 def by_training(found: Mapping[str, Losses]) -> Table:
-    """Return a row for each training: the largest difference from the plain process over others."""
+    """Return a row for each training: the largest difference from the first process."""
     plain, *others = found.values()
     rows = tuple(
         (t, *(shown(max(difference(plain, o, t, s) for o in others)) for s in FIRST_STEPS))
         for t in plain
     )
-    return Table("trainings", "", ("training", *_steps()), rows, len(FIRST_STEPS))
+    return _table("training", rows)
 
 
-def _steps() -> tuple[str, ...]:
-    return tuple(f"step {step}" for step in FIRST_STEPS)
+def _table(first: str, rows: tuple[tuple[str, ...], ...]) -> Table:
+    """Return a table with a column for each of FIRST_STEPS after the first."""
+    header = (first, *(f"step {step}" for step in FIRST_STEPS))
+    return Table(name=first, title="", header=header, rows=rows, numeric_columns=len(FIRST_STEPS))
 
 
 def shown(value: float) -> str:
@@ -214,28 +218,28 @@ def shown(value: float) -> str:
 
 
 def report(found: Mapping[str, Losses]) -> str:
-    """Return both tables as markdown, below them the machine."""
+    """Return both tables in Markdown, followed by the machine and the versions of libraries."""
     tables = (by_kernels(found), by_training(found))
     here = capture()
     libraries = ", ".join(f"{name} {version}" for name, version in here.libraries)
-    written = [markdown(table).split("\n", 2)[2] for table in tables]
+    written = [to_markdown(table, heading=False) for table in tables]
     return "\n".join([*written, f"{here.machine}; {libraries}."]) + "\n"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the tables, or one process's losses; write the tables if asked to."""
+    """Print the tables, or the losses of one process; with ``--publish``, write the tables."""
     parser = argparse.ArgumentParser(prog="python -m lmgrid_benchmarks.replay_tolerance")
     parser.add_argument("--losses", action="store_true")
-    parser.add_argument("--beside", type=Path, nargs="+", default=[])
+    parser.add_argument("--compare", type=Path, nargs="+", default=[])
     parser.add_argument("--publish", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.losses:
         print_losses()
         return
     each = tuple(kernels())
-    with ThreadPoolExecutor(usable_cores()) as side_by_side:
-        found = dict(zip((k.name for k in each), side_by_side.map(remote, each), strict=True))
-    found |= {path.stem: _read(path.stem, path.read_text("utf-8")) for path in asked.beside}
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = dict(zip((k.name for k in each), pool.map(losses_of_process, each), strict=True))
+    found |= {path.stem: _read(path.stem, path.read_text("utf-8")) for path in asked.compare}
     text = report(found)
     print(text)
     if asked.publish:

@@ -1,4 +1,4 @@
-"""The house stands as docs/architecture.md draws it: imports point one way."""
+"""Imports go one way, as docs/architecture.md says."""
 
 from __future__ import annotations
 

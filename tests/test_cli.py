@@ -138,7 +138,7 @@ def test_an_unequal_kernel_gives_status_1(lmgrid: Invoke, tmp_path: Path) -> Non
     (tmp_path / "g.toml").write_text('[[kernels]]\nname = "sum"\nwrong = true')
     result = lmgrid("run", "g.toml")
     assert result.exit_code == 1
-    assert "no: the twins differ by 1" in result.stdout
+    assert "no: the two forms differ by 1" in result.stdout
 
 
 def test_rows_are_csv_with_the_promised_columns(lmgrid: Invoke, grid: str) -> None:

@@ -16,7 +16,7 @@ from lmgrid.execution.scheduler import run_grid
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.store import Store
-from lmgrid.report.export import to_parquet
+from lmgrid.report.export import frame_to_parquet
 from lmgrid.report.frame import COLUMNS, frame, points, readings
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra lmgrid[parquet]")
@@ -40,7 +40,7 @@ def store(make_grid: Callable[..., Grid], registry: Registry, tmp_path: Path) ->
 def test_every_value_survives(store: Store) -> None:
     """Models, kernels and failures in one table; infinity stays, what is missing is null."""
     rows = frame(store)
-    read = pq.read_table(io.BytesIO(to_parquet(rows)))
+    read = pq.read_table(io.BytesIO(frame_to_parquet(rows)))
     assert tuple(read.column_names) == COLUMNS
     for column in ("address", "status", "model", "test_perplexity", "speedup"):
         for value, expected in zip(read[column].to_pylist(), rows[column], strict=True):
@@ -55,7 +55,7 @@ def test_the_files_of_two_runs_fit_together(store: Store) -> None:
     for made in (frame, points, readings):
         rows = made(store)
         parts = (rows, rows.head(1), rows.head(0), rows.iloc[::-1].tail(2))
-        read = [pq.read_table(io.BytesIO(to_parquet(part))) for part in parts]
+        read = [pq.read_table(io.BytesIO(frame_to_parquet(part))) for part in parts]
         assert len({str(table.schema) for table in read}) == 1
         assert pa.concat_tables(read).num_rows == sum(map(len, parts))
     kinds = {name: str(kind) for name, kind in zip(*columns(frame(store)), strict=True)}
@@ -65,7 +65,7 @@ def test_the_files_of_two_runs_fit_together(store: Store) -> None:
 
 def columns(rows: pd.DataFrame) -> tuple[list[str], list[object]]:
     """Return names and types as they are written."""
-    schema = pq.read_schema(io.BytesIO(to_parquet(rows)))
+    schema = pq.read_schema(io.BytesIO(frame_to_parquet(rows)))
     return schema.names, schema.types
 
 

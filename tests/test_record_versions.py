@@ -222,8 +222,8 @@ def test_unlike_libraries_are_never_averaged() -> None:
         ),
     )
     table = overview(frame([one, other]))
-    column = table.head.index("libraries")
+    column = table.header.index("libraries")
     assert sorted(row[column] for row in table.rows) == ["numpy 1.0", "numpy 2.0"]
     alike = overview(frame([one, replace(other, provenance=one.provenance)]))
     assert len(alike.rows) == 1
-    assert "libraries" not in alike.head
+    assert "libraries" not in alike.header

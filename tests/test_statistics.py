@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lmgrid.report.statistics import Estimate, holm, mean_interval, pooled_variance, zero_p_value
+from lmgrid.report.statistics import (
+    VarianceEstimate,
+    holm,
+    mean_interval,
+    pooled_variance,
+    welch_p_value,
+)
 
 
 @pytest.mark.parametrize(("count", "t"), [(2, 12.706), (3, 4.303), (5, 2.776), (31, 2.042)])
@@ -21,14 +27,14 @@ def test_the_interval_is_students(count: int, t: float) -> None:
     spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
     interval = mean_interval(values)
     assert interval.mean == pytest.approx(mean)
-    assert interval.half == pytest.approx(t * spread / math.sqrt(count), rel=2e-4)
+    assert interval.half_width == pytest.approx(t * spread / math.sqrt(count), rel=2e-4)
 
 
 def test_the_interval_by_hand() -> None:
     """Of 1, 2, 3: mean 2, standard error 1/√3, t(0.975, 2) = 4.30265."""
     interval = mean_interval([1.0, 2.0, 3.0])
     assert interval.mean == 2.0
-    assert interval.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
+    assert interval.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +44,12 @@ def test_too_few_values_have_no_interval(values: list[float], mean: float) -> No
     """One seed, or a perplexity of infinity, gives a mean and no interval."""
     interval = mean_interval(values)
     assert interval.mean == pytest.approx(mean, nan_ok=True)
-    assert math.isnan(interval.half)
+    assert math.isnan(interval.half_width)
 
 
 def test_equal_values_have_an_interval_of_nothing() -> None:
     """No spread, no width."""
-    assert mean_interval([2.5, 2.5, 2.5]).half == 0.0
+    assert mean_interval([2.5, 2.5, 2.5]).half_width == 0.0
 
 
 def test_the_paired_test_on_students_own_data() -> None:
@@ -51,29 +57,31 @@ def test_the_paired_test_on_students_own_data() -> None:
     one = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
     two = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
     gaps = one - two
-    part = Estimate(float(gaps.var(ddof=1)) / 10, 9)
-    assert zero_p_value(float(gaps.mean()), [part]) == pytest.approx(0.002833, abs=5e-7)
-    assert zero_p_value(-float(gaps.mean()), [part]) == pytest.approx(0.002833, abs=5e-7)
+    part = VarianceEstimate(float(gaps.var(ddof=1)) / 10, 9)
+    assert welch_p_value(float(gaps.mean()), [part]) == pytest.approx(0.002833, abs=5e-7)
+    assert welch_p_value(-float(gaps.mean()), [part]) == pytest.approx(0.002833, abs=5e-7)
 
 
 def test_two_parts_are_welchs_test() -> None:
     """With the variances of two means, it is Welch's (1947) t test, as SciPy has it."""
     one, two = [19.8, 20.4, 19.6, 17.8, 18.5], [28.2, 26.6, 20.1, 23.3, 25.2, 22.1, 17.7]
-    parts = [Estimate(float(np.var(s, ddof=1)), len(s) - 1).over(len(s)) for s in (one, two)]
+    parts = [
+        VarianceEstimate(float(np.var(s, ddof=1)), len(s) - 1).of_mean(len(s)) for s in (one, two)
+    ]
     expected = stats.ttest_ind(one, two, equal_var=False).pvalue
-    assert zero_p_value(float(np.mean(one) - np.mean(two)), parts) == pytest.approx(expected)
+    assert welch_p_value(float(np.mean(one) - np.mean(two)), parts) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("gap", "p"), [(0.0, 1.0), (0.1, 0.0)])
 def test_without_variance_a_gap_is_certain(gap: float, p: float) -> None:
     """Equal values differ in nothing, a constant gap is certain."""
-    assert zero_p_value(gap, [Estimate(0.0, 3)]) == p
+    assert welch_p_value(gap, [VarianceEstimate(0.0, 3)]) == p
 
 
 def test_a_pooled_variance_by_hand() -> None:
     """(0.5 + 2) / 2 of two pairs with gaps 1 and 2; one value alone tells nothing."""
-    assert pooled_variance([[1.0, 2.0], [5.0, 7.0], [9.0]]) == Estimate(1.25, 2)
-    assert pooled_variance([[1.0]]) == Estimate(0.0, 0)
+    assert pooled_variance([[1.0, 2.0], [5.0, 7.0], [9.0]]) == VarianceEstimate(1.25, 2)
+    assert pooled_variance([[1.0]]) == VarianceEstimate(0.0, 0)
 
 
 def test_holm_by_hand() -> None:
@@ -110,7 +118,7 @@ def test_equal_models_are_told_apart_about_one_time_in_twenty(lines: int, seeds:
     for _ in range(draws):
         by_seed = rng.normal(0, 0.01, (lines, seeds))
         gaps = rng.normal(0, 0.07, blocks) + by_seed[0].mean() - by_seed[1].mean()
-        text = Estimate(float(gaps.var(ddof=1)) / blocks, blocks - 1)
-        seed = pooled_variance(by_seed.tolist()).over(seeds)
-        told_apart += zero_p_value(float(gaps.mean()), [text, seed, seed]) < 0.05
+        text = VarianceEstimate(float(gaps.var(ddof=1)) / blocks, blocks - 1)
+        seed = pooled_variance(by_seed.tolist()).of_mean(seeds)
+        told_apart += welch_p_value(float(gaps.mean()), [text, seed, seed]) < 0.05
     assert 0.03 < told_apart / draws < 0.08

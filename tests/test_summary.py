@@ -25,10 +25,10 @@ from lmgrid.records.record import (
     RecordError,
 )
 from lmgrid.records.recordfile import seal, unseal
-from lmgrid.report.comparison import newest
-from lmgrid.report.frame import COLUMNS, frame, plain_rows
+from lmgrid.report.comparison import newest_rows
+from lmgrid.report.frame import COLUMNS, frame, rows_to_dicts
 from lmgrid.report.layout import Table
-from lmgrid.report.render import comma_separated, latex, markdown, terminal, write_tables
+from lmgrid.report.render import to_csv, to_latex, to_markdown, to_rich, write_tables
 from lmgrid.report.tables import details, failures, overview, speedups, tables
 from lmgrid.result import CorpusSize, Score, Training
 
@@ -103,7 +103,7 @@ def test_a_close_second_is_marked_and_a_far_one_is_not() -> None:
     """What a paired test over blocks cannot tell from the best gets the mark."""
     best, near, far = record("a", 4.0, noise=0.2), record("b", 4.001, noise=0.2), record("c", 5.0)
     table = overview_of(best, near, far)
-    marks = ["≈" in row[table.head.index("test perplexity")] for row in table.rows]
+    marks = ["≈" in row[table.header.index("test perplexity")] for row in table.rows]
     assert marks == [False, True, False]
 
 
@@ -120,7 +120,7 @@ def test_seeds_that_scatter_do_not_part_two_models() -> None:
     spread = [record("a", nats, seed) for seed, nats in enumerate((3.5, 4.0, 4.5))]
     other = [record("b", nats, seed) for seed, nats in enumerate((4.6, 4.05, 3.6))]
     table = overview_of(*spread, *other)
-    assert "≈" in table.rows[1][table.head.index("test perplexity")]
+    assert "≈" in table.rows[1][table.header.index("test perplexity")]
 
 
 def test_corpora_are_ranked_apart() -> None:
@@ -130,7 +130,7 @@ def test_corpora_are_ranked_apart() -> None:
     two = replace(record("a", 5.0), inputs=Inputs.of(cell, "d", ()))  # the same bytes
     table = overview_of(one, two)
     assert table.best == {0, 1}
-    assert "corpus" in table.head
+    assert "corpus" in table.header
 
 
 def test_an_unnormalised_model_has_no_perplexity_and_no_rank() -> None:
@@ -138,8 +138,8 @@ def test_an_unnormalised_model_has_no_perplexity_and_no_rank() -> None:
     table = overview_of(record("a", 5.0), replace(record("s", 1.0), normalised=False))
     assert rows(table) == ["a", "s"]
     assert table.best == {0}
-    assert table.rows[1][table.head.index("test perplexity")] == "–"
-    assert table.rows[1][table.head.index("pseudo-perplexity")] == "2.7"
+    assert table.rows[1][table.header.index("test perplexity")] == "–"
+    assert table.rows[1][table.header.index("pseudo-perplexity")] == "2.7"
 
 
 def test_a_probability_of_zero_is_infinite_and_counted() -> None:
@@ -156,7 +156,7 @@ def test_hidden_characters_make_bits_a_lower_bound() -> None:
     known, hidden = record("a", 4.0), record("b", 5.0)
     hidden = replace(hidden, test=score(5.0, unknown=2))
     perplexity = details(frame([known, hidden]))[0]
-    bits = [row[perplexity.head.index("bits/character")] for row in perplexity.rows]
+    bits = [row[perplexity.header.index("bits/character")] for row in perplexity.rows]
     assert bits[0] == f"{4 * 100 / math.log(2) / 500:.3f}"
     assert bits[1].startswith("≥ ")
     assert perplexity.rows[1][-1] == "2.00"
@@ -165,7 +165,7 @@ def test_hidden_characters_make_bits_a_lower_bound() -> None:
 def test_a_time_beside_others_carries_a_mark() -> None:
     """A row that shared the machine says so, with a note."""
     table = overview_of(replace(record("a", 4.0), provenance=replace(HERE, jobs=2)))
-    assert table.rows[0][table.head.index("train s")] == "~2.00"
+    assert table.rows[0][table.header.index("train s")] == "~2.00"
     assert any(note.startswith("~") for note in table.notes)
 
 
@@ -173,7 +173,7 @@ def test_unlike_machines_are_said() -> None:
     """Times of two processors in one table come with a warning."""
     there = replace(HERE, environment=replace(HERE.environment, processor="another"))
     table = overview_of(record("a", 4.0), replace(record("b", 5.0), provenance=there))
-    assert "unlike machines" in " ".join(table.notes)
+    assert "different machines" in " ".join(table.notes)
 
 
 def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
@@ -181,7 +181,7 @@ def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
     old, new = record("a", 4.0), record("a", 5.0)
     later = replace(HERE, started="2025-02-01T00:00:00+00:00")
     new = replace(new, inputs=Inputs.of(new.cell, "edited", ()), provenance=later)
-    kept = newest(frame([new, old]))
+    kept = newest_rows(frame([new, old]))
     assert kept["test_perplexity"].tolist() == [pytest.approx(math.exp(5.0))]
 
 
@@ -192,12 +192,12 @@ def test_a_pair_that_disagrees_has_no_speedup() -> None:
     bad = replace(good, equal=False, difference=1.0, loop_seconds=(), vector_seconds=())
     assert speedups(frame([good])).rows[0][-1] == "2.5 ×"
     (row,) = speedups(frame([bad])).rows
-    assert row[2] == "no: the twins differ by 1, over 0"
+    assert row[2] == "no: the two forms differ by 1, 0 is allowed"
     assert row[-1] == "–"
 
 
 def test_failures_have_their_own_table() -> None:
-    """What ended otherwise is named with its reason, and is in no mean."""
+    """A cell without a result is named with the reason, and is in no mean."""
     failed = Failure(record("a", 1.0).inputs, "timeout", "over 3 s", "", "", 3.0, HERE)
     found = frame([failed, record("b", 4.0)])
     assert rows(overview(found)) == ["b"]
@@ -215,7 +215,7 @@ def test_the_frame_has_one_row_an_outcome() -> None:
     """All promised columns, one row each, plain values for a program."""
     found = frame([record("a", 4.0), record("b", 5.0)])
     assert list(found.columns) == list(COLUMNS)
-    row = plain_rows(found)[0]
+    row = rows_to_dicts(found)[0]
     assert row["status"] == "done"
     assert row["kernel"] is None
     assert row["train_tokens_per_second"] == 500.0
@@ -227,22 +227,33 @@ def test_an_empty_store_has_empty_tables() -> None:
     assert [table.name for table in tables(frame([])) if table.rows] == []
 
 
+def one_row(name: str) -> Table:
+    return Table(name=name, title="", header=("a",), rows=(("1",),), numeric_columns=1)
+
+
 def test_a_table_that_is_empty_now_leaves_no_file(tmp_path: Path) -> None:
     """Each kind of table that was written goes when its last row does."""
     named = {table.name for table in tables(frame([]))}
-    write_tables([Table(name, "", ("a",), (("1",),), 1) for name in named], tmp_path)
+    write_tables([one_row(name) for name in named], tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == named
     write_tables(tables(frame([])), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 EVIL_ROWS = ((EVIL, "1.0 ± 0.1"), ("b", "∞"))
-TABLE = Table("t", "Title", ("name", "figure"), EVIL_ROWS, 1, frozenset({0}))
+TABLE = Table(
+    name="t",
+    title="Title",
+    header=("name", "figure"),
+    rows=EVIL_ROWS,
+    numeric_columns=1,
+    best=frozenset({0}),
+)
 
 
 def test_markdown_cells_cannot_break_out() -> None:
     """A name with pipes and tags stays one cell and is no markup."""
-    lines = markdown(TABLE).splitlines()
+    lines = to_markdown(TABLE).splitlines()
     row = next(line for line in lines if "1.0" in line)
     assert row.replace("\\|", "").count("|") == 3
     assert "<b>" not in row.replace("\\<", "")
@@ -252,7 +263,7 @@ def test_markdown_cells_cannot_break_out() -> None:
 
 def test_latex_cells_are_escaped() -> None:
     """Every character that TeX reads as its own is escaped."""
-    body = latex(TABLE)
+    body = to_latex(TABLE)
     row = next(line for line in body.splitlines() if line.startswith(r"\textbf"))
     name, figure = row.removesuffix(r" \\").split(" & ")
     ours = r"\\text(asciitilde|asciicircum|backslash)\{\}|\\textbf|\\[&%$#_{}]"
@@ -263,7 +274,7 @@ def test_latex_cells_are_escaped() -> None:
 
 def test_csv_can_be_read_back() -> None:
     """CSV holds each cell as it is shown, control characters apart."""
-    found = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+    found = list(csv.reader(io.StringIO(to_csv(TABLE))))
     assert found == [["name", "figure"], [printable(EVIL), "1.0 ± 0.1"], ["b", "∞"]]
 
 
@@ -272,7 +283,7 @@ def test_a_terminal_shows_markup_as_text() -> None:
     from rich.console import Console
 
     screen = Console(width=80, file=io.StringIO(), force_terminal=True)
-    screen.print(terminal(TABLE))
+    screen.print(to_rich(TABLE))
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "[/x]" in shown
     assert "\x1b]" not in shown
@@ -286,7 +297,7 @@ def test_a_narrow_screen_loses_columns_and_not_names(width: int) -> None:
 
     table = overview_of(record("a-model-with-a-name", 4.0), record("another", 5.0))
     screen = Console(width=width, file=io.StringIO())
-    screen.print(terminal(table.narrowed(width)))
+    screen.print(to_rich(table.fit_to_width(width)))
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "54.6" in shown
     assert "…" not in shown
@@ -301,8 +312,8 @@ def test_seeds_of_two_versions_are_two_lines() -> None:
     one, two = record("a", 4.0, seed=0), record("a", 5.0, seed=1)
     two = replace(two, inputs=Inputs.of(two.cell, "edited", ()))
     table = overview_of(one, two)
-    assert [row[table.head.index("seeds")] for row in table.rows] == ["1", "1"]
-    assert "version" in table.head
+    assert [row[table.header.index("seeds")] for row in table.rows] == ["1", "1"]
+    assert "version" in table.header
 
 
 def test_an_infinite_difference_can_be_recorded() -> None:
@@ -311,7 +322,7 @@ def test_an_infinite_difference_can_be_recorded() -> None:
     unlike = replace(kernel_record(inputs, (), ()), equal=False, difference=math.inf)
     found = unseal(seal(unlike), inputs.address)
     assert isinstance(found, KernelRecord)
-    assert speedups(frame([found])).rows[0][2] == "no: the twins differ by inf, over 0"
+    assert speedups(frame([found])).rows[0][2] == "no: the two forms differ by inf, 0 is allowed"
 
 
 def test_numbers_that_cannot_be_are_refused() -> None:

@@ -1,13 +1,17 @@
-"""Compare language models, optimizers and regularizers over a grid.
+"""Compares language models, optimizers and regularizers over a grid.
 
-The same from Python as from the command line::
+What the command line does can be done from Python::
 
-    grid = lmgrid.read_grid("mine.toml")
-    for outcome in lmgrid.run_grid(grid, lmgrid.Store("results/runs/mine")):
-        ...
-    lmgrid.frame(lmgrid.Store("results/runs/mine"))
+    import lmgrid
 
-Importing this imports nothing heavy; each name below is found when it is first used.
+    grid = lmgrid.read_grid("my.toml")
+    store = lmgrid.Store("results/runs/my")
+    for outcome in lmgrid.run_grid(grid, store):
+        print(outcome)
+    rows = lmgrid.frame(store)  # a pandas data frame, one row for each outcome
+
+Importing this module imports neither NumPy nor pandas nor torch: ``RunOptions``, ``Store`` and
+``frame`` are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["RunOptions", "Store", "frame", "hookimpl", "read_grid", "run_grid"]
-_LATE = {
+_MODULE_OF = {
     "RunOptions": "lmgrid.execution.job",
     "Store": "lmgrid.records.store",
     "frame": "lmgrid.report.frame",
@@ -38,13 +42,16 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'lmgrid' has no attribute {name!r}")
-    return getattr(import_module(_LATE[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Return the cells that a grid file asks for; ``lmgrid.grid.GridError`` says what is wrong."""
+    """Return the grid that a grid file describes, with all its cells.
+
+    Raises ``lmgrid.grid.GridError`` if the file cannot be read or asks for what does not exist.
+    """
     from lmgrid.gridfile.reader import read_grid as read
     from lmgrid.plugin.registry import Registry
 
@@ -58,10 +65,12 @@ def run_grid(
     executor: ExecutorPart | None = None,
     options: RunOptions | None = None,
 ) -> Iterator[Outcome]:
-    """Run the cells that the store does not hold; yield the outcome of each cell, in order.
+    """Run the cells of a grid that the store has no record of; yield the outcome of each cell.
 
-    By default cells run one after the other in this process, as with ``lmgrid run -j 0``.
-    ``RunOptions(jobs=2)`` runs them in processes of their own, two side by side.
+    By default, cells run one after another in this process, as with ``lmgrid run -j 0``. With
+    ``options=RunOptions(jobs=2)`` each runs in a process of its own, two at the same time;
+    ``executor`` says where. Outcomes come in the order of the grid. A cell that was not run,
+    because the run was stopped, has none.
     """
     from lmgrid.execution.scheduler import run_grid as run
     from lmgrid.plugin.registry import Registry

@@ -1,4 +1,4 @@
-"""The command line: ``lmgrid COMMAND``."""
+"""Defines the command ``lmgrid`` and its subcommands."""
 
 from __future__ import annotations
 
@@ -30,39 +30,44 @@ from lmgrid.errors import UserError
 from lmgrid.printable import printable
 
 
-class _Refusal(click.ClickException):
+class _RefusedRequest(click.ClickException):
+    """A mistake in what was asked; ends with status 2."""
+
     exit_code = 2
 
     def format_message(self) -> str:
         return printable(self.message)
 
 
-def _forget_output() -> None:
-    """Let what could not be written go, so that the interpreter does not try again at its end."""
-    with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
+def _discard_output() -> None:
+    """Drop output that could not be written, so that Python does not write it again at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # stdout has no file, or is None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Group(click.Group):
-    """Shows a UserError as one message, in the order in which commands are first needed."""
+class _CommandGroup(click.Group):
+    """Shows a UserError as one message, and lists the commands in the order they were added."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except UserError as mistake:
-            raise _Refusal(str(mistake)) from None
+            raise _RefusedRequest(str(mistake)) from None
         except UnicodeEncodeError:
-            raise _Refusal("an argument is not UTF-8, or this terminal cannot show it") from None
+            message = "an argument is not UTF-8, or this terminal cannot show it"
+            raise _RefusedRequest(message) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader has seen enough; click ends in silence
+            if (
+                error.errno == errno.EPIPE
+            ):  # the reader of a pipe closed it; click exits without a message
                 raise
-            _forget_output()
+            _discard_output()
             raise click.ClickException(printable(str(error))) from None
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run, with a mark in place of characters that the terminal cannot show."""
+        """Run a command; characters that the terminal cannot show are replaced by a mark."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
@@ -76,13 +81,13 @@ class _Group(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="lmgrid")
 def main() -> None:
     """Compare language models, optimizers and regularizers over a grid.
 
-    `lmgrid run` without a GRID runs the quickstart. Exit status: 0 all cells done, 1 some cell
-    ended otherwise, 2 a mistake in what was asked, 130 interrupted.
+    `lmgrid run` without a GRID runs the quickstart. Exit status: 0 if every cell has a result, 1 if
+    some cell has none, 2 for a mistake in the request, 130 if interrupted.
     """
 
 

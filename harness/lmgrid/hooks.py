@@ -1,4 +1,8 @@
-"""The hooks of a plugin: some return its parts by name, others are told what happens to cells."""
+"""Specifies the hooks that a plugin may implement, for pluggy.
+
+Some hooks return the plugin's parts by name. The others are called when a cell starts, reaches a
+point of its learning curve, or ends; see docs/plugins.md.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ def lmgrid_regularizers() -> Mapping[str, type[RegularizerPart]]:  # type: ignor
 
 @hookspec
 def lmgrid_kernels() -> Mapping[str, type[KernelPart]]:  # type: ignore[empty-body]
-    """Return pairs of a loop and its vectorised form, by name."""
+    """Return kernels (a loop and its vectorised form) by name."""
 
 
 @hookspec
@@ -59,7 +63,7 @@ def lmgrid_reporters() -> Mapping[str, type[ReporterPart]]:  # type: ignore[empt
 
 @hookspec
 def lmgrid_devices() -> Mapping[str, type[DevicePart]]:  # type: ignore[empty-body]
-    """Return device providers by name pattern (``cuda*``)."""
+    """Return device providers by a pattern of device names, such as ``cuda*``."""
 
 
 @hookspec
@@ -67,20 +71,21 @@ def lmgrid_executors() -> Mapping[str, type[ExecutorPart]]:  # type: ignore[empt
     """Return executors by name."""
 
 
-# The hooks below are called in the process of the command, for each cell in this order: started
-# once, its points, finished once. ``cell.model``, ``cell.optimizer``, … have names and options.
+# The hooks below are called in the process of the command. For each cell, ``lmgrid_cell_started``
+# is called once, then ``lmgrid_point`` for each point, then ``lmgrid_cell_finished`` once.
+# ``address`` identifies the cell and its record.
 
 
 @hookspec
 def lmgrid_cell_started(address: str, cell: AnyCell) -> None:
-    """A cell starts. ``address`` identifies it and its record."""
+    """Called when a cell starts."""
 
 
 @hookspec
 def lmgrid_point(address: str, cell: AnyCell, point: Point) -> None:
-    """A cell reached a point of its learning curve."""
+    """Called when a cell has reached a point of its learning curve."""
 
 
 @hookspec
 def lmgrid_cell_finished(address: str, cell: AnyCell, outcome: Outcome) -> None:
-    """A cell ended, with a ``Record``, a ``KernelRecord`` or a ``Failure``."""
+    """Called when a cell has ended, with a ``Record``, a ``KernelRecord`` or a ``Failure``."""

@@ -37,7 +37,8 @@ def grids(*, as_json: bool) -> None:
         keys = ("name", "title", "cells", "takes", "corpora")
         show_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
-    show_tables([Table("grids", "Grids that come with lmgrid", HEAD, rows, 0)])
+    title = "Grids that come with lmgrid"
+    show_tables([Table(name="grids", title=title, header=HEAD, rows=rows, numeric_columns=0)])
     if names:
         say(f"their files: {find_grid(names[0]).parent}")
 

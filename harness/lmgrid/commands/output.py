@@ -50,12 +50,12 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def show_tables(tables: Sequence[Table]) -> None:
-    from lmgrid.report.render import terminal
+    from lmgrid.report.render import to_rich
 
     drawn = io.StringIO()
     screen = console(drawn)
     for table in tables:
-        screen.print(terminal(table.narrowed(screen.width)))
+        screen.print(to_rich(table.fit_to_width(screen.width)))
     click.echo(drawn.getvalue(), nl=False)
 
 

@@ -93,7 +93,8 @@ def _show(grid: Grid, cells: list[tuple[Planned, str, float | None]]) -> None:
     rows = [(p.cell.label, p.address[:12], state, _time(s)) for p, state, s in cells]
     rows += [(e.cell.label, "", f"excluded: {e.because}", "") for e in grid.excluded]
     head = ("cell", "address", "state", "estimate")
-    show_tables([Table("plan", grid.title or grid.name, head, tuple(rows), 1)])
+    title = grid.title or grid.name
+    show_tables([Table(name="plan", title=title, header=head, rows=tuple(rows), numeric_columns=1)])
 
 
 def _estimate(planned: tuple[Planned, ...], seconds: list[float | None]) -> str:

@@ -56,4 +56,4 @@ def _show(found: Sequence[Plugin]) -> None:
         for plugin in found
     )
     head = ("plugin", "distribution", "status", "provides", "reason")
-    show_tables([Table("plugins", "Plugins", head, rows, 0)])
+    show_tables([Table(name="plugins", title="Plugins", header=head, rows=rows, numeric_columns=0)])

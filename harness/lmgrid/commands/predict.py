@@ -36,4 +36,6 @@ def predict(record: str, results: Path | None, context: str, **options: Any) -> 
     rows = tuple(
         (g.token if g.token.strip() else repr(g.token), f"{g.probability:.4f}") for g in guesses
     )
-    show_tables([Table("next", f"{context} …", ("token", "probability"), rows, 1)])
+    head = ("token", "probability")
+    title = f"{context} …"
+    show_tables([Table(name="next", title=title, header=head, rows=rows, numeric_columns=1)])

@@ -167,4 +167,4 @@ def _show(verdicts: list[Verdict]) -> None:
         for v in verdicts
     )
     head = ("cell", "address", "result", "up to", "why")
-    show_tables([Table("replay", "Replayed", head, rows, 0)])
+    show_tables([Table(name="replay", title="Replayed", header=head, rows=rows, numeric_columns=0)])

@@ -282,12 +282,12 @@ def _is_obeyed(number: signal.Signals) -> bool:
 
 
 def _show(outcomes: Iterable[Outcome], *, as_json: bool) -> None:
-    from lmgrid.report.frame import frame, plain_rows
+    from lmgrid.report.frame import frame, rows_to_dicts
     from lmgrid.report.tables import failures, overview, speedups
 
     rows = frame(outcomes)
     if as_json:
-        show_json(plain_rows(rows))
+        show_json(rows_to_dicts(rows))
     else:
         show_tables([t for t in (overview(rows), speedups(rows), failures(rows)) if t.rows])
 

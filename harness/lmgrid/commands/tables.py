@@ -54,7 +54,7 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
     made = {"points": frame.points, "readings": frame.readings}.get(sheet, frame.frame)
     found = made(outcomes)
     if options["as_json"]:
-        show_json(frame.plain_rows(found))
+        show_json(frame.rows_to_dicts(found))
     elif form == "parquet" or sheet:
         end = "parquet" if form == "parquet" else "csv"
         _export(found, end, output and output / f"{sheet or 'rows'}.{end}")
@@ -71,11 +71,11 @@ def _chosen_sheet(options: dict[str, bool]) -> str:
 
 def _export(found: pd.DataFrame, form: str, path: Path | None) -> None:
     """Write rows into a file, or to standard output."""
-    from lmgrid.report.export import to_csv, to_parquet
+    from lmgrid.report.export import frame_to_csv, frame_to_parquet
 
     if form == "parquet" and path is None and sys.stdout.isatty():
         raise UserError("--format parquet: not fit for a terminal; add --output DIR, or > FILE")
-    data = to_parquet(found) if form == "parquet" else to_csv(found)
+    data = frame_to_parquet(found) if form == "parquet" else frame_to_csv(found)
     if path is None:
         click.echo(data, nl=False)
         return
@@ -97,4 +97,4 @@ def _show(found: pd.DataFrame, form: str, output: Path | None) -> None:
     elif form == "terminal":
         show_tables(filled)
     else:
-        click.echo("\n".join(RENDERERS[form][1](table) for table in filled), nl=False)
+        click.echo("\n".join(RENDERERS[form].render(table) for table in filled), nl=False)

@@ -1,1 +1,1 @@
-"""Records to frames, compared lines and tables, and these to text and files."""
+"""Turns records into data frames, tables and files."""

@@ -1,4 +1,4 @@
-"""A frame's rows as the lines that are compared, and which lines cannot be told apart."""
+"""Groups the rows of a frame by configuration, and tests which are worse than the best one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lmgrid.report.statistics import CONFIDENCE, Estimate, holm, pooled_variance, zero_p_value
+from lmgrid.report.statistics import (
+    CONFIDENCE,
+    VarianceEstimate,
+    holm,
+    pooled_variance,
+    welch_p_value,
+)
 
-# What the rows of one line have alike, beside the version; its seeds differ.
-LINE_COLUMNS = (
+# Rows with equal values in these columns, and of the same version, belong to one configuration.
+CONFIGURATION_COLUMNS = (
     "corpus",
     "model",
     "optimizer",
@@ -25,104 +31,138 @@ LINE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Group:
-    """The rows of one table line: one comparison, all its seeds."""
+class Configuration:
+    """A cell without its seed, and the rows of the frame for all its seeds: one line of a table."""
 
-    who: tuple[str, ...]  # as LINE_COLUMNS, and the version
-    rows: pd.DataFrame
-    libraries: tuple[str, ...] = ()  # with versions; rows of unlike ones are never one line
+    key: tuple[str, ...]  # the values of CONFIGURATION_COLUMNS, then the version
+    rows: pd.DataFrame  # one row for each seed
+    libraries: tuple[str, ...] = ()  # with versions, the same for all rows
 
     def mean(self, column: str) -> float:
+        """Return the mean of a column over the seeds."""
         return float(self.rows[column].mean())
 
     @property
     def corpus(self) -> str:
-        return self.who[0]
+        """The label of the corpus."""
+        return self.key[0]
 
     @property
-    def text(self) -> tuple[str, str]:
-        """What was scored: the corpus with its options, and the digest of its bytes."""
+    def test_text(self) -> tuple[str, str]:
+        """What identifies the text that was scored: the corpus's label and its bytes' digest."""
         return self.corpus, str(self.rows["text"].iloc[0])
 
     @property
-    def seeds(self) -> int:
-        """How many seeds it was run with; none for a model that feels no seed."""
+    def seed_count(self) -> int:
+        """The number of seeds; 0 for a deterministic model."""
         return int(self.rows["seed"].notna().sum())
 
-    def same_blocks(self, other: Group) -> bool:
-        return self.text == other.text and len(self.blocks) == len(other.blocks)
+    def has_same_blocks(self, other: Configuration) -> bool:
+        """Return whether both were scored on the same blocks of the same text."""
+        same_text = self.test_text == other.test_text
+        return same_text and len(self.block_losses) == len(other.block_losses)
 
     @property
-    def nats(self) -> list[float]:
+    def test_losses(self) -> list[float]:
+        """The test loss of each seed, in nats per token."""
         return [math.log(value) for value in self.rows["test_perplexity"]]
 
     @property
-    def blocks(self) -> list[float]:
-        """Mean nats of each block of the test text, over seeds; NaN where one is infinite."""
+    def block_losses(self) -> list[float]:
+        """The loss of each block of the test text, in nats per token, as a mean over the seeds.
+
+        NaN for a block in which a token had probability zero.
+        """
         blocks = np.array(self.rows["test_blocks"].tolist(), dtype=np.float64)
         return [float(value) for value in blocks.mean(axis=0)]
 
 
-def newest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame without rows that a later one of the same cell replaces.
+def newest_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return, of several rows of the same cell, only the one that was started last.
 
-    A cell has a new address when a plugin's source or a corpus changed; the old record stays in
-    the store. Seeds of several versions do not mix in a mean either: each version has its line.
+    A store may hold several records of a cell, under different addresses: the address changes
+    when the corpus or the code changes.
     """
-    same = ["kernel", *LINE_COLUMNS, "seed"]
-    return frame.sort_values("started", kind="stable").drop_duplicates(same, keep="last")
+    same_cell = ["kernel", *CONFIGURATION_COLUMNS, "seed"]
+    return frame.sort_values("started", kind="stable").drop_duplicates(same_cell, keep="last")
 
 
-def group_rows(frame: pd.DataFrame) -> list[Group]:
-    """Return the lines of the tables, by corpus and test perplexity; unnormalised models last."""
+def group_by_configuration(frame: pd.DataFrame) -> list[Configuration]:
+    """Return the configurations of the completed model cells, by corpus and test perplexity.
+
+    Rows of different versions, or made with different versions of libraries, are never in one
+    configuration. Unnormalised models, which have no perplexity, come last.
+    """
     done = frame[(frame["status"] == "done") & frame["model"].notna()]
+    columns = [*CONFIGURATION_COLUMNS, "version", "libraries"]
     found = [
-        Group((*map(str, who), str(version)[:8]), rows, tuple(str(libraries).split(", ")))
-        for (*who, version, libraries), rows in done.groupby(
-            [*LINE_COLUMNS, "version", "libraries"], sort=False
+        Configuration(
+            (*map(str, values), str(version)[:8]), rows, tuple(str(libraries).split(", "))
         )
+        for (*values, version, libraries), rows in done.groupby(columns, sort=False)
     ]
-    return sorted(found, key=lambda g: (g.corpus, _rank(g.mean("test_perplexity")), g.who))
+    return sorted(found, key=lambda c: (c.corpus, _nan_last(c.mean("test_perplexity")), c.key))
 
 
-def _rank(perplexity: float) -> tuple[bool, float]:
+def _nan_last(perplexity: float) -> tuple[bool, float]:
     return math.isnan(perplexity), perplexity
 
 
-def verdicts(groups: Sequence[Group]) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the best line of each corpus, and the lines that cannot be told apart from it."""
+@dataclass(frozen=True)
+class BestAndTied:
+    """Indexes of configurations: the best of each corpus, and those not significantly worse."""
+
+    best: frozenset[int] = frozenset()
+    tied: frozenset[int] = frozenset()
+
+
+def compare_with_best(configurations: Sequence[Configuration]) -> BestAndTied:
+    """Return which of the sorted configurations are best on their test text, and which are tied.
+
+    A configuration is tied if a two-sided test (see ``_p_value``) does not reject, at 5 % after
+    Holm's correction, that it has the same mean loss as the best, or if it cannot be tested.
+    """
     best: set[int] = set()
     tied: set[int] = set()
-    for text in dict.fromkeys(group.text for group in groups):
+    for text in dict.fromkeys(configuration.test_text for configuration in configurations):
         ranked = [
             i
-            for i, group in enumerate(groups)
-            if group.text == text and math.isfinite(group.mean("test_perplexity"))
+            for i, configuration in enumerate(configurations)
+            if configuration.test_text == text
+            and math.isfinite(configuration.mean("test_perplexity"))
         ]
         if not ranked:
             continue
         first, *others = ranked
-        seeds = _seed_variance(groups[i] for i in ranked)
-        p_values = holm([_p_value(groups[first], groups[i], seeds) for i in others])
+        seed_variance = _seed_variance(configurations[i] for i in ranked)
+        p_values = holm(
+            [_p_value(configurations[first], configurations[i], seed_variance) for i in others]
+        )
         best.add(first)
         tied |= {i for i, p in zip(others, p_values, strict=True) if not p < 1 - CONFIDENCE}
-    return frozenset(best), frozenset(tied)
+    return BestAndTied(frozenset(best), frozenset(tied))
 
 
-def _p_value(one: Group, two: Group, seeds: Estimate) -> float:
-    """Return the p-value that two lines have one mean loss.
+def _p_value(one: Configuration, two: Configuration, seed_variance: VarianceEstimate) -> float:
+    """Return the p-value of the hypothesis that two configurations have the same mean loss.
 
-    The difference varies with the text, estimated by its paired blocks, and with the seed of each
-    line that has seeds, by ``seeds``, the variance of one seed pooled over the lines of the corpus.
+    The difference of the losses has two sources of variance. That of the text is estimated from
+    the differences on paired blocks. That of the seeds is ``seed_variance``, the variance of the
+    loss of one seed; deterministic models have none. NaN where the blocks cannot be paired.
     """
-    gaps = np.array(one.blocks) - np.array(two.blocks) if one.same_blocks(two) else np.array([])
-    if len(gaps) < 2 or not np.isfinite(gaps).all():
+    if not one.has_same_blocks(two):
         return math.nan
-    text = Estimate(float(gaps.var(ddof=1)) / len(gaps), len(gaps) - 1)
-    parts = [text, *(seeds.over(g.seeds) for g in (one, two) if g.seeds and seeds.freedom)]
-    return zero_p_value(float(gaps.mean()), parts)
+    differences = np.array(one.block_losses) - np.array(two.block_losses)
+    if len(differences) < 2 or not np.isfinite(differences).all():
+        return math.nan
+    count = len(differences)
+    variances = [VarianceEstimate(float(differences.var(ddof=1)) / count, count - 1)]
+    if seed_variance.degrees_of_freedom:
+        seeded = (c for c in (one, two) if c.seed_count)
+        variances += [seed_variance.of_mean(c.seed_count) for c in seeded]
+    return welch_p_value(float(differences.mean()), variances)
 
 
-def _seed_variance(groups: Iterable[Group]) -> Estimate:
-    """Return the variance of mean loss from seed to seed, pooled over lines with several seeds."""
-    return pooled_variance([group.nats for group in groups if group.seeds > 1])
+def _seed_variance(configurations: Iterable[Configuration]) -> VarianceEstimate:
+    """Return the variance of the loss over seeds, pooled over those with several seeds."""
+    return pooled_variance([c.test_losses for c in configurations if c.seed_count > 1])

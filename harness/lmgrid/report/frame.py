@@ -1,4 +1,7 @@
-"""Records to one frame, a row each; tables are made from it alone, without training again."""
+"""Turns records into pandas data frames: one row for each record, point or reading.
+
+Tables are made from these frames alone; no model is needed.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +70,8 @@ COLUMNS = (
     "test_blocks",
     "curve",
 )
-NESTED = ["test_blocks", "curve"]  # columns that hold several numbers a row
-# What says, in a row of less than a record, which record it is of.
+NESTED_COLUMNS = ["test_blocks", "curve"]  # hold several numbers in each row
+# The columns that say which record a row of ``points`` or ``readings`` belongs to.
 RECORD_COLUMNS = (
     "address",
     "corpus",
@@ -82,22 +85,36 @@ RECORD_COLUMNS = (
 
 
 def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Return a row for each outcome, sorted by address, with the columns ``COLUMNS``.
+    """Return one row for each outcome, sorted by address, with the columns ``COLUMNS``.
 
-    Parts are written ``name[option=value,…]`` with what differs from the default. A perplexity
-    is infinite where a token had probability zero, and missing for an unnormalised model, which
-    has ``pseudo_perplexity`` instead. Seconds are of wall time. ``text`` is the digest of the
-    corpus, ``version`` that of corpus and source, ``libraries`` are those that its code imports.
+    - ``corpus``, ``model``, … are labels, ``name[option=value,…]``, with the options that differ
+      from their defaults.
+    - Perplexities are infinite where a token had probability zero. An unnormalised model has
+      ``pseudo_perplexity`` instead.
+    - Columns that end in ``_seconds`` hold wall time in seconds, except ``train_cpu_seconds``.
+    - ``bytes`` and ``peak_bytes`` are the sizes of the model and of the memory in training.
+    - ``text`` is the digest of the corpus, ``version`` that of the corpus and of the code.
+    - ``libraries`` are those that the cell's code imports, with their versions.
+    - ``test_blocks`` holds the test loss of each block of the test text, in nats per token;
+      ``curve`` holds a pair for each point: seconds of training, and validation loss in nats.
+
+    >>> frame([]).columns[:3].tolist()
+    ['address', 'status', 'corpus']
     """
     rows = sorted((_row(outcome) for outcome in outcomes), key=lambda row: str(row["address"]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def points(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Return a row for each point of each record: where training stood, and how well it did."""
+    """Return one row for each point of each record's learning curve.
+
+    ``tokens``, ``seconds`` and ``cpu_seconds`` are what training had used up to the point;
+    ``train_nats`` and ``valid_nats`` are losses in nats per token, ``penalty`` is what regularizers
+    added to the training loss. ``events`` counts events, such as ``rollback=1``.
+    """
     rows = [
         {
-            **_who(record),
+            **_record_columns(record),
             "tokens": point.tokens,
             "seconds": point.seconds,
             "cpu_seconds": point.cpu_seconds,
@@ -108,14 +125,24 @@ def points(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         }
         for record, point in _points(outcomes)
     ]
-    heads = ("tokens", "seconds", "cpu_seconds", "train_nats", "penalty", "valid_nats", "events")
-    return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, *heads])
+    columns = ("tokens", "seconds", "cpu_seconds", "train_nats", "penalty", "valid_nats", "events")
+    return pd.DataFrame(rows, columns=[*RECORD_COLUMNS, *columns])
 
 
 def readings(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """Return a row for each figure that a reporter read: at which point, of what, how much."""
+    """Return one row for each figure that a reporter measured.
+
+    ``tokens`` says at which point, ``name`` and ``at`` what was measured (``at`` is a lag or a
+    layer, say), and ``value`` is the figure; it is missing where it was not finite.
+    """
     rows = [
-        {**_who(record), "tokens": point.tokens, "name": r.name, "at": r.at, "value": r.value}
+        {
+            **_record_columns(record),
+            "tokens": point.tokens,
+            "name": r.name,
+            "at": r.at,
+            "value": r.value,
+        }
         for record, point in _points(outcomes)
         for r in point.readings
     ]
@@ -128,30 +155,34 @@ def _points(outcomes: Iterable[Outcome]) -> Iterator[tuple[Record, Point]]:
         yield from ((record, point) for point in record.points)
 
 
-def _who(record: Record) -> dict[str, Any]:
-    row = {"address": record.inputs.address, **_cell(record.inputs)}
+def _record_columns(record: Record) -> dict[str, Any]:
+    row = {"address": record.inputs.address, **_cell_columns(record.inputs)}
     return {key: row[key] for key in RECORD_COLUMNS}
 
 
-def plain_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as plain values, what is missing as None."""
+def rows_to_dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as dictionaries by column; missing values are None.
+
+    >>> rows_to_dicts(pd.DataFrame({"model": ["rnn", None], "seed": [1.0, None]}))
+    [{'model': 'rnn', 'seed': 1.0}, {'model': None, 'seed': None}]
+    """
     plain = rows.astype(object).where(rows.notna(), None)
     return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
 
 
 @singledispatch
 def _row(outcome: Outcome) -> dict[str, Any]:
-    raise TypeError(f"{type(outcome).__name__} is no outcome")
+    raise TypeError(f"{type(outcome).__name__} is not an outcome")
 
 
 @_row.register
 def _(outcome: Record) -> dict[str, Any]:
     return {
-        **_what(outcome),
+        **_common_columns(outcome),
         "status": "done",
         "normalised": outcome.normalised,
-        **_figures(outcome),
-        **_times(outcome),
+        **_scores(outcome),
+        **_training_columns(outcome),
         "parameters": outcome.parameters,
         "bytes": outcome.bytes,
     }
@@ -160,7 +191,7 @@ def _(outcome: Record) -> dict[str, Any]:
 @_row.register
 def _(outcome: KernelRecord) -> dict[str, Any]:
     row = {
-        **_what(outcome),
+        **_common_columns(outcome),
         "status": "done" if outcome.equal else "unequal",
         "equal": outcome.equal,
         "difference": outcome.difference,
@@ -170,22 +201,29 @@ def _(outcome: KernelRecord) -> dict[str, Any]:
         vector = statistics.median(outcome.vector_seconds)
         row |= {"loop_seconds": loop, "vector_seconds": vector, "speedup": loop / vector}
     else:
-        gap = math.inf if outcome.difference is None else outcome.difference
-        row["message"] = f"the twins differ by {gap:g}, over {outcome.tolerance:g}"
+        found = math.inf if outcome.difference is None else outcome.difference
+        allowed = outcome.tolerance
+        row["message"] = f"the two forms differ by {found:g}, {allowed:g} is allowed"
     return row
 
 
 @_row.register
 def _(outcome: Failure) -> dict[str, Any]:
     error, message = outcome.error, outcome.message
-    return {**_what(outcome), "status": outcome.status, "error": error, "message": message}
+    return {
+        **_common_columns(outcome),
+        "status": outcome.status,
+        "error": error,
+        "message": message,
+    }
 
 
-def _what(outcome: Outcome) -> dict[str, Any]:
+def _common_columns(outcome: Outcome) -> dict[str, Any]:
+    """Return the columns that records and failures, of models and of kernels, all have."""
     provenance = outcome.provenance
     return {
         "address": outcome.inputs.address,
-        **_cell(outcome.inputs),
+        **_cell_columns(outcome.inputs),
         "machine": provenance.environment.machine,
         "jobs": provenance.jobs,
         "load": provenance.load,
@@ -199,19 +237,25 @@ def _what(outcome: Outcome) -> dict[str, Any]:
 
 
 def _libraries(provenance: Provenance) -> str:
-    """Return what the cell's code imports, with versions; lmgrid's own code has its digest."""
+    """Return the libraries that the cell's code imports, with versions.
+
+    lmgrid is left out: the address covers its code.
+    """
     found = provenance.environment.libraries
     return ", ".join(f"{name} {version}" for name, version in found if name != "lmgrid")
 
 
 def _shared(provenance: Provenance) -> bool:
-    """Whether a time was taken beside other work: cells of the run, or what else was seen."""
-    unwatched = provenance.others is None
+    """Return whether other work used the machine while times were measured.
+
+    Where the use by other processes was not measured, the load average decides.
+    """
+    not_measured = provenance.others is None
     busy = provenance.load >= provenance.environment.cores
-    return provenance.jobs > 1 or provenance.contended or (unwatched and busy)
+    return provenance.jobs > 1 or provenance.contended or (not_measured and busy)
 
 
-def _cell(inputs: Inputs) -> dict[str, Any]:
+def _cell_columns(inputs: Inputs) -> dict[str, Any]:
     if cell := inputs.cell:
         return {
             "corpus": cell.corpus.label,
@@ -233,9 +277,9 @@ def _labels(parts: Iterable[Part]) -> str:
     return " + ".join(part.label for part in parts)
 
 
-def _figures(record: Record) -> dict[str, Any]:
+def _scores(record: Record) -> dict[str, Any]:
     test = record.test
-    figures = {
+    scores = {
         "unknown_rate": test.unknown_rate,
         "lossy": _lossy(record.cell.corpus),
         "zero_probability_tokens": test.zero_probability_tokens,
@@ -243,8 +287,8 @@ def _figures(record: Record) -> dict[str, Any]:
         "test_blocks": test.blocks,
     }
     if not record.normalised:
-        return figures | {"pseudo_perplexity": test.perplexity}
-    return figures | {
+        return scores | {"pseudo_perplexity": test.perplexity}
+    return scores | {
         "test_perplexity": test.perplexity,
         "valid_perplexity": record.valid.perplexity,
         "test_perplexity_known": test.known_perplexity,
@@ -255,12 +299,12 @@ def _figures(record: Record) -> dict[str, Any]:
 
 
 def _lossy(corpus: Part) -> bool:
-    """Whether the tokens tell less than the text: case or spacing is lost."""
+    """Return whether the tokens do not determine the text: case or spacing is lost."""
     options = dict(corpus.options)
     return bool(options.get("lowercase") or options.get("pretokenize"))
 
 
-def _times(record: Record) -> dict[str, Any]:
+def _training_columns(record: Record) -> dict[str, Any]:
     training = record.training
     return {
         "train_tokens": training.tokens,

@@ -1,4 +1,7 @@
-"""Tables as markdown, CSV, LaTeX and on a terminal; text from outside is escaped in each."""
+"""Writes tables as Markdown, CSV and LaTeX, and draws them for a terminal.
+
+Each format escapes the characters that it would read as markup.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,66 +41,83 @@ _LATEX = {
 }
 
 
-def markdown(table: Table) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cells) + " |"
+def to_markdown(table: Table, *, heading: bool = True) -> str:
+    """Return a table in Markdown, with its title as a heading of level 3 unless it is not wanted.
 
-    first = len(table.head) - table.numeric
-    rule = ["---"] * first + ["---:"] * table.numeric
-    bold = [_bold(r, i in table.best) for i, r in enumerate(_map(_markdown, table))]
-    notes = "".join(f"\n{_markdown(note)}" for note in table.notes)
-    body = "\n".join(row(cells) for cells in (table.head, rule, *bold))
-    return f"### {_markdown(table.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+    >>> rows = (("ngram", "74.0"), ("rnn", "69.3"))
+    >>> table = Table(
+    ...     name="t", title="Perplexity", header=("model", "test"), rows=rows, numeric_columns=1
+    ... )
+    >>> print(to_markdown(table, heading=False), end="")
+    | model | test |
+    | --- | ---: |
+    | ngram | 74.0 |
+    | rnn | 69.3 |
+    """
+    alignment = ["---"] * table.text_columns + ["---:"] * table.numeric_columns
+    rows = [
+        _bold(cells, "**{}**") if i in table.best else cells
+        for i, cells in enumerate(_escaped_rows(table, _escape_markdown))
+    ]
+    title = f"### {_escape_markdown(table.title)}\n\n" if heading else ""
+    body = "\n".join("| " + " | ".join(row) + " |" for row in (table.header, alignment, *rows))
+    notes = "".join(f"\n{_escape_markdown(note)}" for note in table.notes)
+    return f"{title}{body}\n" + (f"{notes}\n" if notes else "")
 
 
-def _map(escape: Callable[[str], str], table: Table) -> list[list[str]]:
+def _escaped_rows(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
     return [[escape(cell) for cell in row] for row in table.rows]
 
 
-def _bold(cells: list[str], best: bool, form: str = "**{}**") -> list[str]:
-    return [form.format(cell) if best and cell else cell for cell in cells]
+def _bold(cells: Sequence[str], markup: str) -> list[str]:
+    """Return the cells in bold; ``{}`` in ``markup`` stands for the text of a cell."""
+    return [markup.format(cell) if cell else cell for cell in cells]
 
 
-def _markdown(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     escaped = re.sub(r"([\\`*|<>&])", r"\\\1", printable(text).replace("\n", " "))
     return escaped.replace("](", "]\\(")
 
 
-def comma_separated(table: Table) -> str:
+def to_csv(table: Table) -> str:
+    """Return the header and the rows of a table as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.head)
-    writer.writerows(_map(printable, table))
+    writer.writerow(table.header)
+    writer.writerows(_escaped_rows(table, printable))
     return out.getvalue()
 
 
-def latex(table: Table) -> str:
-    """Return a tabular for the package booktabs."""
-    form = "l" * (len(table.head) - table.numeric) + "r" * table.numeric
-    rows = [_bold(r, i in table.best, r"\textbf{{{}}}") for i, r in enumerate(_map(_tex, table))]
-    lines = [" & ".join(cells) + r" \\" for cells in ([_tex(h) for h in table.head], *rows)]
+def to_latex(table: Table) -> str:
+    """Return a table as a LaTeX tabular for the package booktabs; notes are LaTeX comments."""
+    alignment = "l" * table.text_columns + "r" * table.numeric_columns
+    rows = [
+        _bold(cells, r"\textbf{{{}}}") if i in table.best else cells
+        for i, cells in enumerate(_escaped_rows(table, _escape_latex))
+    ]
+    header = [_escape_latex(name) for name in table.header]
+    first, *lines = (" & ".join(cells) + r" \\" for cells in (header, *rows))
+    body = "\n".join(lines)
     notes = "".join(f"% {printable(note)}\n" for note in table.notes)
-    body = "\n".join(lines[1:])
     return (
-        f"\\begin{{tabular}}{{{form}}}\n\\toprule\n{lines[0]}\n\\midrule\n{body}\n\\bottomrule\n"
+        f"\\begin{{tabular}}{{{alignment}}}\n\\toprule\n{first}\n\\midrule\n{body}\n\\bottomrule\n"
         f"\\end{{tabular}}\n{notes}"
     )
 
 
-def _tex(text: str) -> str:
+def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in printable(text).replace("\n", " "))
 
 
-def terminal(table: Table) -> rich.table.Table:
-    """Return a table that rich prints; markup in names is text."""
+def to_rich(table: Table) -> rich.table.Table:
+    """Return a table that the package rich can print; rich's markup in a name is shown as text."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=box.SIMPLE_HEAD)
-    first = len(table.head) - table.numeric
-    for i, name in enumerate(map(printable, table.head)):
-        if i < first:
+    for i, name in enumerate(map(printable, table.header)):
+        if i < table.text_columns:
             drawn.add_column(Text(name), overflow="fold", min_width=min(12, len(name)))
         else:
             drawn.add_column(Text(name), justify="right", no_wrap=True)
@@ -108,22 +129,34 @@ def terminal(table: Table) -> rich.table.Table:
     return drawn
 
 
-FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
-    "markdown": ("md", markdown),
-    "csv": ("csv", comma_separated),
-    "latex": ("tex", latex),
+@dataclass(frozen=True)
+class Format:
+    """A format that tables are written in: the suffix of its files, and the function for it."""
+
+    suffix: str
+    render: Callable[[Table], str]
+
+
+FORMATS = {
+    "markdown": Format(".md", to_markdown),
+    "csv": Format(".csv", to_csv),
+    "latex": Format(".tex", to_latex),
 }
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Write each table in each format into a folder; of one without rows no file stays there."""
+    """Write each table into a folder, once in each of ``FORMATS``.
+
+    For a table without rows, files of an earlier call are deleted. Raises UserError if the folder
+    cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for ending, form in FORMATS.values():
+        for form in FORMATS.values():
             for table in tables:
-                path = folder / f"{table.name}.{ending}"
+                path = folder / f"{table.name}{form.suffix}"
                 if table.rows:
-                    path.write_text(form(table), encoding="utf-8")
+                    path.write_text(form.render(table), encoding="utf-8")
                 else:
                     path.unlink(missing_ok=True)
     except OSError as error:

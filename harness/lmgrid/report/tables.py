@@ -1,4 +1,4 @@
-"""A frame to the tables a reader sees: perplexity, time, sizes, speedup, and what went wrong."""
+"""Makes tables from a frame of records: perplexity, time, size, speedup and failures."""
 
 from __future__ import annotations
 
@@ -11,84 +11,97 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lmgrid.report.comparison import LINE_COLUMNS, Group, group_rows, newest, verdicts
+from lmgrid.report.comparison import (
+    CONFIGURATION_COLUMNS,
+    BestAndTied,
+    Configuration,
+    compare_with_best,
+    group_by_configuration,
+    newest_rows,
+)
 from lmgrid.report.layout import Table
 from lmgrid.report.statistics import mean_interval
 from lmgrid.result import exp
 
-CURVE = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # shares of the longest training, in a curve's head
-TRAINING = ("optimizer", "regularizers")
-TIED = "≈"
-SHARED = "~"
+# The columns of the table of curves: shares of the time of the longest training.
+CURVE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+ALWAYS_SHOWN = ("optimizer", "regularizers")  # wherever some configuration has one
+TIED_MARK = "≈"
+SHARED_MARK = "~"
+MISSING = "–"
 
 
 def tables(frame: pd.DataFrame) -> tuple[Table, ...]:
-    """Return every table of the newest of each cell, also those that the frame has no rows for."""
-    frame = newest(frame)
+    """Return every table, from the newest row of each cell; a table may have no rows."""
+    frame = newest_rows(frame)
     return overview(frame), *details(frame), curves(frame), speedups(frame), failures(frame)
 
 
 def overview(frame: pd.DataFrame) -> Table:
-    """Return the table that ``lmgrid run`` prints: perplexity, time and size in one."""
+    """Return the table that ``lmgrid run`` prints, with perplexity, time and size."""
     columns = (
         _Column("test perplexity", _perplexity("test_perplexity"), ranks=True),
-        _Column("valid", lambda g: _number(g.mean("valid_perplexity"), ".1f")),
-        _Column("train s", lambda g: _shared(g) + _number(g.mean("train_seconds"), ".2f")),
-        _Column("train tokens/s", lambda g: _rate(g, "train_tokens_per_second")),
-        _Column("score tokens/s", lambda g: _rate(g, "score_tokens_per_second")),
-        _Column("parameters", lambda g: _count(g.mean("parameters"))),
+        _Column("valid", lambda c: _number(c.mean("valid_perplexity"), ".1f")),
+        _Column("train s", lambda c: _shared(c) + _number(c.mean("train_seconds"), ".2f")),
+        _Column("train tokens/s", lambda c: _rate(c, "train_tokens_per_second")),
+        _Column("score tokens/s", lambda c: _rate(c, "score_tokens_per_second")),
+        _Column("parameters", lambda c: _count(c.mean("parameters"))),
     )
-    return _models_table(frame, ("overview", "Perplexity, time and size"), columns)
+    return _models_table(frame, columns, name="overview", title="Perplexity, time and size")
 
 
 def details(frame: pd.DataFrame) -> tuple[Table, ...]:
-    """Return the tables of perplexity, of time and of sizes."""
+    """Return the three tables ``perplexity``, ``time`` and ``sizes``."""
     perplexity = (
         _Column("test", _perplexity("test_perplexity"), ranks=True),
         _Column("valid", _perplexity("valid_perplexity")),
         _Column("test without unknowns", _perplexity("test_perplexity_known")),
-        _Column("bits/character", lambda g: _bits(g, "bits_per_character")),
-        _Column("bits/byte", lambda g: _bits(g, "bits_per_byte")),
-        _Column("unknown %", lambda g: _number(100 * g.mean("unknown_rate"), ".2f")),
+        _Column("bits/character", lambda c: _bits(c, "bits_per_character")),
+        _Column("bits/byte", lambda c: _bits(c, "bits_per_byte")),
+        _Column("unknown %", lambda c: _number(100 * c.mean("unknown_rate"), ".2f")),
     )
     time = (
-        _Column("train s", lambda g: _shared(g) + _interval(g.rows["train_seconds"], ".2f")),
-        _Column("train CPU s", lambda g: _number(g.mean("train_cpu_seconds"), ".2f")),
-        _Column("tokens trained", lambda g: _count(g.mean("train_tokens"))),
-        _Column("train tokens/s", lambda g: _rate(g, "train_tokens_per_second")),
-        _Column("score tokens/s", lambda g: _rate(g, "score_tokens_per_second")),
-        _Column("compile s", lambda g: _number(g.mean("compile_seconds"), ".2f")),
+        _Column("train s", lambda c: _shared(c) + _interval(c.rows["train_seconds"], ".2f")),
+        _Column("train CPU s", lambda c: _number(c.mean("train_cpu_seconds"), ".2f")),
+        _Column("tokens trained", lambda c: _count(c.mean("train_tokens"))),
+        _Column("train tokens/s", lambda c: _rate(c, "train_tokens_per_second")),
+        _Column("score tokens/s", lambda c: _rate(c, "score_tokens_per_second")),
+        _Column("compile s", lambda c: _number(c.mean("compile_seconds"), ".2f")),
     )
     sizes = (
-        _Column("parameters", lambda g: _count(g.mean("parameters"))),
-        _Column("MB", lambda g: _number(g.mean("bytes") / 1e6, ".2f")),
-        _Column("peak MB", lambda g: _number(g.mean("peak_bytes") / 1e6, ".0f")),
+        _Column("parameters", lambda c: _count(c.mean("parameters"))),
+        _Column("MB", lambda c: _number(c.mean("bytes") / 1e6, ".2f")),
+        _Column("peak MB", lambda c: _number(c.mean("peak_bytes") / 1e6, ".0f")),
     )
     return (
-        _models_table(frame, ("perplexity", "Perplexity"), perplexity),
-        _models_table(frame, ("time", "Time"), time),
-        _models_table(frame, ("sizes", "Size"), sizes),
+        _models_table(frame, perplexity, name="perplexity", title="Perplexity"),
+        _models_table(frame, time, name="time", title="Time"),
+        _models_table(frame, sizes, name="sizes", title="Size"),
     )
 
 
 def curves(frame: pd.DataFrame) -> Table:
-    """Return validation perplexity against seconds of training, for what has several points."""
-    found = [isinstance(curve, tuple) and len(curve) > 1 for curve in frame["curve"]]
-    trained = frame[np.array(found, dtype=bool)]
+    """Return validation perplexity by seconds of training, for records with several points."""
+    has_curve = [isinstance(curve, tuple) and len(curve) > 1 for curve in frame["curve"]]
+    trained = frame[np.array(has_curve, dtype=bool)]
     longest = trained["train_seconds"].max() if len(trained) else 0.0
-    times = tuple(float(f"{share * longest:.2g}") for share in CURVE[:-1])
+    times = tuple(float(f"{share * longest:.2g}") for share in CURVE_SHARES)
     columns = [_Column(f"{t:g} s", partial(_perplexity_at, seconds=t)) for t in times]
     last = _Column("end", partial(_perplexity_at, seconds=math.inf))
-    name = "curve", "Validation perplexity after seconds of training"
-    return _models_table(trained, name, (*columns, last))
+    title = "Validation perplexity after seconds of training"
+    return _models_table(trained, (*columns, last), name="curve", title=title)
 
 
-def _perplexity_at(group: Group, seconds: float) -> str:
-    """Return the mean over seeds at the last point no later than that; nothing if there is none."""
-    found = [[nats for at, nats in curve if at <= seconds][-1:] for curve in group.rows["curve"]]
-    if not all(found):
-        return "–"
-    return _number(statistics.mean(exp(nats) for (nats,) in found), ".1f")
+def _perplexity_at(configuration: Configuration, seconds: float) -> str:
+    """Return the mean perplexity over seeds at the last point before a time of training.
+
+    It is missing if some seed has no point before that time.
+    """
+    curves = configuration.rows["curve"]
+    last = [[nats for at, nats in curve if at <= seconds][-1:] for curve in curves]
+    if not all(last):
+        return MISSING
+    return _number(statistics.mean(exp(nats) for (nats,) in last), ".1f")
 
 
 # ---------------------------------------------------------------- models
@@ -96,65 +109,96 @@ def _perplexity_at(group: Group, seconds: float) -> str:
 
 @dataclass(frozen=True)
 class _Column:
-    head: str
-    cell: Callable[[Group], str]
-    ranks: bool = False  # the lines are ranked by it, and verdicts stand in it
+    name: str
+    cell: Callable[[Configuration], str]
+    ranks: bool = False  # rows are sorted by this column, and its cells carry the mark ``≈``
 
 
-def _models_table(frame: pd.DataFrame, name: tuple[str, str], columns: Sequence[_Column]) -> Table:
-    groups = group_rows(frame)
-    keys = (*LINE_COLUMNS, "version")
-    shown = [i for i, key in enumerate(LINE_COLUMNS) if key == "model" or _tells(groups, i)]
-    cells, versions = (len({group.who[:n] for group in groups}) for n in (len(keys) - 1, len(keys)))
-    if cells < versions:
-        shown.append(len(LINE_COLUMNS))  # the same cells of several versions
-    libraries = _unlike_libraries(groups) if versions < len(groups) else ()
+def _models_table(
+    frame: pd.DataFrame, columns: Sequence[_Column], *, name: str, title: str
+) -> Table:
+    """Return a table with one row for each configuration of the frame.
+
+    The columns that identify a configuration come first, where they tell rows apart; then the
+    number of seeds; then ``columns``.
+    """
+    configurations = group_by_configuration(frame)
+
+    # Choose the columns that identify a configuration.
+    shown = [
+        i
+        for i, column in enumerate(CONFIGURATION_COLUMNS)
+        if column == "model" or _is_informative(configurations, i)
+    ]
+    keys = {configuration.key for configuration in configurations}
+    if len({key[:-1] for key in keys}) < len(keys):  # several versions of a configuration
+        shown.append(len(CONFIGURATION_COLUMNS))
+    same_key = len(keys) < len(configurations)  # then only their libraries differ
+    libraries = _differing_libraries(configurations) if same_key else ()
+
+    # Compare, if the first column ranks the configurations.
     ranked = columns[0].ranks
     if ranked and frame["pseudo_perplexity"].notna().any():
         columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
-    best, tied = verdicts(groups) if ranked else (frozenset[int](), frozenset[int]())
+    verdict = compare_with_best(configurations) if ranked else BestAndTied()
+
+    # Write the rows.
     rows = []
-    for i, group in enumerate(groups):
-        who = (*(group.who[j] or "–" for j in shown), *libraries[i : i + 1])
-        first, *others = (column.cell(group) for column in columns)
-        mark = f" {TIED}" if i in tied else ""
-        rows.append((*who, str(len(group.rows)), first + mark, *others))
-    known = (*(keys[j] for j in shown), *(["libraries"] if libraries else []))
-    head = (*known, "seeds", *(column.head for column in columns))
-    notes = _notes(frame, groups, tied)
-    return Table(*name, head, tuple(rows), len(columns) + 1, best, notes)
+    for i, configuration in enumerate(configurations):
+        labels = (*(configuration.key[j] or MISSING for j in shown), *libraries[i : i + 1])
+        first, *others = (column.cell(configuration) for column in columns)
+        mark = f" {TIED_MARK}" if i in verdict.tied else ""
+        rows.append((*labels, str(len(configuration.rows)), first + mark, *others))
+    names = (*CONFIGURATION_COLUMNS, "version")
+    identifying = (*(names[j] for j in shown), *(["libraries"] if libraries else []))
+    return Table(
+        name=name,
+        title=title,
+        header=(*identifying, "seeds", *(column.name for column in columns)),
+        rows=tuple(rows),
+        numeric_columns=len(columns) + 1,
+        best=verdict.best,
+        notes=_notes(frame, configurations, verdict.tied),
+    )
 
 
-def _unlike_libraries(groups: Sequence[Group]) -> tuple[str, ...]:
-    """Return of each line the libraries whose versions not all lines have alike."""
-    alike = set.intersection(*(set(group.libraries) for group in groups))
-    return tuple(", ".join(x for x in group.libraries if x not in alike) for group in groups)
+def _differing_libraries(configurations: Sequence[Configuration]) -> tuple[str, ...]:
+    """Return, for each configuration, the libraries that not all have in the same version."""
+    common = set.intersection(*(set(configuration.libraries) for configuration in configurations))
+    return tuple(
+        ", ".join(library for library in configuration.libraries if library not in common)
+        for configuration in configurations
+    )
 
 
-def _tells(groups: Sequence[Group], index: int) -> bool:
-    """Whether a column has something to say; what a part cannot feel is empty.
+def _is_informative(configurations: Sequence[Configuration], index: int) -> bool:
+    """Return whether a column of the key is shown.
 
-    Optimizers and regularizers are shown where there are any, the rest where it tells lines apart.
+    Optimizers and regularizers are shown if there are any; other columns, if their values differ.
+    A configuration without a value, such as an n-gram model without an optimizer, does not count.
     """
-    found = {group.who[index] for group in groups} - {""}
-    return len(found) > (0 if LINE_COLUMNS[index] in TRAINING else 1)
+    values = {configuration.key[index] for configuration in configurations} - {""}
+    return len(values) > (0 if CONFIGURATION_COLUMNS[index] in ALWAYS_SHOWN else 1)
 
 
-def _notes(frame: pd.DataFrame, groups: Sequence[Group], tied: frozenset[int]) -> tuple[str, ...]:
+def _notes(
+    frame: pd.DataFrame, configurations: Sequence[Configuration], tied: frozenset[int]
+) -> tuple[str, ...]:
+    """Return what a reader must know of a table: its marks, and the machines of its times."""
     notes = []
-    if any(len(group.rows) > 1 for group in groups):
+    if any(len(configuration.rows) > 1 for configuration in configurations):
         notes.append("± is the half-width of a 95 % interval of the mean over seeds.")
     if tied:
         notes.append(
-            f"{TIED} cannot be told apart from the best of its corpus (t test, over paired blocks "
-            "of the test text and over seeds, Holm-corrected, 5 %)."
+            f"{TIED_MARK} cannot be told apart from the best of its corpus (t test, over paired "
+            "blocks of the test text and over seeds, Holm-corrected, 5 %)."
         )
-    if any(_shared(group) for group in groups):
-        notes.append(f"{SHARED} the time was taken beside other work on the same machine.")
+    if any(_shared(configuration) for configuration in configurations):
+        notes.append(f"{SHARED_MARK} the time was taken beside other work on the same machine.")
     machines = sorted(set(frame["machine"].dropna()))
     notes += [f"Machine: {machine}." for machine in machines]
     if len(machines) > 1:
-        notes.append("Times are from unlike machines and do not compare across them.")
+        notes.append("Times are from different machines and cannot be compared between them.")
     return tuple(notes)
 
 
@@ -162,87 +206,114 @@ def _notes(frame: pd.DataFrame, groups: Sequence[Group], tied: frozenset[int]) -
 
 
 def speedups(frame: pd.DataFrame) -> Table:
-    """Return loop against vectorised form; a pair that disagrees has no speedup."""
-    rows = frame[frame["kernel"].notna() & frame["status"].isin(["done", "unequal"])]
-    lines = tuple(
+    """Return the times of loops and of their vectorised forms, with the speedup.
+
+    Where the two forms disagree, the table has the difference and no speedup.
+    """
+    found = frame[frame["kernel"].notna() & frame["status"].isin(["done", "unequal"])]
+    rows = tuple(
         (
             row["kernel"],
             row["device"],
             "yes" if row["equal"] else f"no: {row['message']}",
             _seconds(row["loop_seconds"]),
             _seconds(row["vector_seconds"]),
-            "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.1f} ×",
+            MISSING if pd.isna(row["speedup"]) else f"{row['speedup']:.1f} ×",
         )
-        for row in rows.sort_values(["kernel", "device"]).to_dict("records")
+        for row in found.sort_values(["kernel", "device"]).to_dict("records")
     )
-    head = ("kernel", "device", "equal", "loop", "vectorised", "speedup")
-    return Table("speedup", "Loop against vectorised form", head, lines, 3)
+    return Table(
+        name="speedup",
+        title="Loop against vectorised form",
+        header=("kernel", "device", "equal", "loop", "vectorised", "speedup"),
+        rows=rows,
+        numeric_columns=3,
+    )
 
 
 def failures(frame: pd.DataFrame) -> Table:
-    """Return the cells that ended otherwise, and why."""
-    rows = frame[~frame["status"].isin(["done", "unequal"])]
-    lines = tuple(
+    """Return the cells that have no result, with the status and the error message of each."""
+    rows = tuple(
         (
             _name(row),
             str(row.status),
             f"{row.error}: {row.message}".removesuffix(": ")[:300],
             str(row.address)[:12],
         )
-        for row in rows.itertuples()
+        for row in frame[~frame["status"].isin(["done", "unequal"])].itertuples()
     )
-    return Table("failures", "Ended otherwise", ("cell", "status", "why", "address"), lines, 0)
+    return Table(
+        name="failures",
+        title="Cells without a result",
+        header=("cell", "status", "reason", "address"),
+        rows=rows,
+        numeric_columns=0,
+    )
 
 
 def _name(row: object) -> str:
+    """Return the name of the cell in a row of the frame."""
     parts = [getattr(row, key) for key in ("model", "kernel", "optimizer", "regularizers")]
     seed = getattr(row, "seed", math.nan)
     named = " + ".join(str(part) for part in parts if isinstance(part, str) and part)
     return named if pd.isna(seed) else f"{named} seed {int(seed)}"
 
 
-# ---------------------------------------------------------------- figures as text
+# ---------------------------------------------------------------- numbers as text
 
 
 def _number(value: float, form: str) -> str:
+    """Return a number in a format such as ``.1f``."""
     if math.isnan(value):
-        return "–"
+        return MISSING
     return "∞" if math.isinf(value) else format(value, form)
 
 
 def _interval(values: Iterable[float], form: str) -> str:
+    """Return the mean of values and, if there are several, the half-width of its interval."""
     interval = mean_interval(list(values))
     text = _number(interval.mean, form)
-    return text if math.isnan(interval.half) else f"{text} ± {format(interval.half, form)}"
+    return (
+        text if math.isnan(interval.half_width) else f"{text} ± {format(interval.half_width, form)}"
+    )
 
 
-def _perplexity(column: str) -> Callable[[Group], str]:
-    return lambda group: _interval(group.rows[column], ".1f")
+def _perplexity(column: str) -> Callable[[Configuration], str]:
+    return lambda configuration: _interval(configuration.rows[column], ".1f")
 
 
 def _count(value: float) -> str:
-    return "–" if math.isnan(value) else f"{round(value):,}"
+    return MISSING if math.isnan(value) else f"{round(value):,}"
 
 
-def _rate(group: Group, column: str) -> str:
-    value = group.mean(column)
-    return "–" if math.isnan(value) else f"{_shared(group)}{float(f'{value:.3g}'):,.0f}"
+def _rate(configuration: Configuration, column: str) -> str:
+    """Return a number of tokens per second, with three significant digits."""
+    value = configuration.mean(column)
+    if math.isnan(value):
+        return MISSING
+    return f"{_shared(configuration)}{float(f'{value:.3g}'):,.0f}"
 
 
-def _shared(group: Group) -> str:
-    return SHARED if group.rows["shared"].any() else ""
+def _shared(configuration: Configuration) -> str:
+    """Return the mark of times that were measured while other work used the machine."""
+    return SHARED_MARK if configuration.rows["shared"].any() else ""
 
 
-def _bits(group: Group, column: str) -> str:
-    """Bits are a lower bound where unknown tokens, lower case or lost spacing hide characters."""
-    text = _number(group.mean(column), ".3f")
-    hides = group.mean("unknown_rate") > 0 or bool(group.rows["lossy"].any())
-    return f"≥ {text}" if hides and text not in ("–", "∞") else text
+def _bits(configuration: Configuration, column: str) -> str:
+    """Return bits per character or byte, with ``≥`` where they are only a lower bound.
+
+    They are where the model does not predict all of the text: unknown words, upper case, spacing.
+    """
+    text = _number(configuration.mean(column), ".3f")
+    has_unknown = configuration.mean("unknown_rate") > 0
+    is_bound = has_unknown or bool(configuration.rows["lossy"].any())
+    return f"≥ {text}" if is_bound and text not in (MISSING, "∞") else text
 
 
 def _seconds(value: float) -> str:
+    """Return a time in the unit that suits it, from ns to s."""
     if pd.isna(value):
-        return "–"
+        return MISSING
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= scale:
             return f"{value / scale:.3g} {unit}"
