@@ -102,6 +102,8 @@ def test_an_override_makes_other_cells(lmgrid: Invoke, grid: str) -> None:
         (("tables", "empty"), "no results here"),
         (("verify", "empty"), "no results here"),
         (("describe", "ngrm"), "did you mean 'ngram'"),
+        (("describe",), "name a part, as in lmgrid describe rnn"),
+        (("describe", "ngram", "--schema"), "leave out NAME"),
         (("kernels", "sun"), "did you mean 'sum'"),
         (("generate", "abc"), "no record"),
         (("generate", "../../etc/passwd.json"), "there is no such file"),
@@ -242,6 +244,12 @@ def test_describe_shows_what_each_option_means(
     assert max(map(len, shown.splitlines())) <= 80
     option = json.loads(lmgrid("describe", "described", "--json").stdout)[0]["options"][0]
     assert option["description"].startswith("Units of each recurrent layer.")
+
+
+def test_describe_prints_the_schema_of_grid_files(lmgrid: Invoke) -> None:
+    """It has the parts of every installed plugin, that of a third party among them."""
+    schema = json.loads(lmgrid("describe", "--schema").stdout)
+    assert {"model.ngram", "model.counts"} <= {*schema["$defs"]}
 
 
 def test_describe_tells_of_what_has_no_options(lmgrid: Invoke) -> None:
