@@ -63,7 +63,7 @@ def _complete_name(context: click.Context, parameter: Any, start: str) -> list[C
 )
 @JSON_OPTION
 def describe(*, name: str | None, as_schema: bool, as_json: bool) -> None:
-    """Print what NAME is, where it comes from, and its options.
+    """Print what a part is and its options.
 
     NAME is a model, corpus, optimizer, regularizer, reporter, kernel, device or executor of an
     installed plugin; lmgrid plugins lists them.
