@@ -246,6 +246,7 @@ def test_a_module_opens_with_a_sentence(path: Path) -> None:
         "import lmgrid",
         "from lmgrid.cli import main; main(['--help'], standalone_mode=False)",
         "from lmgrid.cli import main; main(['run', '--help'], standalone_mode=False)",
+        "from lmgrid.cli import main; main(['describe', '--schema'], standalone_mode=False)",
         "import lmgrid.plugin.registry; lmgrid.plugin.registry.Registry.installed()",
     ],
 )

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from msgspec import Meta
@@ -103,6 +106,8 @@ def test_an_override_makes_other_cells(lmgrid: Invoke, grid: str) -> None:
         (("tables", "empty"), "no results here"),
         (("verify", "empty"), "no results here"),
         (("describe", "ngrm"), "did you mean 'ngram'"),
+        (("describe",), "name a part, as in lmgrid describe rnn"),
+        (("describe", "ngram", "--schema"), "leave out NAME"),
         (("kernels", "sun"), "did you mean 'sum'"),
         (("generate", "abc"), "no record"),
         (("generate", "../../etc/passwd.json"), "there is no such file"),
@@ -245,6 +250,12 @@ def test_describe_shows_what_each_option_means(
     assert option["description"].startswith("Units of each recurrent layer.")
 
 
+def test_describe_prints_the_schema_of_grid_files(lmgrid: Invoke) -> None:
+    """It has the parts of every installed plugin, that of a third party among them."""
+    schema = json.loads(lmgrid("describe", "--schema").stdout)
+    assert {"model.ngram", "model.counts"} <= {*schema["$defs"]}
+
+
 def test_describe_tells_of_what_has_no_options(lmgrid: Invoke) -> None:
     """An executor and a device are parts like any other."""
     for name, told in (("local", "in a process of its own"), ("cpu", "The processor.")):
@@ -314,12 +325,41 @@ def test_doctor_tells_what_a_report_needs(lmgrid: Invoke) -> None:
     assert all(word in shown for word in words)
 
 
-def test_every_command_has_help(lmgrid: Invoke) -> None:
-    """Each command explains itself."""
-    for name in main.commands:
-        result = lmgrid(name, "--help")
-        assert result.exit_code == 0
-        assert len(result.stdout.splitlines()) > 5
+def shown_help(lmgrid: Invoke, *arguments: str) -> str:
+    """Return the help text of a command on a terminal of 80 columns."""
+    result = lmgrid(*arguments, "--help")
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_the_help_lists_each_command_in_one_line(lmgrid: Invoke) -> None:
+    """The purpose of each is short enough to be shown in full."""
+    shown = shown_help(lmgrid)
+    assert "..." not in shown
+    for name, command in main.commands.items():
+        assert f"  {name} " in shown
+        assert str(command.help).split("\n\n")[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", ["", *main.commands])
+def test_an_example_of_a_help_text_is_a_valid_command(lmgrid: Invoke, name: str) -> None:
+    """Every help text has examples that parse, and fits 80 columns."""
+    shown = shown_help(lmgrid, *filter(None, [name]))
+    assert max(map(len, shown.splitlines())) <= 80
+    block = shown.partition("  Examples:\n")[2].partition("\n\n")[0]
+    assert block
+    for line in block.splitlines():
+        program, command, *arguments = shlex.split(re.split("  +| > ", line.strip())[0])
+        assert program == "lmgrid"
+        if arguments != ["--help"]:
+            assert main.commands[command].make_context(command, arguments)
+
+
+@pytest.mark.parametrize("name", [*main.commands])
+def test_every_option_is_explained(name: str) -> None:
+    """Each option of each command has a sentence of help."""
+    options = [p for p in main.commands[name].params if isinstance(p, click.Option)]
+    assert [option.name for option in options if not str(option.help).endswith(".")] == []
 
 
 # ---------------------------------------------------------------- the real command

@@ -580,6 +580,8 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     ("devices = ['fats:1']\n" + NET, "'fats:1' is not on this machine; did you mean 'fast:1'?"),
     ("devices = 3\n" + NET, "devices: Expected `str`, got `int`"),
+    ("threads = 0\n" + NET + "threads = 1\n", "mine.toml: threads: 0 is not between 1 and"),
+    ("devices = 3\n" + NET + "devices = ['cpu']\n", "mine.toml: devices: Expected `str`"),
     (COUNT + "devices = ['fast']\n", "models[0].devices: 'count' runs only on cpu; name"),
     (
         CHOICE + "fast = [false, true]\n",

@@ -86,8 +86,21 @@ class _CommandGroup(click.Group):
 def main() -> None:
     """Compare language models, optimizers and regularizers over a grid.
 
-    `lmgrid run` without a GRID runs the quickstart. Exit status: 0 if every cell has a result, 1 if
-    some cell has none, 2 for a mistake in the request, 130 if interrupted.
+    \b
+    Examples:
+      lmgrid run                       run the quickstart
+      lmgrid grids                     list the grids that come with lmgrid
+      lmgrid plan my.toml              show what would be run
+      lmgrid run my.toml -j 2          run it, two cells at a time
+      lmgrid tables results/runs/my    print the tables of its records
+      lmgrid run --help                show the options of a command
+
+    \b
+    Exit status:
+      0    every cell finished
+      1    a cell failed, or a check found a difference or damage
+      2    the command or the grid file has a mistake
+      130  interrupted
     """
 
 

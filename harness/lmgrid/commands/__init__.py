@@ -1,1 +1,1 @@
-"""The commands of ``lmgrid``, a file each. They parse and call; what is heavy, they import late."""
+"""The commands of ``lmgrid``, one in each file. Slow imports are inside their functions."""

@@ -1,4 +1,4 @@
-"""``lmgrid describe``: print what a part is, and a table of its options."""
+"""``lmgrid describe``: print what a part is with its options, or the schema of grid files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from lmgrid.plugin.provided import Provided
+    from lmgrid.plugin.registry import Registry
 
 TABLE_WIDTH = 80  # characters of a line of the table
 TYPE_WIDTH = 22  # characters of the column of types, beside a column of descriptions
@@ -53,17 +54,49 @@ def _complete_name(context: click.Context, parameter: Any, start: str) -> list[C
 
 
 @click.command()
-@click.argument("name", shell_complete=_complete_name)
+@click.argument("name", required=False, shell_complete=_complete_name)
+@click.option(
+    "--schema",
+    "as_schema",
+    is_flag=True,
+    help="Print the JSON schema of grid files, with every installed part, for an editor.",
+)
 @JSON_OPTION
-def describe(name: str, as_json: bool) -> None:
-    """Print what NAME is (a model, a corpus, an optimizer, …), its source and its options.
+def describe(*, name: str | None, as_schema: bool, as_json: bool) -> None:
+    """Print what a part is and its options.
 
-    Example: lmgrid describe rnn
+    NAME is a model, corpus, optimizer, regularizer, reporter, kernel, device or executor of an
+    installed plugin; lmgrid plugins lists them.
+
+    \b
+    Examples:
+      lmgrid describe rnn
+      lmgrid describe --schema > grid.schema.json
     """
-    from lmgrid.grid import near
     from lmgrid.plugin.registry import Registry
 
-    provided = [p for plugin in Registry.installed().plugins for p in plugin.provides]
+    registry = Registry.installed()
+    if as_schema:
+        if name is not None:
+            raise UserError("--schema: describes whole grid files; leave out NAME")
+        _show_schema(registry)
+    elif name is None:
+        raise UserError("name a part, as in lmgrid describe rnn; lmgrid plugins lists them")
+    else:
+        _describe(name, registry, as_json=as_json)
+
+
+def _show_schema(registry: Registry) -> None:
+    from lmgrid.gridfile.schema import grid_schema
+
+    show_json(grid_schema(registry))
+
+
+def _describe(name: str, registry: Registry, *, as_json: bool) -> None:
+    """Print every part of a name, which may be one of several kinds."""
+    from lmgrid.grid import near
+
+    provided = [p for plugin in registry.plugins for p in plugin.provides]
     found = [p for p in provided if p.name == name]
     if not found:
         raise UserError(f"{name}: nothing has that name{near(name, {p.name for p in provided})}")

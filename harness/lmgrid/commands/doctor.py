@@ -1,4 +1,4 @@
-"""``lmgrid doctor``: what a bug report needs."""
+"""``lmgrid doctor``: show what a bug report needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from lmgrid.commands.output import say, show_json
 
 @click.command()
 @JSON_OPTION
-def doctor(as_json: bool) -> None:
-    """Show versions, machine, devices, plugins and folders, for a bug report."""
+def doctor(*, as_json: bool) -> None:
+    """Show versions, machine and plugins, for a bug report.
+
+    It prints the versions of Python and libraries, the processor, memory and load of the machine,
+    its devices, the status of each plugin, and the folders in use.
+
+    \b
+    Examples:
+      lmgrid doctor
+      lmgrid doctor --json > doctor.json
+    """
     found = _findings()
     if as_json:
         show_json(found)

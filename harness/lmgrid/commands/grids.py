@@ -21,11 +21,15 @@ HEAD = ("grid", "title", "cells", "takes about", "corpora")
 @click.command()
 @JSON_OPTION
 def grids(*, as_json: bool) -> None:
-    """List the grids that come with lmgrid: what each shows, how long it takes, what it reads.
+    """List the grids that come with lmgrid.
 
-    Each is run by its name. Its file can be copied and changed.
+    For each it shows the title, how many cells it has, about how long they take, and which corpora
+    it reads. lmgrid run NAME runs one. Its file can be copied and changed.
 
-    Example: lmgrid run sparsity
+    \b
+    Examples:
+      lmgrid grids
+      lmgrid grids --json
     """
     from lmgrid.plugin.registry import Registry
     from lmgrid.report.layout import Table

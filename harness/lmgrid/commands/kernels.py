@@ -18,8 +18,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--device", "devices", multiple=True, default=("cpu",), show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="DEVICE",
+    default=("cpu",),
+    show_default=True,
+    help="Where to run, e.g. cpu, cuda:1; may be repeated.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="CPU threads of each measurement.",
+)
 @results_option("The folder of records; by default results/runs/kernels.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress, only the table.")
 @JSON_OPTION
@@ -32,9 +47,15 @@ def kernels(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check that each NAME's loop and vectorised form agree, then time both; without NAME, all.
+    """Compare the loop and the vectorised form of kernels.
 
-    Example: lmgrid kernels lecture
+    NAME is a kernel; without one, every kernel is run. First both forms are called with the same
+    arguments and must return the same values within the kernel's tolerance. Then they are timed.
+
+    \b
+    Examples:
+      lmgrid kernels
+      lmgrid kernels lecture ngram-count --results results/runs/kernels
     """
     from lmgrid.execution.job import RunOptions
     from lmgrid.execution.run import Run

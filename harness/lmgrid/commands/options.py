@@ -1,4 +1,4 @@
-"""Options that several commands share: the grid, its overrides, the results folder."""
+"""Defines the options that several commands share: a grid, its overrides, a results folder."""
 
 from __future__ import annotations
 
@@ -95,18 +95,30 @@ def grid_arguments(command: Callable[..., None]) -> Callable[..., None]:
             "sets",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Override an option, e.g. rnn.hidden=64, optimizer.lr=[0.1,1.0], budget.epochs=1.",
+            help="Set an option in every block that has it, e.g. rnn.hidden=64, "
+            "optimizer.lr=[0.1,1.0], budget.epochs=1.",
         ),
         click.option(
             "--only",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Run only cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none. "
+            help="Keep only the cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none. "
             "Values of one key are alternatives; conditions on different keys must all hold.",
         ),
-        click.option("--device", "devices", multiple=True, help="Run on this device: cpu, cuda, …"),
         click.option(
-            "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Run with this seed."
+            "--device",
+            "devices",
+            multiple=True,
+            metavar="NAME",
+            help="Use this device in place of the file's, e.g. cpu, cuda:1; may be repeated.",
+        ),
+        click.option(
+            "--seed",
+            "seeds",
+            multiple=True,
+            type=click.IntRange(0),
+            metavar="N",
+            help="Use this seed in place of the file's; may be repeated.",
         ),
         results_option("The folder of records; by default results/runs/GRID."),
     )
@@ -180,4 +192,4 @@ def existing_store(folder: Path) -> Store:
 
 
 RESULTS_ARGUMENT = click.argument("results", type=click.Path(path_type=Path), metavar="DIR")
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,4 +1,4 @@
-"""What commands print: tables, progress, and texts from outside made fit for a screen."""
+"""Prints texts, tables and JSON, with control characters made visible."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ PIPE_WIDTH = 1_000  # tables are as wide as they need to be where no terminal br
 
 
 def say(text: str) -> None:
+    """Print a text to standard output."""
     click.echo(printable(text))
 
 
 def complain(text: str) -> None:
+    """Print a text to standard error: a warning, or how far a run is."""
     click.echo(printable(text), err=True)
 
 
@@ -50,6 +52,7 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def show_tables(tables: Sequence[Table]) -> None:
+    """Print tables, each as wide as the terminal allows."""
     from lmgrid.report.render import to_rich
 
     drawn = io.StringIO()

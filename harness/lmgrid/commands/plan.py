@@ -1,4 +1,4 @@
-"""``lmgrid plan``: what a run would do, without doing it."""
+"""``lmgrid plan``: show what a run would do, without running anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ TO_RUN, UNREADABLE = "to run", "recorded, but not to be read"
 @grid_arguments
 @JSON_OPTION
 def plan(*, arguments: GridArguments, as_json: bool) -> None:
-    """Show GRID's cells: which are recorded, which are excluded and why, and how long it takes."""
+    """Show the cells of a grid and how long they would take.
+
+    GRID is a grid file or the name of a grid that comes with lmgrid; by default the quickstart.
+
+    For each cell it shows whether it is recorded, to run, or excluded and why. The time is
+    estimated from earlier records of this machine. Nothing is run.
+
+    \b
+    Examples:
+      lmgrid plan my.toml
+      lmgrid plan quickstart --only model=rnn --set budget.epochs=1
+    """
     from lmgrid.execution.estimate import Estimator
     from lmgrid.execution.plan import plan as make_plan
     from lmgrid.execution.plan import unresolved

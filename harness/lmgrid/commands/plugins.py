@@ -1,4 +1,4 @@
-"""``lmgrid plugins``: what is installed, and what is wrong with it."""
+"""``lmgrid plugins``: list the installed plugins, what they provide and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--check", is_flag=True, help="End with status 1 if a plugin is broken.")
 @JSON_OPTION
-def plugins(check: bool, as_json: bool) -> None:
-    """Show every plugin with its distribution, version, status and reason."""
+def plugins(*, check: bool, as_json: bool) -> None:
+    """List the installed plugins and what each provides.
+
+    The status is ok; incomplete, if an extra is not installed; partly broken or broken, if the
+    plugin does not keep the contract. The reason is shown beside it.
+
+    \b
+    Examples:
+      lmgrid plugins
+      lmgrid plugins --check
+    """
     from lmgrid.plugin.registry import Registry
 
     found = Registry.installed().plugins

@@ -1,9 +1,8 @@
-"""``lmgrid predict``: the most probable next tokens after a context."""
+"""``lmgrid predict``: show the most probable next tokens after a text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,22 +13,39 @@ from lmgrid.commands.stored_model import load
 
 @click.command()
 @click.argument("record")
-@click.option("--context", required=True, help="The text before; empty for a sentence start.")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True)
-@results_option("The folder that holds RECORD.")
+@click.option(
+    "--context",
+    required=True,
+    metavar="TEXT",
+    help="The text before the token; empty for the start of a sentence.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="How many tokens to show.",
+)
+@results_option("The results folder of RECORD; by default every folder of results/runs.")
 @JSON_OPTION
-def predict(record: str, results: Path | None, context: str, **options: Any) -> None:
-    """Show what the stored model of RECORD expects next after a context.
+def predict(*, record: str, results: Path | None, context: str, top: int, as_json: bool) -> None:
+    """Show the most probable next tokens after a text.
 
-    RECORD is the file of a record, or the beginning of its address, looked for in --results or
-    in every folder of results/runs.
+    RECORD is the file of a record of a stored model, or the beginning of its address. lmgrid plan
+    shows the addresses of a grid.
+
+    \b
+    Examples:
+      lmgrid predict 3f9a --context "And the king said unto"
+      lmgrid predict 3f9a --context "" --top 3 --json
     """
     from lmgrid.cell.inference import predict as guess
     from lmgrid.report.layout import Table
 
     stored = load(record, results)
-    guesses = guess(stored, stored.vocabulary.encode(context), options["top"])
-    if options["as_json"]:
+    guesses = guess(stored, stored.vocabulary.encode(context), top)
+    if as_json:
         show_json([{"token": g.token, "probability": g.probability} for g in guesses])
         return
     # A space or a control character as a token would be invisible.

@@ -1,4 +1,4 @@
-"""``lmgrid replay``: recorded cells run again, and held against their records."""
+"""``lmgrid replay``: run recorded cells again and compare them with their records."""
 
 from __future__ import annotations
 
@@ -27,37 +27,52 @@ if TYPE_CHECKING:
     "--points",
     type=click.IntRange(1),
     metavar="N",
-    help="Stop each cell at the N-th point of its curve; by default each is run to its end.",
+    help="Stop each cell at the N-th point of its learning curve; by default it runs to its end.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Replay only cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none.",
+    help="Replay only the cells that match, e.g. model=rnn, rnn.hidden=64, optimizer=none.",
 )
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="What relative paths count from; by default the folder of the grid that DIR was made by.",
+    metavar="FOLDER",
+    help="Where relative paths of the records start; by default the folders of the grid files that "
+    "DIR was made with.",
 )
 @click.option(
     "--renew",
     is_flag=True,
-    help="Give a record today's address where every point, valid and test have the same bits.",
+    help="Store a record under the address of today's code if all of its losses are the same to "
+    "the bit.",
 )
 @JSON_OPTION
-def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
-    """Run the cells recorded in DIR again and say whether they give the same losses.
+def replay(
+    *,
+    results: Path,
+    points: int | None,
+    only: tuple[str, ...],
+    folder: Path | None,
+    renew: bool,
+    as_json: bool,
+) -> None:
+    """Run recorded cells again and compare their losses.
 
-    Each has the whole budget that it had and is scored where its record has points. On the same
-    processor and libraries the losses must have the same bits; elsewhere those of the first
-    training steps must be near. Ends with status 1 if any is unequal, or none could be compared.
+    DIR is a results folder. Each cell has the budget of its record and is scored at the same
+    points. On the same processor and library versions the losses must be the same to the bit;
+    elsewhere the losses of the first training steps must be close. The exit status is 1 if a loss
+    differs or if no cell could be compared.
 
-    Example: lmgrid replay results/runs/quickstart --points 1
+    \b
+    Examples:
+      lmgrid replay results/runs/quickstart
+      lmgrid replay results/runs/quickstart --points 1 --only model=rnn
     """
     store = existing_store(results)
-    records, unreadable = _chosen(store, options.pop("only"))
-    job = _Replaying(store, renew, **options)
+    records, unreadable = _chosen(store, only)
+    job = _Replaying(store, renew=renew, points=points, folder=folder)
     with suppress(KeyboardInterrupt):  # what is done stays done, and is shown
         job.run(records)
     if as_json:
@@ -70,9 +85,11 @@ def replay(results: Path, renew: bool, as_json: bool, **options: Any) -> None:
 
 
 class _Replaying:
-    """The replay of a folder's records, each renewed as soon as it is shown to be current."""
+    """Replays records of a folder; with ``renew``, each is renewed as soon as it is shown equal."""
 
-    def __init__(self, store: Store, renew: bool, points: int | None, folder: Path | None) -> None:
+    def __init__(
+        self, store: Store, *, renew: bool, points: int | None, folder: Path | None
+    ) -> None:
         from lmgrid.machine.environment import cache_folder
         from lmgrid.plugin.registry import Registry
         from lmgrid.records.history import base_folders
@@ -107,7 +124,7 @@ class _Replaying:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether a record is unequal, or nothing at all could be held against its record."""
+        """Whether a record is unequal, or no record at all could be compared."""
         found = {verdict.status for verdict in self.verdicts}
         return "unequal" in found or not ("equal" in found or self.current)
 

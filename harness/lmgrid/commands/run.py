@@ -59,36 +59,44 @@ class Memory(click.ParamType[int]):
     "-j",
     "--jobs",
     type=click.IntRange(0),
+    metavar="N",
     default=1,
-    help="Cells side by side, at most cores divided by threads; 0: in this process.",
+    show_default=True,
+    help="How many cells to run at a time, at most cores divided by threads; 0 runs them in this "
+    "process.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Kill a cell that runs longer.",
+    help="End a cell that runs longer than this.",
 )
 @click.option(
     "--memory",
     type=Memory(),
     metavar="SIZE",
-    help="Kill a cell that holds more memory, e.g. 800M or 4G.",
+    help="End a cell that uses more memory than this, e.g. 800M or 4G.",
 )
 @click.option(
     "--retry",
     type=click.Choice(["none", "failed", "contended", "other-libraries"]),
     default="failed",
-    help="Run again also cells that failed (the default); or these and cells whose times other "
-    "processes disturbed; or these and cells made with other versions of libraries than here.",
+    show_default=True,
+    help="Which cells to run again: none; those that failed; these and those whose times other "
+    "processes disturbed; or these and those made with other versions of libraries.",
 )
-@click.option("--fail-fast", is_flag=True, help="Start no cell after one has failed.")
+@click.option("--fail-fast", is_flag=True, help="Start no more cells after one has failed.")
 @click.option(
     "--executor",
     default="local",
+    show_default=True,
     metavar="NAME[OPTION=VALUE,…]",
-    help="Where cells run: local, dask[address=tcp://host:8786], …; see lmgrid describe dask.",
+    help="What runs the cells, e.g. dask[address=tcp://host:8786]; lmgrid describe dask shows its "
+    "options.",
 )
-@click.option("--discard-models", is_flag=True, help="Keep no weights; generate needs them.")
+@click.option(
+    "--discard-models", is_flag=True, help="Keep no weights. lmgrid generate and predict need them."
+)
 @click.option("--strict", is_flag=True, help="End with status 2 if any plugin is broken.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress, only the tables.")
 @JSON_OPTION
@@ -106,13 +114,19 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run GRID, a file or the name of a grid that comes with lmgrid; by default the quickstart.
+    """Run the cells of a grid and print their tables.
 
-    Cells that the results folder holds already are not run again. Tables are written to
-    DIR/tables. After Ctrl-C the running cells finish; a second Ctrl-C ends them at once. The same
-    command continues from there.
+    GRID is a grid file or the name of a grid that comes with lmgrid; by default the quickstart.
 
-    Example: lmgrid run quickstart --only model=rnn --set budget.epochs=1
+    Cells with a record in the results folder are not run again. All tables are written to
+    DIR/tables. After Ctrl-C no cell starts, and the running cells finish; a second Ctrl-C ends
+    them at once. The same command continues an interrupted run.
+
+    \b
+    Examples:
+      lmgrid run
+      lmgrid run quickstart --only model=rnn --set budget.epochs=1
+      lmgrid run my.toml -j 2 --timeout 3600 --results results/runs/mine
     """
     from lmgrid.execution.job import RunOptions
     from lmgrid.execution.run import Run
@@ -138,7 +152,7 @@ def run(
 
 
 def check_plugins(registry: Registry, *, strict: bool) -> None:
-    """Tell of broken plugins in a line each; with ``strict``, refuse to go on."""
+    """Print a line for each broken plugin; with ``strict``, raise UserError if there is any."""
     broken = [plugin for plugin in registry.plugins if plugin.problems]
     for plugin in broken:
         complain(

@@ -1,4 +1,4 @@
-"""What the commands that use a stored model ask alike."""
+"""Finds the stored model that ``generate`` and ``predict`` are asked to use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def load(record: str, results: Path | None) -> StoredModel:
-    """Return the stored model that a command was given."""
+    """Return the stored model of a record, given the file or the beginning of its address.
+
+    Raises UserError if there is no such record, if several match, or if no model was kept.
+    """
     from lmgrid.cell.inference import load_model
     from lmgrid.plugin.registry import Registry
     from lmgrid.records.record import Record

@@ -1,4 +1,4 @@
-"""``lmgrid tables``: the tables of a results folder, from its records alone."""
+"""``lmgrid tables``: print the tables of a results folder, or its records as rows."""
 
 from __future__ import annotations
 
@@ -21,39 +21,68 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "parquet")
-SHEETS = ("rows", "points", "readings")
 
 
 @click.command()
 @RESULTS_ARGUMENT
-@click.option("--format", "form", type=click.Choice(FORMATS), default="terminal")
-@click.option("--rows", is_flag=True, help="Print CSV, one row a record or failure.")
-@click.option("--points", is_flag=True, help="… one row a point of each curve.")
-@click.option("--readings", is_flag=True, help="… one row a reporter's figure.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="terminal",
+    show_default=True,
+    help="How to print the tables; parquet is for rows, points or readings.",
+)
+@click.option("--rows", is_flag=True, help="Print CSV with a row for each record or failure.")
+@click.option(
+    "--points", is_flag=True, help="Print CSV with a row for each point of the learning curves."
+)
+@click.option(
+    "--readings",
+    is_flag=True,
+    help="Print CSV with a row for each figure that a reporter recorded.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Write every table in every format there; with one of the above, or --format parquet, "
-    "the rows.",
+    metavar="FOLDER",
+    help="Write every table in every format to this folder; with --rows, --points, --readings or "
+    "--format parquet, only those rows.",
 )
 @JSON_OPTION
-def tables(results: Path, form: str, output: Path | None, **options: bool) -> None:
-    """Print the tables of the records in DIR: perplexity, time, sizes, speedup, failures.
+def tables(
+    *,
+    results: Path,
+    form: str,
+    rows: bool,
+    points: bool,
+    readings: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the tables of a results folder.
 
-    Parquet holds rows, points or readings; it goes to --output, or into a file or a pipe.
+    DIR is a results folder. The tables are of perplexity, time, sizes, speedup and failures; they
+    are made from the records alone. --format parquet writes rows, points or readings to --output,
+    or to a file or a pipe.
+
+    \b
+    Examples:
+      lmgrid tables results/runs/quickstart
+      lmgrid tables results/runs/quickstart --format markdown
+      lmgrid tables results/runs/quickstart --points > points.csv
     """
     from lmgrid.report import frame
 
-    sheet = _chosen_sheet(options)
-    if options["as_json"] and (form != "terminal" or output):
+    sheet = _chosen_sheet(rows=rows, points=points, readings=readings)
+    if as_json and (form != "terminal" or output):
         raise UserError("--json prints JSON, and nothing else; leave out --format and --output")
     if sheet and form in ("markdown", "latex"):
         raise UserError(f"--{sheet}: is written as csv or parquet, not as {form}")
     outcomes = sound_outcomes(existing_store(results))
     made = {"points": frame.points, "readings": frame.readings}.get(sheet, frame.frame)
     found = made(outcomes)
-    if options["as_json"]:
+    if as_json:
         show_json(frame.rows_to_dicts(found))
     elif form == "parquet" or sheet:
         end = "parquet" if form == "parquet" else "csv"
@@ -62,8 +91,10 @@ def tables(results: Path, form: str, output: Path | None, **options: bool) -> No
         _show(found, form, output)
 
 
-def _chosen_sheet(options: dict[str, bool]) -> str:
-    chosen = [sheet for sheet in SHEETS if options[sheet]]
+def _chosen_sheet(*, rows: bool, points: bool, readings: bool) -> str:
+    """Return which rows are asked for, empty if none are; UserError if several are."""
+    asked = {"rows": rows, "points": points, "readings": readings}
+    chosen = [sheet for sheet, is_asked in asked.items() if is_asked]
     if len(chosen) > 1:
         raise UserError(f"--{chosen[0]} and --{chosen[1]} are two sheets; ask for one at a time")
     return chosen[0] if chosen else ""

@@ -1,4 +1,4 @@
-"""``lmgrid verify``: whether every file of a results folder is whole and in its place."""
+"""``lmgrid verify``: check the files of a results folder for damage."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from lmgrid.commands.output import say
 
 @click.command()
 @RESULTS_ARGUMENT
-def verify(results: Path) -> None:
-    """Re-derive the addresses and hashes of the records and models in DIR.
+def verify(*, results: Path) -> None:
+    """Check the files of a results folder for damage.
 
-    Ends with status 1 if a file is torn, altered or out of place, and names it. What a newer
-    lmgrid wrote is named too, and is no damage.
+    DIR is a results folder. The address of each record and the hash of each file are computed
+    again and compared. Files that are cut off, changed or in the wrong place are named, and the
+    exit status is 1. Records of a newer lmgrid are named too, but do not count as damage.
+
+    \b
+    Examples:
+      lmgrid verify results/runs/quickstart
     """
     store = existing_store(results)
     found = list(store.damages())

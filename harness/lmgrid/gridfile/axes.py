@@ -92,6 +92,12 @@ def read_threads(scopes: SettingScopes) -> tuple[int, ...]:
     return _read_integers(scopes.lookup("threads", 1), smallest=1)
 
 
+def read_device_names(scopes: SettingScopes) -> tuple[str, ...]:
+    """Return the names in ``devices``, by default ``cpu``. Raises GridError if one is no string."""
+    setting = scopes.lookup("devices", "cpu")
+    return tuple(convert(v, str, setting.path) for v in axis(setting.value, setting.path))
+
+
 def read_devices(
     scopes: SettingScopes, part: Part, patterns: Sequence[str], resolve: Callable[[str], str]
 ) -> tuple[str, ...]:
@@ -101,9 +107,7 @@ def read_devices(
     the full name of a device. If it supports none of the devices at the top of the file, it runs
     on ``cpu``. Raises GridError if it supports neither.
     """
-    setting = scopes.lookup("devices", "cpu")
-    names = [convert(v, str, setting.path) for v in axis(setting.value, setting.path)]
-    devices = dict.fromkeys(map(resolve, names))
+    devices = dict.fromkeys(map(resolve, read_device_names(scopes)))
 
     def is_supported(device: str) -> bool:
         return any(fnmatchcase(device, pattern) for pattern in patterns)
@@ -203,6 +207,8 @@ class TrainingReader:
         self._part_lists("reporter", document.get("reporters", []), "reporters")
         top = SettingScopes("", {}, document)
         read_seeds(top)
+        read_threads(top)
+        read_device_names(top)
         read_budget(top)
 
     def axes(self, model: Part, scopes: SettingScopes) -> TrainingAxes:
