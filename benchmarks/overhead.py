@@ -8,7 +8,6 @@ fit, validation, checks, test, synced record. A bigram cell reads its text from 
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import psutil
 from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.run import Run, RunListener
 from lmgrid.execution.scheduler import Scheduler, run_grid
-from lmgrid.files import sync_folder, write_draft
+from lmgrid.files import create_file
 from lmgrid.grid import Grid
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
@@ -110,10 +109,7 @@ def _written(folder: Path) -> float:
 
     def write() -> None:
         for i in range(CELLS):
-            draft = write_draft(folder, bytes(4_000))
-            os.link(draft, folder / f"{i}.json")
-            sync_folder(folder)
-            draft.unlink()
+            create_file(folder / f"{i}.json", bytes(4_000), drafts=folder)
 
     return _seconds(write) / CELLS
 

@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
             raise OSError(ENOSPC, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("lmgrid.cell.checkpoint.write_whole", write)
+    monkeypatch.setattr("lmgrid.cell.checkpoint.write_file", write)
     with pytest.raises(StoreError, match=r"No space left on device; what was finished is intact"):
         attempt(job, registry)
     monkeypatch.undo()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.files import write_whole
+from lmgrid.files import write_file
 from lmgrid.machine.environment import now
 
 COMMANDS, GRIDS = "commands.jsonl", "grids"
@@ -66,7 +66,7 @@ def _keep_grid(root: Path, document: bytes) -> str:
     name = f"{hashlib.sha256(document).hexdigest()[:16]}.toml"
     if not (root / GRIDS / name).exists():
         (root / GRIDS).mkdir(exist_ok=True)
-        write_whole(root / GRIDS / name, document)
+        write_file(root / GRIDS / name, document)
     return name
 
 

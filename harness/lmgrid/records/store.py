@@ -24,7 +24,15 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from lmgrid.errors import UserError
-from lmgrid.files import DRAFT, sha256, sync, sync_folder, write_draft, write_whole
+from lmgrid.files import (
+    DRAFT,
+    create_file,
+    draft_file,
+    replace_folder,
+    sha256,
+    sync_folder,
+    write_file,
+)
 from lmgrid.records.history import Request, keep_request
 from lmgrid.records.record import Failure, KernelRecord, Outcome, Record, RecordError
 from lmgrid.records.recordfile import seal, unseal
@@ -171,7 +179,8 @@ class Store:
         try:
             for name in KEPT:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            write_draft(self.root / DRAFTS, b"").unlink()
+            with draft_file(self.root / DRAFTS, b""):
+                pass
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"{self.root}: cannot keep results here: {reason}") from None
@@ -258,16 +267,10 @@ class Store:
         with self._explained():
             hashes = {path.name: sha256(path) for path in paths}
             (draft / MANIFEST).write_bytes(msgspec.json.encode(hashes, order="sorted"))
-            for path in draft.iterdir():
-                sync(path)
-            sync_folder(draft)
-            target, old = self.model_folder(address), draft.with_name(f"{address}-old")
+            target = self.model_folder(address)
             self._made(target.parent.name)
-            if target.exists():  # of a run that died before its record, or of one to supersede
-                target.rename(old)
-            draft.rename(target)
-            sync_folder(target.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            # It replaces the model of a run that died before its record, or of a replaced record.
+            replace_folder(draft, target)
 
     def add(self, outcome: Outcome) -> None:
         """Write an outcome; a record that is there already stays as it is."""
@@ -294,7 +297,7 @@ class Store:
             with suppress(FileExistsError):
                 os.link(place, kept)
             sync_folder(kept.parent)
-            write_whole(place, seal(outcome))
+            write_file(place, seal(outcome))
 
     def renew(self, outcome: Record | KernelRecord) -> bool:
         """Put a record under today's address, and take away its file of before.
@@ -327,15 +330,9 @@ class Store:
         place = self._file(folder, address)
         if replace:
             # A failure may be written without the lock, so its draft is not one to be swept.
-            write_whole(place, data)
-            return
-        draft = write_draft(self.root / DRAFTS, data, f"{address}-")
-        try:
-            with suppress(FileExistsError):
-                os.link(draft, place)
-            sync_folder(place.parent)
-        finally:
-            draft.unlink(missing_ok=True)
+            write_file(place, data)
+        else:
+            create_file(place, data, drafts=self.root / DRAFTS, prefix=f"{address}-")
 
     def check_room(self, error: BaseException) -> None:
         """Raise StoreError if an error says that nothing can be written any more.

@@ -6,11 +6,10 @@ Nothing here raises OSError: without a usable cache, values are computed again.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from lmgrid.files import write_file
 from lmgrid.machine.environment import cache_folder
 
 _SIZE = 16  # bytes of a check
@@ -31,14 +30,7 @@ def keep(kind: str, key: bytes, data: bytes) -> None:
     place = _place(kind, key)
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=place.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_check(key, data) + data)
-            os.replace(draft, place)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_file(place, _check(key, data) + data, durable=False)
 
 
 def _place(kind: str, key: bytes) -> Path:
