@@ -26,7 +26,7 @@ from lmgrid.grid import Grid
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Record
-from lmgrid.records.recordfile import seal
+from lmgrid.records.recordfile import encode_outcome
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 from lmgrid.report.layout import Table
@@ -174,9 +174,9 @@ def _many(folder: Path, registry: Registry) -> Iterator[Figure]:
 
 def _fill(store: Store, like: Store, planned: tuple[Planned, ...]) -> None:
     record = next(o for o in like if isinstance(o, Record))
-    store.begin()
+    store.create()
     for cell in planned:
-        data = seal(replace(record, inputs=cell.inputs))
+        data = encode_outcome(replace(record, inputs=cell.inputs))
         (store.root / "records" / f"{cell.address}.json").write_bytes(data)
 
 

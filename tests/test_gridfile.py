@@ -306,7 +306,7 @@ def test_two_spellings_are_one_cell(read: Read, one: str, two: str) -> None:
     (cell,) = read(one).cells
     assert read(two).cells == (cell,)
     (other,) = read(two).cells
-    assert Inputs.of(other, "", ()).address == Inputs.of(cell, "", ()).address
+    assert Inputs.of(other).address == Inputs.of(cell).address
 
 
 def test_what_a_counting_model_cannot_feel_is_none(read: Read) -> None:
@@ -365,8 +365,8 @@ def test_file_names_are_no_part_of_the_identity(read: Read) -> None:
     )
     assert one.corpus.files == (("train", "a.txt"),)
     assert one != two
-    assert Inputs.of(one, "d", ()).address == Inputs.of(two, "d", ()).address
-    assert Inputs.of(one, "d", ()).address != Inputs.of(one, "e", ()).address
+    assert Inputs.of(one, corpus="d").address == Inputs.of(two, corpus="d").address
+    assert Inputs.of(one, corpus="d").address != Inputs.of(one, corpus="e").address
     assert two.corpus.label == "words[train=v2.0]"
 
 

@@ -39,7 +39,7 @@ def kernels(
     from lmgrid.execution.job import RunOptions
     from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
-    from lmgrid.records.history import Request
+    from lmgrid.records.history import Invocation
 
     registry = Registry.installed()
     grid = _grid(registry, names, devices, threads)
@@ -48,7 +48,7 @@ def kernels(
         open_store(results, grid.name),
         registry,
         options=RunOptions(keep_weights=False),
-        request=Request(command_line()),
+        invocation=Invocation(command_line()),
     )
     sys.exit(run_and_show(ready, quiet=quiet, as_json=as_json))
 

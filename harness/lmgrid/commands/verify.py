@@ -20,7 +20,7 @@ def verify(results: Path) -> None:
     lmgrid wrote is named too, and is no damage.
     """
     store = existing_store(results)
-    found = list(store.damages())
+    found = list(store.verify())
     damaged = [one for one in found if not one.newer]
     for one in found:
         say(f"{one.path}: {one.reason}")

@@ -121,7 +121,7 @@ def supervise(job: Job, callbacks: Callbacks, stop: StopSignal) -> Outcome | Non
     if why == "stopped":
         return None
     if not why:
-        return Store(job.root).written(job.inputs.address)
+        return Store(job.root).get(job.inputs.address)
     end = _termination(why, child.exitcode or 0, job)
     return store_failure(job, end, monotonic() - started, watch.peak or None)
 
@@ -132,7 +132,7 @@ def store_failure(
     """Store the failure of a cell whose process stored no outcome itself."""
     store = Store(job.root)
     store.add(failure(job, end, seconds, peak_bytes))
-    return store.written(job.inputs.address)
+    return store.get(job.inputs.address)
 
 
 def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> Outcome:
@@ -152,7 +152,7 @@ def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> O
                     (draft / name).write_bytes(data)
             store.keep_weights(address, draft)
         store_outcome(outcome, store)
-        return store.written(address)
+        return store.get(address)
 
 
 def _is_file_name(name: str) -> bool:
