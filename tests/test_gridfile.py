@@ -16,7 +16,7 @@ from lmgrid.budget import Budget
 from lmgrid.grid import Cell, Grid, GridError, KernelCell
 from lmgrid.gridfile.reader import Overrides, read_grid
 from lmgrid.machine.cpu import CpuPart, Processor
-from lmgrid.plugin.provided import CORE, Plugin, Provided
+from lmgrid.plugin.provided import CORE, Plugin, ProvidedPart
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Inputs
 from lmgrid.spec import (
@@ -196,7 +196,7 @@ REGISTRY = Registry(
             CORE,
             "1",
             tuple(
-                Provided(kind, name, part, CORE)
+                ProvidedPart(kind, name, part, CORE)
                 for kind, parts in PARTS.items()
                 for name, part in parts.items()
             ),

@@ -144,7 +144,7 @@ def test_a_part_is_made_with_whole_paths(project: Path) -> None:
     """They count from the grid's folder, wherever the command is typed."""
     registry = Registry.installed()
     grid = read_grid(project / "my.toml", registry)
-    placed = registry.counting_from(project)
+    placed = registry.relative_to(project)
     model = placed.model(grid.cells[0].model)  # type: ignore[union-attr]
     assert model.weights == project / "weights.bin"  # type: ignore[attr-defined]
     assert model.tables == (project / "one.bin", project / "two.bin")  # type: ignore[attr-defined]

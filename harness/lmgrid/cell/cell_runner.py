@@ -74,7 +74,7 @@ class CellRunner:
 
     def _setup(self, cell: Cell, inputs: Inputs) -> Setup:
         """Make the parts of a cell, and set the threads of every library."""
-        registry = self.registry.counting_from(self.place.folder)
+        registry = self.registry.relative_to(self.place.folder)
         self._set_threads(cell)
         return Setup(
             text=load_text(registry.corpus(cell.corpus), self.place, text_key(inputs)),

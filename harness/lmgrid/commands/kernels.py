@@ -61,7 +61,9 @@ def _grid(
 
     from lmgrid.grid import Grid, KernelCell
 
-    chosen = names or tuple(p.name for p in registry.provided("kernel") if not p.lacks)
+    chosen = names or tuple(
+        p.name for p in registry.provided("kernel") if not p.missing_requirement
+    )
     parts = [registry.part("kernel", name, {}) for name in dict.fromkeys(chosen)]
     known = dict.fromkeys(map(registry.resolve_device, devices))
     cells = tuple(

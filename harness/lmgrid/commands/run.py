@@ -230,7 +230,7 @@ def find_executor(text: str, registry: Registry) -> ExecutorPart:
     except PartError as error:
         option = f".{error.option}" if error.option not in ("", "name") else ""
         raise UserError(f"--executor {name}{option}: {error}") from None
-    if lacks := registry.find("executor", name).lacks:
+    if lacks := registry.find("executor", name).missing_requirement:
         raise UserError(f"--executor {name} {lacks}")
     return part
 

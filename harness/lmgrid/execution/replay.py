@@ -20,8 +20,8 @@ from lmgrid.errors import UserError
 from lmgrid.execution.supervise import CONTEXT, preload
 from lmgrid.execution.worker import become_worker, installed, search_path
 from lmgrid.grid import AnyCell, GridError, KernelCell, Part, PartError, named_parts
-from lmgrid.machine.environment import Environment, same_bits
-from lmgrid.plugin.discovery import say
+from lmgrid.machine.environment import Environment, why_bits_may_differ
+from lmgrid.plugin.discovery import describe_error
 from lmgrid.plugin.options import all_options
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.address import InputsReader
@@ -238,7 +238,7 @@ def _tell(task: _Task, connection: Connection) -> None:
     except UserError as mistake:
         connection.send(_Ended("not comparable", str(mistake)))
     except BaseException as error:  # of a third party
-        connection.send(_Ended("unequal", f"ended as {say(error)}"))
+        connection.send(_Ended("unequal", f"ended as {describe_error(error)}"))
     else:
         connection.send(found)
 
@@ -274,7 +274,7 @@ def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
     difference = _first_difference(record, replay)
     if not difference:
         return Verdict(record, "equal", _reach(record, replay), "", inputs, exact=whole)
-    unlike = same_bits(record.provenance.environment, found.environment)
+    unlike = why_bits_may_differ(record.provenance.environment, found.environment)
     if not unlike:
         return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
     return _compare_roughly(record, replay, inputs, f"{_apart(record, replay)}; {unlike}")

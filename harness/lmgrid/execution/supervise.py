@@ -29,7 +29,7 @@ from lmgrid.execution.attempt import Termination as Termination  # for executors
 from lmgrid.execution.job import Job
 from lmgrid.execution.messages import Begun, Waiting, dispatch
 from lmgrid.execution.worker import PRELOAD, STOP_SIGNALS, Preload, Sent, end_group, work
-from lmgrid.machine.memory import MemoryWatch
+from lmgrid.machine.memory import MemoryMonitor
 from lmgrid.records.record import Outcome
 from lmgrid.records.store import Store, StoreError
 from lmgrid.records.verify import MANIFEST
@@ -113,7 +113,7 @@ def supervise(job: Job, callbacks: Callbacks, stop: StopSignal) -> Outcome | Non
         connection, child = _start(job)
     except (OSError, EOFError) as error:  # no process or no pipe could be made
         return store_failure(job, Termination("error", error), monotonic() - started)
-    watch = MemoryWatch(child.pid or 0)
+    watch = MemoryMonitor(child.pid or 0)
     try:
         why = _Supervision(job, connection, child, watch).wait(callbacks, stop)
     finally:
@@ -168,7 +168,7 @@ class _Supervision:
     job: Job
     connection: Connection
     child: Child
-    watch: MemoryWatch
+    watch: MemoryMonitor
 
     def wait(self, callbacks: Callbacks, stop: StopSignal) -> str:
         """Return why a worker ended without an outcome; empty if it stored one."""
@@ -182,7 +182,7 @@ class _Supervision:
                 return "timeout"
             if monotonic() > looked + POLL_SECONDS:
                 looked = monotonic()
-                if self.watch.look() > (options.memory or math.inf):
+                if self.watch.sample() > (options.memory or math.inf):
                     return "out-of-memory"
             # Receive its next message, if there is one.
             try:
