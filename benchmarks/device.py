@@ -28,9 +28,9 @@ import click
 
 from lmgrid.records.record import KernelRecord, Outcome, Record
 from lmgrid.records.store import Store
-from lmgrid.report.frame import NESTED, frame
+from lmgrid.report.frame import NESTED_COLUMNS, frame
 from lmgrid.report.layout import Table
-from lmgrid.report.render import markdown
+from lmgrid.report.render import to_markdown
 
 PROCESSOR_TOKENS = 20_000  # that each network is trained on there
 NETWORKS = ("rnn", "window", "transformer")
@@ -63,16 +63,23 @@ def networks(outcomes: Sequence[Outcome]) -> Table:
         if device == "cpu":
             continue
         here = records.get((model, optimizer, "single", "cpu"))
-        figures = (
+        values = (
             f"{record.test.perplexity:.1f}",
             f"{_speed(record):,.0f}",
             f"{_speed(record) / _speed(here):.0f} ×" if here else "–",
             f"{record.test.tokens / record.score_seconds:,.0f}",
             f"{record.training.peak_bytes / MIB:,.0f}",
         )
-        rows.append((model, optimizer, precision, *figures))
-    head = "model", "optimizer", "precision", "test perplexity", "train tokens/s", "over processor"
-    return Table("networks", "Networks", (*head, "score tokens/s", "peak MiB"), tuple(rows), 5)
+        rows.append((model, optimizer, precision, *values))
+    labels = "model", "optimizer", "precision"
+    figures = "test perplexity", "train tokens/s", "over processor", "score tokens/s", "peak MiB"
+    return Table(
+        name="networks",
+        title="Networks",
+        header=(*labels, *figures),
+        rows=tuple(rows),
+        numeric_columns=len(figures),
+    )
 
 
 def _network(record: Record) -> tuple[str, str, str, str]:
@@ -98,8 +105,14 @@ def kernels(outcomes: Sequence[Outcome]) -> Table:
                 loop, vector = median(record.loop_seconds), median(record.vector_seconds)
                 times = f"{1e6 * loop:,.0f}", f"{1e6 * vector:,.0f}", f"{loop / vector:.1f} ×"
             rows.append((cell.kernel.label, cell.device, *times))
-    head = "kernel", "device", "loop, µs", "vectorised, µs", "speedup"
-    return Table("kernels", "Loop against vectorised form", head, tuple(sorted(rows)), 3)
+    figures = "loop, µs", "vectorised, µs", "speedup"
+    return Table(
+        name="kernels",
+        title="Loop against vectorised form",
+        header=("kernel", "device", *figures),
+        rows=tuple(sorted(rows)),
+        numeric_columns=len(figures),
+    )
 
 
 def machines(outcomes: Sequence[Outcome]) -> str:
@@ -123,10 +136,10 @@ def main(device: str, results: Path) -> None:
             raise SystemExit(ended.returncode)
     folders = (results / name for name in ("quickstart", "device", "processor"))
     outcomes = [outcome for folder in folders for outcome in Store(folder)]
-    tables = markdown(networks(outcomes)), markdown(kernels(outcomes)), machines(outcomes)
+    tables = to_markdown(networks(outcomes)), to_markdown(kernels(outcomes)), machines(outcomes)
     text = "\n".join(tables) + "\n"
     (results / "device.md").write_text(text, encoding="utf-8")
-    frame(outcomes).drop(columns=NESTED).to_csv(results / "device.csv", index=False)
+    frame(outcomes).drop(columns=NESTED_COLUMNS).to_csv(results / "device.csv", index=False)
     print(f"\n{text}", end="")
 
 

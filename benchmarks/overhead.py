@@ -9,7 +9,6 @@ A bigram cell also reads its text from a file. With DIR, the table is written to
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -23,12 +22,12 @@ import psutil
 from lmgrid.execution.plan import Planned, plan
 from lmgrid.execution.run import Run, RunListener
 from lmgrid.execution.scheduler import Scheduler, run_grid
-from lmgrid.files import sync_folder, write_draft
+from lmgrid.files import create_file
 from lmgrid.grid import Grid
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Record
-from lmgrid.records.recordfile import seal
+from lmgrid.records.recordfile import encode_outcome
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 from lmgrid.report.layout import Table
@@ -113,10 +112,7 @@ def _written(folder: Path) -> float:
 
     def write() -> None:
         for i in range(CELLS):
-            draft = write_draft(folder, bytes(4_000))
-            os.link(draft, folder / f"{i}.json")
-            sync_folder(folder)
-            draft.unlink()
+            create_file(folder / f"{i}.json", bytes(4_000), drafts=folder)
 
     return _seconds(write) / CELLS
 
@@ -184,9 +180,9 @@ def _many(folder: Path, registry: Registry) -> Iterator[Figure]:
 
 def _fill(store: Store, like: Store, planned: tuple[Planned, ...]) -> None:
     record = next(o for o in like if isinstance(o, Record))
-    store.begin()
+    store.create()
     for cell in planned:
-        data = seal(replace(record, inputs=cell.inputs))
+        data = encode_outcome(replace(record, inputs=cell.inputs))
         (store.root / "records" / f"{cell.address}.json").write_bytes(data)
 
 

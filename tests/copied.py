@@ -23,7 +23,7 @@ parts = [
     for plugin in Registry.installed().plugins for p in plugin.provides if p.kind != "executor"
 ]
 for _ in sys.stdin:
-    closure.forget()
+    closure.clear_caches()
     found = {}
     for runner in (address.MODEL_RUNNER, address.KERNEL_RUNNER):
         for one in closure.sources(parts, runner):

@@ -96,7 +96,7 @@ class CrashHarness:
             elif what == "begin" and of in done:
                 yield f"begun again: {of}"
         yield from (f"lost: {address}" for address in done if not self.store.has(address))
-        yield from (f"{damage.path}: {damage.reason}" for damage in self.store.damages())
+        yield from (f"{damage.path}: {damage.reason}" for damage in self.store.verify())
 
 
 def start_run(folder: Path, crashes: str, spoil: str, *options: str) -> subprocess.Popen[str]:

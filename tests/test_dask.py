@@ -110,7 +110,7 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 def job(tmp_path: Path) -> Job:
     cell = KernelCell(Part("sum"), "cpu", 1)
     place = Place(tmp_path, tmp_path)
-    inputs = Inputs.of(cell, "", ())
+    inputs = Inputs.of(cell)
     return Job(cell=cell, inputs=inputs, root=tmp_path, place=place, options=RunOptions())
 
 
@@ -193,7 +193,7 @@ def test_a_cell_whose_workers_are_gone_is_no_cell_to_wait_for(
 ) -> None:
     """None else has the threads it asks for; it ends as killed, and is tried by the next run."""
     monkeypatch.setattr("lmgrid_dask.executor.STALE_SECONDS", 0.05)
-    Store(job.root).begin()
+    Store(job.root).create()
     have(scheduler, (1, 0), (4, 0))
     with closing(DaskPart(address="tcp://elsewhere:8786").make(executor_context(1))) as executor:
         cell = executor.submit(job, Resources(threads=4))
@@ -364,7 +364,7 @@ def test_a_folder_that_is_not_shared_gets_everything(
     ends = sorted(o.status if isinstance(o, Failure) else "done" for o in found)
     assert ends == ["done", "killed"]
     assert store.count() == 2
-    assert list(store.damages()) == []
+    assert list(store.verify()) == []
     assert len(list((store.root / "models").iterdir())) == 1
 
 

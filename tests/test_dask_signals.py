@@ -127,7 +127,7 @@ def test_a_second_one_ends_at_once(sleeper: Started) -> None:
     assert (status, "the same command continues" in said) == (130, True), said
     assert "Traceback" not in said
     assert [getattr(outcome, "status", "done") for outcome in sleeper.store] == ["done"]
-    assert list(sleeper.store.damages()) == []
+    assert list(sleeper.store.verify()) == []
     sleeper.wait_for_silence(10)
 
 

@@ -28,7 +28,7 @@ def test_a_full_disk_is_one_message(crash_harness: CrashHarness, registry: Regis
     assert "No space left on device; what was finished is intact" in full.said
     assert "Traceback" not in full.said
     assert len(list(full.store)) == 2
-    assert list(full.store.damages()) == []
+    assert list(full.store.verify()) == []
     assert crash_harness.run("", "-q").returncode == 0
     assert {o.inputs.address for o in crash_harness.store} == addresses
 
@@ -41,7 +41,7 @@ def test_a_full_file_system_is_one_message(crash_harness: CrashHarness, registry
         assert ended.returncode == 2
         assert "No space left on device" in crash_harness.said
         assert "Traceback" not in crash_harness.said
-        assert list(crash_harness.store.damages()) == []
+        assert list(crash_harness.store.verify()) == []
         assert list(crash_harness.store) != []
 
 

@@ -15,7 +15,13 @@ from threadpoolctl import threadpool_info
 
 from lmgrid.machine import cpu
 from lmgrid.machine.cpu import CpuPart
-from lmgrid.machine.environment import LIBRARIES, Environment, capture, same_bits, unlike_libraries
+from lmgrid.machine.environment import (
+    LIBRARIES,
+    Environment,
+    capture,
+    library_differences,
+    why_bits_may_differ,
+)
 from lmgrid.spec import DevicePart
 from lmgrid_torch.devices.parts import CudaPart, MpsPart
 
@@ -155,9 +161,9 @@ def test_another_capability_of_torch_shows() -> None:
 
 def test_the_same_environment_gives_the_same_bits() -> None:
     """Python, cores and the system's name compute nothing."""
-    assert same_bits(HERE, HERE) == ""
-    assert same_bits(HERE, replace(HERE, python="3.11.7", cores=64)) == ""
-    assert unlike_libraries(HERE, HERE.libraries) == ()
+    assert why_bits_may_differ(HERE, HERE) == ""
+    assert why_bits_may_differ(HERE, replace(HERE, python="3.11.7", cores=64)) == ""
+    assert library_differences(HERE, HERE.libraries) == ()
 
 
 @pytest.mark.parametrize(
@@ -189,26 +195,26 @@ def test_the_same_environment_gives_the_same_bits() -> None:
 )
 def test_the_first_difference_is_told(recorded: dict[str, str], why: str) -> None:
     """One short reason, as the record and this machine have it."""
-    assert same_bits(replace(HERE, **recorded), HERE) == why  # type: ignore[arg-type]
+    assert why_bits_may_differ(replace(HERE, **recorded), HERE) == why  # type: ignore[arg-type]
 
 
 def test_it_is_told_where_this_machine_does_not_say() -> None:
     """What is not known is no sameness."""
     why = "it is not known which instruction sets are used here"
-    assert same_bits(HERE, replace(HERE, instruction_sets=())) == why
+    assert why_bits_may_differ(HERE, replace(HERE, instruction_sets=())) == why
 
 
 def test_unlike_libraries_are_told_each() -> None:
     """And nothing else that differs."""
     other = replace(HERE, processor="x", libraries=(("lmgrid", "0.2"), ("torch", "2.4.0")))
-    assert unlike_libraries(other, HERE.libraries) == ("recorded with torch 2.4.0, here 2.13.0",)
+    assert library_differences(other, HERE.libraries) == ("recorded with torch 2.4.0, here 2.13.0",)
 
 
 def test_an_older_record_names_few_libraries() -> None:
     """What it does not name is not known, nor whether it used what it names: only versions tell."""
     older = replace(HERE, flags="", libraries=(("scipy", "1.0"), ("torch", "2.13.0")))
-    assert unlike_libraries(older, (("numpy", "2.0"), ("torch", "2.13.0"))) == ()
-    assert unlike_libraries(older, (("torch", "2.14.0"),)) != ()
-    assert unlike_libraries(HERE, (("numpy", "2.0"), ("torch", "2.13.0"))) == (
+    assert library_differences(older, (("numpy", "2.0"), ("torch", "2.13.0"))) == ()
+    assert library_differences(older, (("torch", "2.14.0"),)) != ()
+    assert library_differences(HERE, (("numpy", "2.0"), ("torch", "2.13.0"))) == (
         "recorded without numpy, here 2.0",
     )

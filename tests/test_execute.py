@@ -17,7 +17,7 @@ from lmgrid.execution.run import Run, RunListener
 from lmgrid.execution.scheduler import Scheduler, run_grid
 from lmgrid.grid import Grid, GridError, KernelCell, Part
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Code
+from lmgrid.records.address import CodeAnalysis
 from lmgrid.records.record import Failure, Outcome, Record
 from lmgrid.records.store import Store
 
@@ -28,7 +28,7 @@ FAULTS = '[[models]]\nname = "counts"\nfault = ["raise", "kill", "segfault", "na
 def outcomes(run: Run, listener: RunListener | None = None) -> dict[str, Outcome]:
     """Execute, and return what came of each cell by the fault it has."""
     return {
-        dict(p.inputs.what.model.options)["fault"]: outcome  # type: ignore[union-attr]
+        dict(p.inputs.any_cell.model.options)["fault"]: outcome  # type: ignore[union-attr]
         for p, outcome in Scheduler(run, listener or RunListener()).outcomes()
     }
 
@@ -36,7 +36,7 @@ def outcomes(run: Run, listener: RunListener | None = None) -> dict[str, Outcome
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "results")
-    store.begin()
+    store.create()
     return store
 
 
@@ -166,8 +166,8 @@ def test_an_edited_source_is_refused(
     grid = make_grid('[[models]]\nname = "counts"')
     run = Run(grid, store, registry)
     job = run.job(run.planned[0])
-    edited = Code((), (), (), ())
-    monkeypatch.setattr("lmgrid.records.address._read_code", lambda classes, runner: edited)
+    edited = CodeAnalysis((), (), (), ())
+    monkeypatch.setattr("lmgrid.records.address._analyse", lambda classes, runner: edited)
     found = attempt(job, registry)
     assert isinstance(found, Failure)
     assert "edited" in found.message

@@ -83,7 +83,7 @@ def test_a_contended_record_is_made_again_and_kept_aside(
     first, second = outcomes(Run(grid, store, registry))
     for outcome, others in ((first, 0.0), (second, 1.5)):
         disturbed = replace(outcome.provenance, others=others, started="earlier")
-        store.supersede(replace(outcome, provenance=disturbed))
+        store.replace_record(replace(outcome, provenance=disturbed))
     assert outcomes(Run(grid, store, registry)) == []
     assert list(frame(store)["shared"]).count(True) == 1
     (again,) = outcomes(Run(grid, store, registry, options=RunOptions(retry="contended")))
@@ -92,7 +92,7 @@ def test_a_contended_record_is_made_again_and_kept_aside(
     assert again.provenance.started != "earlier"
     assert store.find(second.inputs.address) == again
     assert len(list((store.root / "superseded").glob(f"{second.inputs.address}-*"))) == 2
-    assert list(store.damages()) == []
+    assert list(store.verify()) == []
 
 
 def size_of(text: str) -> int:
@@ -301,7 +301,7 @@ def test_an_estimate_leaves_out_what_was_resumed(
     (made,) = outcomes(Run(grid, store, registry))
     assert Estimator([store]).seconds(planned[0]) is not None
     assert isinstance(made, Record)
-    store.supersede(replace(made, resumed=1))
+    store.replace_record(replace(made, resumed=1))
     assert Estimator([store]).seconds(planned[0]) is None
 
 

@@ -16,7 +16,7 @@ LARGE = b"x" * filehash.SMALL
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("lmgrid.source.memo.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmgrid.source.disk_cache.cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -102,7 +102,7 @@ def test_a_large_file_is_read_once_unless_it_is_new(
     path = tmp_path / "large"
     path.write_bytes(LARGE)
     before = digest_of(path)
-    monkeypatch.setattr(filehash, "_hash", lambda path: "read again")
+    monkeypatch.setattr(filehash, "_hash_chunks", lambda path: "read again")
     assert digest_of(path) == (before if settled else "read again")
 
 

@@ -16,7 +16,7 @@ from lmgrid.budget import Budget
 from lmgrid.grid import Cell, Grid, GridError, KernelCell
 from lmgrid.gridfile.reader import Overrides, read_grid
 from lmgrid.machine.cpu import CpuPart, Processor
-from lmgrid.plugin.provided import CORE, Plugin, Provided
+from lmgrid.plugin.provided import CORE, Plugin, ProvidedPart
 from lmgrid.plugin.registry import Registry
 from lmgrid.records.record import Inputs
 from lmgrid.spec import (
@@ -196,7 +196,7 @@ REGISTRY = Registry(
             CORE,
             "1",
             tuple(
-                Provided(kind, name, part, CORE)
+                ProvidedPart(kind, name, part, CORE)
                 for kind, parts in PARTS.items()
                 for name, part in parts.items()
             ),
@@ -306,7 +306,7 @@ def test_two_spellings_are_one_cell(read: Read, one: str, two: str) -> None:
     (cell,) = read(one).cells
     assert read(two).cells == (cell,)
     (other,) = read(two).cells
-    assert Inputs.of(other, "", ()).address == Inputs.of(cell, "", ()).address
+    assert Inputs.of(other).address == Inputs.of(cell).address
 
 
 def test_what_a_counting_model_cannot_feel_is_none(read: Read) -> None:
@@ -365,8 +365,8 @@ def test_file_names_are_no_part_of_the_identity(read: Read) -> None:
     )
     assert one.corpus.files == (("train", "a.txt"),)
     assert one != two
-    assert Inputs.of(one, "d", ()).address == Inputs.of(two, "d", ()).address
-    assert Inputs.of(one, "d", ()).address != Inputs.of(one, "e", ()).address
+    assert Inputs.of(one, corpus="d").address == Inputs.of(two, corpus="d").address
+    assert Inputs.of(one, corpus="d").address != Inputs.of(one, corpus="e").address
     assert two.corpus.label == "words[train=v2.0]"
 
 

@@ -11,7 +11,7 @@ import pytest
 from lmgrid.grid import Cell, GridError, KernelCell
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities, text_key
+from lmgrid.records.address import InputsReader, text_key
 from lmgrid.spec import Place
 
 PLUGIN = """
@@ -95,8 +95,8 @@ def project(tmp_path: Path, install: Callable[..., None]) -> Path:
 def addresses(folder: Path) -> list[str]:
     registry = Registry.installed()
     grid = read_grid(folder / "my.toml", registry)
-    identities = Identities(registry, Place(folder, folder / "cache"))
-    return [identities.of(cell).address for cell in grid.cells]
+    reader = InputsReader(registry, Place(folder, folder / "cache"))
+    return [reader.inputs(cell).address for cell in grid.cells]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -144,7 +144,7 @@ def test_a_part_is_made_with_whole_paths(project: Path) -> None:
     """They count from the grid's folder, wherever the command is typed."""
     registry = Registry.installed()
     grid = read_grid(project / "my.toml", registry)
-    placed = registry.counting_from(project)
+    placed = registry.relative_to(project)
     model = placed.model(grid.cells[0].model)  # type: ignore[union-attr]
     assert model.weights == project / "weights.bin"  # type: ignore[attr-defined]
     assert model.tables == (project / "one.bin", project / "two.bin")  # type: ignore[attr-defined]
@@ -158,8 +158,8 @@ def test_a_part_is_made_with_whole_paths(project: Path) -> None:
 def keys(folder: Path) -> list[str]:
     registry = Registry.installed()
     grid = read_grid(folder / "my.toml", registry)
-    identities = Identities(registry, Place(folder, folder / "cache"))
-    return [text_key(identities.of(cell)) for cell in grid.cells if isinstance(cell, Cell)]
+    reader = InputsReader(registry, Place(folder, folder / "cache"))
+    return [text_key(reader.inputs(cell)) for cell in grid.cells if isinstance(cell, Cell)]
 
 
 def test_what_decides_the_ids_is_another_encoding(project: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_device_of_others_is_part_of_the_address(registry: Registry) -> None:
     """Its provider computes; the processor is nobody's code."""
     place = Place(Path(), Path("cache"))
     cell = KernelCell(registry.part("kernel", "sum", {}), "cpu", 1)
-    here = Identities(registry, place).of(cell)
-    there = Identities(registry, place).of(replace(cell, device="mps"))
+    here = InputsReader(registry, place).inputs(cell)
+    there = InputsReader(registry, place).inputs(replace(cell, device="mps"))
     names = [{source.name for source in found.sources} for found in (here, there)]
     assert names == [{"kernel sum", "runner"}, {"kernel sum", "runner", "device mps"}]

@@ -363,7 +363,7 @@ def test_strings_that_may_name_modules_are_listed() -> None:
 def test_what_a_function_imports_is_marked_late() -> None:
     """So that a package's ``__init__`` can be taken without it."""
     found = means("import a\ndef f():\n    import b\n    b.x, a.x\n").references
-    assert [(one.name, one.late) for one in found] == [("b.x", True), ("a.x", False)]
+    assert [(one.name, one.in_function) for one in found] == [("b.x", True), ("a.x", False)]
 
 
 def test_a_module_says_what_it_hands_on() -> None:

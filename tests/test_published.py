@@ -29,7 +29,7 @@ def first_of_each_kind(folder: Store) -> list[Record | KernelRecord]:
     found: dict[tuple[object, ...], Record | KernelRecord] = {}
     for outcome in sorted(folder, key=lambda outcome: outcome.inputs.address):
         assert isinstance(outcome, (Record, KernelRecord))
-        found.setdefault(kind_of(outcome.inputs.what), outcome)
+        found.setdefault(kind_of(outcome.inputs.any_cell), outcome)
     return list(found.values())
 
 
@@ -44,7 +44,7 @@ def test_one_point_replays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert records
     place = Place(ROOT / "benchmarks", cache_folder())
     verdicts = list(replay_each(records, Registry.installed(), [place], points=1))
-    told = {v.record.inputs.what.label: (v.status, v.why) for v in verdicts}
+    told = {v.record.inputs.any_cell.label: (v.status, v.why) for v in verdicts}
     allowed = {"equal"} if DATA.is_dir() or name != "five-minutes" else {"equal", "not comparable"}
     assert {status for status, _ in told.values()} <= allowed, told
     assert all(v.is_current for v in verdicts if v.status == "equal"), told

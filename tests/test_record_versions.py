@@ -17,7 +17,7 @@ from test_replay import record_of
 from lmgrid.cli import main
 from lmgrid.records.conversion import STEPS, unknown_field
 from lmgrid.records.record import NewerRecordError, Record, RecordError
-from lmgrid.records.recordfile import SCHEMA, seal, unseal
+from lmgrid.records.recordfile import SCHEMA, decode_outcome, encode_outcome
 from lmgrid.records.store import Store
 from lmgrid.report.frame import frame
 from lmgrid.report.tables import overview
@@ -62,9 +62,9 @@ KINDS: dict[str, tuple[Change, bool, str]] = {
 def test_each_has_its_own_words(change: Change, honest: bool, said: str) -> None:
     """Above our schema, a field that we do not know, a hash that is not the content's."""
     record = record_of(3.0, 2.0)
-    data = rewritten(seal(record), change, honest=honest)
+    data = rewritten(encode_outcome(record), change, honest=honest)
     with pytest.raises(RecordError) as raised:
-        unseal(data, record.inputs.address)
+        decode_outcome(data, record.inputs.address)
     assert said in str(raised.value)
     assert isinstance(raised.value, NewerRecordError) == ("newer" in said)
 
@@ -72,14 +72,14 @@ def test_each_has_its_own_words(change: Change, honest: bool, said: str) -> None
 def test_a_rewritten_record_is_the_same_one() -> None:
     """What the other tests change is the only thing that they change."""
     record = record_of(3.0, 2.0)
-    assert rewritten(seal(record), lambda envelope: None) == seal(record)
-    assert unseal(seal(record), record.inputs.address) == record
+    assert rewritten(encode_outcome(record), lambda envelope: None) == encode_outcome(record)
+    assert decode_outcome(encode_outcome(record), record.inputs.address) == record
 
 
 @pytest.mark.parametrize("path", OLDER, ids=lambda p: f"{p.parts[-3]}-{p.stem[:8]}")
 def test_an_older_record_is_converted(path: Path) -> None:
     """It keeps its address, its numbers and its machine; what it does not say stays unsaid."""
-    outcome = unseal(path.read_bytes(), path.stem)
+    outcome = decode_outcome(path.read_bytes(), path.stem)
     body = json.loads(path.read_bytes())["body"]
     environment = body["circumstances"]["environment"]
     assert outcome.inputs.address == path.stem
@@ -97,9 +97,9 @@ def test_an_older_record_is_held_against_its_hash_and_address() -> None:
     path = OLDER[0]
     data = path.read_bytes()
     with pytest.raises(RecordError, match="altered"):
-        unseal(data.replace(b'"jobs":1', b'"jobs":2'), path.stem)
+        decode_outcome(data.replace(b'"jobs":1', b'"jobs":2'), path.stem)
     with pytest.raises(RecordError, match="wrong place"):
-        unseal(data, "0" * 32)
+        decode_outcome(data, "0" * 32)
 
 
 def test_every_older_schema_has_a_step() -> None:

@@ -306,7 +306,7 @@ def test_a_listener_that_raises_is_named(install: Install) -> None:
     """
     install("tracker", HONEST + hook)
     cell = KernelCell(Part("sum"), "cpu", 1)
-    heard = Registry.installed().announce("lmgrid_cell_started", address="a", cell=cell)
+    heard = Registry.installed().call_hook("lmgrid_cell_started", address="a", cell=cell)
     assert [said for said in heard if "tracker" in said and "OSError: full" in said] == list(heard)
     assert heard
 

@@ -17,7 +17,7 @@ from lmgrid.execution.replay import COUNTING_TOLERANCE, STEP_TOLERANCES, Replaye
 from lmgrid.grid import Cell, Part
 from lmgrid.machine.environment import Environment
 from lmgrid.records.record import Inputs, Provenance, Record, RecordError
-from lmgrid.records.recordfile import seal
+from lmgrid.records.recordfile import encode_outcome
 from lmgrid.records.store import Store
 from lmgrid.result import CorpusSize, Point, Score, Training
 from lmgrid.spec import Reading
@@ -142,12 +142,14 @@ def test_an_edit_that_changes_no_number_is_renewed(ran: Folder) -> None:
         assert record.test == before[old].test
         assert ran.store.model_folder(record.inputs.address).is_dir()
         assert not ran.store.has(old)
-    assert list(ran.store.damages()) == []
+    assert list(ran.store.verify()) == []
     assert len(said) == 3
     again, said = ran.replay("--renew")  # what is current is not run again
     assert (again, [one["cell"].split()[0] for one in said]) == (0, ["kernel"])
     published = next(iter(before))
-    assert len(ran.store.matching(published[:12])) == 1  # found by the address that it had
+    assert (
+        len(ran.store.addresses_with_prefix(published[:12])) == 1
+    )  # found by the address that it had
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_numbers_of_another_seed_are_unequal(ran: Folder) -> None:
     """A record that says seed 1 with the numbers of seed 0 is found out."""
     record = next(o for o in ran.store if isinstance(o, Record) and o.cell.model.name == "learner")
     other = replace(record, inputs=replace(record.inputs, cell=replace(record.cell, seed=1)))
-    (ran.results / "records" / f"{other.inputs.address}.json").write_bytes(seal(other))
+    (ran.results / "records" / f"{other.inputs.address}.json").write_bytes(encode_outcome(other))
     status, said = ran.replay("--only", "model=learner")
     assert status == 1
     assert sorted(one["result"] for one in said) == ["equal", "unequal"]
@@ -209,7 +211,7 @@ def test_what_is_not_here_is_not_comparable(folder: Folder) -> None:
 def test_a_renewal_that_was_killed_is_finished(tmp_path: Path) -> None:
     """After the new record is there and before the old one is gone, both say the same."""
     store, old = Store(tmp_path), record_of(3.0)
-    store.begin()
+    store.create()
     store.add(old)
     new = replace(old, inputs=replace(old.inputs, corpus="e"), earlier=(old.inputs.address,))
     store.add(new)
@@ -221,7 +223,7 @@ def test_a_renewal_that_was_killed_is_finished(tmp_path: Path) -> None:
 def test_a_record_that_stands_at_today_s_address_stays(tmp_path: Path) -> None:
     """And so does the old one: neither is taken for the other."""
     store, old = Store(tmp_path), record_of(3.0)
-    store.begin()
+    store.create()
     store.add(old)
     other = replace(old, inputs=replace(old.inputs, corpus="e"))
     store.add(other)
@@ -232,10 +234,10 @@ def test_a_record_that_stands_at_today_s_address_stays(tmp_path: Path) -> None:
 def test_a_damaged_record_at_today_s_address_costs_no_sound_one(tmp_path: Path) -> None:
     """It is named, and the old record stays."""
     store, old = Store(tmp_path), record_of(3.0)
-    store.begin()
+    store.create()
     store.add(old)
     new = replace(old, inputs=replace(old.inputs, corpus="e"), earlier=(old.inputs.address,))
-    (tmp_path / "records" / f"{new.inputs.address}.json").write_bytes(seal(new)[:-9])
+    (tmp_path / "records" / f"{new.inputs.address}.json").write_bytes(encode_outcome(new)[:-9])
     with pytest.raises(RecordError, match=new.inputs.address):
         store.renew(new)
     assert store.has(old.inputs.address)
@@ -291,7 +293,7 @@ def record_of(
     )
     cell = Cell(Part("c"), Part("m"), ADAM if trained else None, (), 0, "cpu", 1, None)
     return Record(
-        inputs=Inputs.of(cell, "d"),
+        inputs=Inputs.of(cell, corpus="d"),
         normalised=True,
         corpus=CorpusSize(10, 1000, 0.0),
         points=points,

@@ -21,7 +21,7 @@ from lmgrid.grid import GridError
 from lmgrid.gridfile.axes import read_parts
 from lmgrid.gridfile.reader import read_grid
 from lmgrid.gridfile.schema import LIMITS, grid_schema
-from lmgrid.plugin.provided import Plugin, Provided
+from lmgrid.plugin.provided import Plugin, ProvidedPart
 from lmgrid.plugin.registry import CORE_PLUGIN, Registry
 from lmgrid.spec import Context, LanguageModel, ModelPart
 
@@ -288,7 +288,7 @@ class OddPart(ModelPart):
 
 def test_options_of_unusual_types_are_in_the_schema() -> None:
     """A file with a default, an enumeration, a number or several; what must be given is named."""
-    plugin = Plugin("odd", "odd", "1", (Provided("model", "odd", OddPart, "odd"),))
+    plugin = Plugin("odd", "odd", "1", (ProvidedPart("model", "odd", OddPart, "odd"),))
     found = grid_schema(Registry([plugin]))
     Draft202012Validator.check_schema(found)
     table = {"$defs": found["$defs"], **found["$defs"]["model.odd"]}

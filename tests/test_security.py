@@ -39,7 +39,7 @@ def test_whatever_a_cell_is_called_its_files_are_not(model: str, option: str, va
     """An address is 32 hexadecimal digits, whatever names, options and sources there are."""
     part = Part(model, ((option, value),))
     cell = Cell(part, part, None, (), None, "cpu", 1, None)
-    address = Inputs.of(cell, value, (Source(option, value),)).address
+    address = Inputs.of(cell, corpus=value, sources=(Source(option, value),)).address
     assert len(address) == 32
     assert not set(address) - set("0123456789abcdef")
     store = Store("results")
@@ -65,7 +65,7 @@ def files(folder: Path) -> Iterator[Path]:
 @pytest.fixture
 def made(make_grid: MakeGrid, registry: Registry, tmp_path: Path) -> Made:
     grid, store = make_grid('[[models]]\nname = "counts"'), Store(tmp_path / "deep" / "results")
-    store.begin()
+    store.create()
     run = Run(grid, store, registry)
     job = run.job(run.planned[0])
     outcome = attempt(job, registry)

@@ -27,7 +27,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr("lmgrid.source.memo.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("lmgrid.source.disk_cache.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("lmgrid.source.modules._known", {})
     before = set(sys.modules)
 
@@ -45,7 +45,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def ours(write: Write, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Let packages ``own`` and ``also`` belong to the distribution of lmgrid."""
     tops = cache(lambda: frozenset({"lmgrid", "own", "also"}))
-    monkeypatch.setattr(installed, "_our_tops", tops)
+    monkeypatch.setattr(installed, "_our_import_names", tops)
     write("own/__init__.py", "")
     return write
 
@@ -61,7 +61,7 @@ def install(write: Write, name: str, tops: str = "", entries: str = "", version:
 def forget(before: set[str]) -> None:
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    closure.forget()
+    closure.clear_caches()
 
 
 def parts(*names: str) -> list[tuple[str, type]]:
@@ -70,7 +70,7 @@ def parts(*names: str) -> list[tuple[str, type]]:
 
 def digest(name: str) -> str:
     """Return the digest of a part that a module defines."""
-    closure.forget()
+    closure.clear_caches()
     found = {one.name: one.digest for one in sources(parts(name), RUNNER)}
     return found[f"model {name}"]
 
@@ -433,7 +433,7 @@ def test_a_forked_process_sees_an_edit_after_reading_ahead(ours: Write, tmp_path
     """What was read ahead is known by its bytes."""
     ours("own/parts.py", PART)
     before = digest("own.parts")
-    closure.forget()
+    closure.clear_caches()
     closure.read_ahead([import_module("own.parts").Part], [RUNNER])
     (tmp_path / "path/own/parts.py").write_text(PART + "x = 1\n")
     assert sources(parts("own.parts"), RUNNER)[0].digest != before

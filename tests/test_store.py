@@ -14,7 +14,7 @@ from lmgrid.errors import UserError
 from lmgrid.grid import Cell, KernelCell, Part
 from lmgrid.machine.environment import Environment
 from lmgrid.records.record import Failure, Inputs, KernelRecord, Provenance, RecordError
-from lmgrid.records.recordfile import seal, unseal
+from lmgrid.records.recordfile import decode_outcome, encode_outcome
 from lmgrid.records.store import Store, StoreError
 from lmgrid.source.closure import Source
 
@@ -30,7 +30,7 @@ CELL = Cell(
     1,
     None,
 )
-INPUTS = Inputs.of(CELL, "c0", (Source("lmgrid.text", "s0"),))
+INPUTS = Inputs.of(CELL, corpus="c0", sources=(Source("lmgrid.text", "s0"),))
 KERNEL = KernelRecord(
     inputs=Inputs.of(KernelCell(Part("sum"), "cpu", 1)),
     equal=True,
@@ -73,7 +73,7 @@ def test_the_name_of_a_file_does_not_move_the_address() -> None:
 @pytest.mark.parametrize("outcome", [KERNEL, FAILURE])
 def test_an_outcome_survives_its_file(outcome: KernelRecord | Failure) -> None:
     """What was sealed is what is unsealed."""
-    assert unseal(seal(outcome), outcome.inputs.address) == outcome
+    assert decode_outcome(encode_outcome(outcome), outcome.inputs.address) == outcome
 
 
 def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
@@ -105,10 +105,10 @@ def test_a_failure_that_a_killed_worker_left_does_not_count(tmp_path: Path) -> N
     store.add(KERNEL)
     left = tmp_path / "failures" / f"{KERNEL.inputs.address}.json"
     left.parent.mkdir()
-    left.write_bytes(seal(replace(FAILURE, inputs=KERNEL.inputs)))
+    left.write_bytes(encode_outcome(replace(FAILURE, inputs=KERNEL.inputs)))
     assert list(store) == [KERNEL]
     assert store.count() == 1
-    store.sweep()
+    store.clean_up()
     assert not left.exists()
 
 
@@ -138,7 +138,7 @@ def test_a_torn_record_is_named(tmp_path: Path, cut: int) -> None:
     store.add(KERNEL)
     path = next((tmp_path / "records").iterdir())
     path.write_bytes(path.read_bytes()[:cut])
-    assert [damage.path for damage in store.damages()] == [path]
+    assert [damage.path for damage in store.verify()] == [path]
     with pytest.raises(RecordError, match=path.name):
         list(store)
 
@@ -152,7 +152,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     unnoticed = []
     for i in range(len(whole)):
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
-        if not list(store.damages()):
+        if not list(store.verify()):
             unnoticed.append((i, whole[max(0, i - 20) : i + 5]))
     assert unnoticed == []
 
@@ -163,7 +163,7 @@ def test_a_record_in_another_place_is_found(tmp_path: Path) -> None:
     store.add(KERNEL)
     path = next((tmp_path / "records").iterdir())
     path.rename(path.with_name(f"{'0' * 32}.json"))
-    (damage,) = store.damages()
+    (damage,) = store.verify()
     assert KERNEL.inputs.address in damage.reason
 
 
@@ -180,13 +180,13 @@ def with_weights(folder: Path) -> Store:
 def test_kept_weights_have_their_hashes(tmp_path: Path) -> None:
     """A model's file that was altered or lost is damage."""
     store = with_weights(tmp_path)
-    assert list(store.damages()) == []
+    assert list(store.verify()) == []
     weights = store.model_folder("a1") / "weights"
     weights.write_bytes(b"1235")
-    (damage,) = store.damages()
+    (damage,) = store.verify()
     assert damage.path == weights
     weights.unlink()
-    (damage,) = store.damages()
+    (damage,) = store.verify()
     assert "missing" in damage.reason
 
 
@@ -217,9 +217,9 @@ def test_sweeping_leaves_running_and_unfinished_cells_alone(tmp_path: Path) -> N
         (tmp_path / "checkpoints" / address).mkdir(parents=True)
     with store.lock(done):
         (tmp_path / "drafts" / f"{done}-y").write_text("being written")
-        store.sweep()
+        store.clean_up()
         assert len(list((tmp_path / "drafts").iterdir())) == 1
-    store.sweep()
+    store.clean_up()
     assert list((tmp_path / "drafts").iterdir()) == []
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["b2"]
 
@@ -228,13 +228,13 @@ def test_a_superseded_record_is_kept_aside(tmp_path: Path) -> None:
     """The new record has the address, the old one lies in ``superseded``, both whole."""
     store, newer = begun(tmp_path), replace(KERNEL, difference=0.5)
     store.add(KERNEL)
-    store.supersede(newer)
+    store.replace_record(newer)
     assert list(store) == [newer]
     (kept,) = (tmp_path / "superseded").iterdir()
-    assert unseal(kept.read_bytes(), KERNEL.inputs.address) == KERNEL
-    assert list(store.damages()) == []
+    assert decode_outcome(kept.read_bytes(), KERNEL.inputs.address) == KERNEL
+    assert list(store.verify()) == []
     kept.write_bytes(kept.read_bytes()[:-9])
-    assert [damage.path for damage in store.damages()] == [kept]
+    assert [damage.path for damage in store.verify()] == [kept]
 
 
 def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_name_of_a_manifest_cannot_leave_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "models" / "a1"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text('{"../../../secret": "00"}')
-    (damage,) = Store(tmp_path / "store").damages()
+    (damage,) = Store(tmp_path / "store").verify()
     assert damage.path == folder / "secret"
 
 
@@ -266,7 +266,7 @@ def test_a_file_where_the_folder_should_be_is_a_mistake(tmp_path: Path) -> None:
     """A results folder that cannot be made is told as such."""
     (tmp_path / "results").write_text("")
     with pytest.raises(UserError, match="cannot keep results here"):
-        Store(tmp_path / "results").begin()
+        Store(tmp_path / "results").create()
 
 
 def test_a_beginning_of_an_address_finds_its_record(tmp_path: Path) -> None:
@@ -275,15 +275,15 @@ def test_a_beginning_of_an_address_finds_its_record(tmp_path: Path) -> None:
     store.add(KERNEL)
     store.add(FAILURE)
     address = KERNEL.inputs.address
-    assert store.matching(address[:6]) == [address]
-    assert store.matching("") == [address]
+    assert store.addresses_with_prefix(address[:6]) == [address]
+    assert store.addresses_with_prefix("") == [address]
     assert store.count() == 2
 
 
 def begun(folder: Path) -> Store:
     """Return a store that can be written to."""
     store = Store(folder)
-    store.begin()
+    store.create()
     return store
 
 
@@ -312,12 +312,12 @@ def test_a_damaged_failure_counts_as_none(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     assert store.find(FAILURE.inputs.address) is None
     assert list(store) == []
-    assert [damage.path for damage in store.damages()] == [path]
+    assert [damage.path for damage in store.verify()] == [path]
 
 
 def test_a_file_that_is_no_part_of_a_model_is_damage(tmp_path: Path) -> None:
     """What the manifest does not name was put there by somebody else."""
     store = with_weights(tmp_path)
     (store.model_folder("a1") / "more").write_text("x")
-    (damage,) = store.damages()
+    (damage,) = store.verify()
     assert damage.reason == "is not in the manifest of its model"

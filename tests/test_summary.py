@@ -24,7 +24,7 @@ from lmgrid.records.record import (
     Record,
     RecordError,
 )
-from lmgrid.records.recordfile import seal, unseal
+from lmgrid.records.recordfile import decode_outcome, encode_outcome
 from lmgrid.report.comparison import newest_rows
 from lmgrid.report.frame import COLUMNS, frame, rows_to_dicts
 from lmgrid.report.layout import Table
@@ -53,7 +53,7 @@ def record(model: str, nats: float, seed: int | None = 0, noise: float = 0.01) -
     cell = Cell(Part("c"), Part(model), None, (), seed, "cpu", 1, None)
     kept = score(nats, tuple(map(float, blocks)))
     size = CorpusSize(10, 1000, 0.0)
-    inputs = Inputs.of(cell, "d", ())
+    inputs = Inputs.of(cell, corpus="d")
     return Record(
         inputs=inputs,
         normalised=True,
@@ -127,7 +127,7 @@ def test_corpora_are_ranked_apart() -> None:
     """Each corpus, and each way to read one, has its own best, and a column of its own."""
     one = record("a", 4.0)
     cell = replace(one.cell, corpus=Part("c", (("tokens", "byte"),), (), ("tokens",)))
-    two = replace(record("a", 5.0), inputs=Inputs.of(cell, "d", ()))  # the same bytes
+    two = replace(record("a", 5.0), inputs=Inputs.of(cell, corpus="d"))  # the same bytes
     table = overview_of(one, two)
     assert table.best == {0, 1}
     assert "corpus" in table.header
@@ -180,14 +180,14 @@ def test_an_old_record_of_an_edited_plugin_is_not_mixed_in() -> None:
     """Of one cell the newest record counts, not a mean over versions."""
     old, new = record("a", 4.0), record("a", 5.0)
     later = replace(HERE, started="2025-02-01T00:00:00+00:00")
-    new = replace(new, inputs=Inputs.of(new.cell, "edited", ()), provenance=later)
+    new = replace(new, inputs=Inputs.of(new.cell, corpus="edited"), provenance=later)
     kept = newest_rows(frame([new, old]))
     assert kept["test_perplexity"].tolist() == [pytest.approx(math.exp(5.0))]
 
 
 def test_a_pair_that_disagrees_has_no_speedup() -> None:
     """An error stands where the ratio would be."""
-    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
+    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1))
     good = kernel_record(inputs, (4.0, 5.0, 6.0), (1.0, 2.0, 2.5))
     bad = replace(good, equal=False, difference=1.0, loop_seconds=(), vector_seconds=())
     assert speedups(frame([good])).rows[0][-1] == "2.5 ×"
@@ -310,7 +310,7 @@ def test_a_narrow_screen_loses_columns_and_not_names(width: int) -> None:
 def test_seeds_of_two_versions_are_two_lines() -> None:
     """A corpus that was edited between two seeds gives no mean over two texts."""
     one, two = record("a", 4.0, seed=0), record("a", 5.0, seed=1)
-    two = replace(two, inputs=Inputs.of(two.cell, "edited", ()))
+    two = replace(two, inputs=Inputs.of(two.cell, corpus="edited"))
     table = overview_of(one, two)
     assert [row[table.header.index("seeds")] for row in table.rows] == ["1", "1"]
     assert "version" in table.header
@@ -318,9 +318,9 @@ def test_seeds_of_two_versions_are_two_lines() -> None:
 
 def test_an_infinite_difference_can_be_recorded() -> None:
     """Twins of unlike shapes have no finite distance; the record says so and can be read."""
-    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1), "", ())
+    inputs = Inputs.of(KernelCell(Part("sum"), "cpu", 1))
     unlike = replace(kernel_record(inputs, (), ()), equal=False, difference=math.inf)
-    found = unseal(seal(unlike), inputs.address)
+    found = decode_outcome(encode_outcome(unlike), inputs.address)
     assert isinstance(found, KernelRecord)
     assert speedups(frame([found])).rows[0][2] == "no: the two forms differ by inf, 0 is allowed"
 

@@ -35,7 +35,7 @@ RESUMABLE = '[[models]]\nname = "counts"\nsteps = 3\nresumes = true'
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "results")
-    store.begin()
+    store.create()
     return store
 
 
@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_for_a_checkpoint_is_the_folders_fault(
             raise OSError(ENOSPC, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("lmgrid.cell.checkpoint.write_whole", write)
+    monkeypatch.setattr("lmgrid.cell.checkpoint.write_file", write)
     with pytest.raises(StoreError, match=r"No space left on device; what was finished is intact"):
         attempt(job, registry)
     monkeypatch.undo()
@@ -220,14 +220,14 @@ def test_what_is_delivered_replaces_what_was_contended(
     job = make_job('[[models]]\nname = "counts"', retry)
     made = attempt(job, registry)
     assert isinstance(made, Record)
-    store.supersede(disturbed(made, "before"))
+    store.replace_record(disturbed(made, "before"))
     aside = len(list((store.root / "superseded").iterdir()))
     found = deliver(job, replace(made, provenance=replace(made.provenance, others=0.0)), [])
     again = retry == "contended"
     assert found == store.find(job.inputs.address)
     assert (found.provenance.started == "before") != again
     assert len(list((store.root / "superseded").iterdir())) == aside + again
-    assert list(store.damages()) == []
+    assert list(store.verify()) == []
 
 
 def test_what_is_delivered_waits_for_the_lock_of_its_cell(
@@ -236,7 +236,7 @@ def test_what_is_delivered_waits_for_the_lock_of_its_cell(
     """Whoever else runs the cell on this folder sees either nothing of it or all."""
     job = make_job('[[models]]\nname = "counts"')
     there = Store(store.root.with_name("there"))
-    there.begin()
+    there.create()
     made = attempt(replace(job, root=there.root), registry)
     held: list[bool] = []
 

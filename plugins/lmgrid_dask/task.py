@@ -120,7 +120,7 @@ def _run(job: Job, shared: bool, run: Callable[[Any], Any]) -> CellResult | None
         return None if outcome is None else CellResult(outcome)
     with tempfile.TemporaryDirectory(prefix="lmgrid-") as name:
         folder = Path(name)
-        Store(folder).begin()
+        Store(folder).create()
         outcome = run(replace(job, root=folder))
         model = folder / "models" / job.inputs.address
         files = tuple((p.name, p.read_bytes()) for p in model.glob("*"))

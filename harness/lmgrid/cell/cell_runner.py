@@ -12,7 +12,7 @@ from lmgrid.errors import UserError
 from lmgrid.grid import AnyCell, Cell, KernelCell
 from lmgrid.machine.environment import Environment, capture, load_average, now
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities, text_key
+from lmgrid.records.address import InputsReader, text_key
 from lmgrid.records.record import Inputs, KernelRecord, Provenance, Record
 from lmgrid.spec import Place
 
@@ -70,11 +70,11 @@ class CellRunner:
         return largest_difference(kernel), kernel.tolerance
 
     def inputs(self, cell: AnyCell) -> Inputs:
-        return Identities(self.registry, self.place).of(cell)
+        return InputsReader(self.registry, self.place).inputs(cell)
 
     def _setup(self, cell: Cell, inputs: Inputs) -> Setup:
         """Make the parts of a cell, and set the threads of every library."""
-        registry = self.registry.counting_from(self.place.folder)
+        registry = self.registry.relative_to(self.place.folder)
         self._set_threads(cell)
         return Setup(
             text=load_text(registry.corpus(cell.corpus), self.place, text_key(inputs)),
@@ -102,7 +102,7 @@ class CellRunner:
         registry, device = self.registry, self._device(cell)
         parts = registry.device_parts(cell)
         sets = {name: found for part in parts for name, found in part.instruction_sets().items()}
-        libraries = Identities(registry, self.place).code(cell).libraries
+        libraries = InputsReader(registry, self.place).code(cell).libraries
         environment = capture(libraries, tuple(sorted(sets.items())))
         if device == "cpu":
             return environment

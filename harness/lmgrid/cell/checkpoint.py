@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmgrid.cell.training import Checkpoint, RunnerState
-from lmgrid.files import sha256, sync, sync_folder, write_whole
+from lmgrid.checksum import sha256
+from lmgrid.files import replace_folder, write_file
 from lmgrid.spec import State
 
 INDEX = "checkpoint.msgpack"
@@ -54,12 +55,12 @@ class Checkpoints:
         runner, model = checkpoint.runner, checkpoint.model
         tokens = runner.points[-1].tokens
         name, best = f"{STATE}{tokens}", f"{BEST}{runner.best.tokens if runner.best else 0}"
-        write_whole(self._folder / name, save(dict(_whole(model.arrays))))
+        write_file(self._folder / name, save(dict(_whole(model.arrays))))
         self._copy(weights, best)
         index = _Index(runner, dict(model.values), name, best, self._hashes(name, best))
         body = msgspec.msgpack.encode(index)
-        write_whole(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        self._sweep({index.state, index.best, INDEX})
+        write_file(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        self._remove_others({index.state, index.best, INDEX})
 
     def load(self, weights: Path) -> Checkpoint | None:
         """Return the last checkpoint, and copy its best weights into ``weights``.
@@ -108,12 +109,9 @@ class Checkpoints:
         draft = self._folder / f".{name}"
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(weights, draft)
-        for file in draft.iterdir():
-            sync(file)
-        draft.rename(self._folder / name)
-        sync_folder(self._folder)
+        replace_folder(draft, self._folder / name)
 
-    def _sweep(self, kept: set[str]) -> None:
+    def _remove_others(self, kept: set[str]) -> None:
         for path in self._folder.iterdir():
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

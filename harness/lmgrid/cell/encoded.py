@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import msgspec
 import numpy as np
 from filelock import FileLock
 
-from lmgrid.files import sha256
+from lmgrid.checksum import sha256
+from lmgrid.files import DRAFT, replace_folder
 from lmgrid.spec import CorpusPart, Place
 from lmgrid.text import TextCorpusPart, TextError
 from lmgrid.vocabulary import SPLITS, Split, Text, Vocabulary
@@ -54,12 +54,16 @@ class _Saved:
 
 
 def _write(folder: Path, text: Text) -> None:
-    """Write a text to its folder atomically."""
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    """Write a text to its folder completely or not at all, replacing a damaged one.
+
+    It is not flushed to disk, since a damaged folder is noticed and written again.
+    """
+    draft = folder.with_name(f"{DRAFT}{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
+    draft.mkdir()
     try:
         _write_files(draft, text)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
-        draft.rename(folder)
+        replace_folder(draft, folder, durable=False)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

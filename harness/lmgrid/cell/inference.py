@@ -51,7 +51,7 @@ def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
             f"{folder}: the model was not kept; run the grid again without --discard-models in "
             "another results folder"
         )
-    if damage := next(store.damages_of(record.inputs.address), None):
+    if damage := next(store.verify_model(record.inputs.address), None):
         raise UserError(f"{damage.path}: {damage.reason}")
     data = (folder / VOCABULARY).read_bytes()
     saved = msgspec.json.decode(data, type=_SavedVocabulary)

@@ -29,7 +29,7 @@ from lmgrid.printable import printable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from lmgrid.plugin.provided import Provided
+    from lmgrid.plugin.provided import ProvidedPart
     from lmgrid.plugin.registry import Registry
 
 TABLE_WIDTH = 80  # characters of a line of the table
@@ -107,12 +107,12 @@ def _describe(name: str, registry: Registry, *, as_json: bool) -> None:
         _show(part)
 
 
-def _as_json(found: Provided) -> dict[str, Any]:
+def _as_json(found: ProvidedPart) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "name": found.name,
         "distribution": found.distribution,
-        "lacks": found.lacks,
+        "lacks": found.missing_requirement,
         "description": _doc(found.part),
         "options": [asdict(option) for option in _options(found.part)],
     }
@@ -200,9 +200,9 @@ def _limit(limit: Any) -> str:
     return " ".join(f"{sign} {value}" for sign, value in known if value is not None)
 
 
-def _show(found: Provided) -> None:
+def _show(found: ProvidedPart) -> None:
     """Print the docstring of a part, and below it the table of its options."""
-    lacks = f" ({found.lacks})" if found.lacks else ""
+    lacks = f" ({found.missing_requirement})" if found.missing_requirement else ""
     say(f"{found.kind} {found.name}, from {found.distribution}{lacks}\n")
     say("\n\n".join(_docs(found.part)))
     options = _options(found.part)

@@ -60,7 +60,7 @@ def kernels(
     from lmgrid.execution.job import RunOptions
     from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
-    from lmgrid.records.history import Request
+    from lmgrid.records.history import Invocation
 
     registry = Registry.installed()
     grid = _grid(registry, names, devices, threads)
@@ -69,7 +69,7 @@ def kernels(
         open_store(results, grid.name),
         registry,
         options=RunOptions(keep_weights=False),
-        request=Request(command_line()),
+        invocation=Invocation(command_line()),
     )
     sys.exit(run_and_show(ready, quiet=quiet, as_json=as_json))
 
@@ -82,7 +82,9 @@ def _grid(
 
     from lmgrid.grid import Grid, KernelCell
 
-    chosen = names or tuple(p.name for p in registry.provided("kernel") if not p.lacks)
+    chosen = names or tuple(
+        p.name for p in registry.provided("kernel") if not p.missing_requirement
+    )
     parts = [registry.part("kernel", name, {}) for name in dict.fromkeys(chosen)]
     known = dict.fromkeys(map(registry.resolve_device, devices))
     cells = tuple(

@@ -78,7 +78,7 @@ def _as_json(
 
 def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
     """Return the state of each cell by its address: recorded, and with what; or to run."""
-    from lmgrid.machine.environment import unlike_libraries
+    from lmgrid.machine.environment import library_differences
 
     found = store.read_all()
     for error in found.unreadable.values():
@@ -92,7 +92,7 @@ def _states(planned: tuple[Planned, ...], store: Store) -> dict[str, str]:
         if cell.address in found.unreadable:
             state = UNREADABLE
         elif cell.recorded:
-            unlike = unlike_libraries(environments[cell.address], cell.libraries)
+            unlike = library_differences(environments[cell.address], cell.libraries)
             state = "; ".join(unlike) or state
         states[cell.address] = state
     return states

@@ -46,7 +46,7 @@ class ProgressReport(RunListener):
 
     def _announce(self, hook: str, planned: Planned, **arguments: Point | Outcome) -> None:
         told = {"address": planned.address, "cell": planned.cell, **arguments}
-        for problem in self._registry.announce(hook, **told):
+        for problem in self._registry.call_hook(hook, **told):
             complain(f"plugin {problem}")
 
 

@@ -107,14 +107,14 @@ class _Replaying:
         from lmgrid.execution.replay import renewed, replay_each
 
         if self._renew:
-            self._store.begin()
+            self._store.create()
             left = [record for record in records if not self._is_current(record)]
             self.current, records = len(records) - len(left), left
         for verdict in replay_each(records, self._registry, self._places, self._points):
             record = renewed(verdict) if self._renew else None
             self._renewed += record is not None and self._store.renew(record)
             self.verdicts.append(verdict)
-            complain(f"{verdict.status}: {verdict.record.inputs.what.label}")
+            complain(f"{verdict.status}: {verdict.record.inputs.any_cell.label}")
 
     def _is_current(self, record: Record | KernelRecord) -> bool:
         from lmgrid.execution.replay import inputs_today
@@ -158,8 +158,8 @@ def _chosen(store: Store, only: tuple[str, ...]) -> tuple[list[Record | KernelRe
     if not found:
         raise UserError(f"{store.root}: holds no record that can be replayed")
     chosen = only_filter(only)
-    chosen.check([record.inputs.what for record in found])
-    kept = [record for record in found if chosen.matches(record.inputs.what)]
+    chosen.check([record.inputs.any_cell for record in found])
+    kept = [record for record in found if chosen.matches(record.inputs.any_cell)]
     if not kept:
         raise UserError(f"{' '.join(f'--only {text}' for text in only)}: no record is left")
     return kept, bool(read.unreadable)
@@ -169,7 +169,7 @@ def _as_json(verdict: Verdict) -> dict[str, Any]:
     return {
         "address": verdict.record.inputs.address,
         "today": verdict.inputs and verdict.inputs.address,
-        "cell": verdict.record.inputs.what.label,
+        "cell": verdict.record.inputs.any_cell.label,
         "result": verdict.status,
         "up_to": verdict.reach,
         "why": verdict.why,
@@ -180,7 +180,7 @@ def _show(verdicts: list[Verdict]) -> None:
     from lmgrid.report.layout import Table
 
     rows = tuple(
-        (v.record.inputs.what.label, v.record.inputs.address[:12], v.status, v.reach, v.why)
+        (v.record.inputs.any_cell.label, v.record.inputs.address[:12], v.status, v.reach, v.why)
         for v in verdicts
     )
     head = ("cell", "address", "result", "up to", "why")

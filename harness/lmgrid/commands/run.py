@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmgrid.execution.plan import Planned
     from lmgrid.execution.run import Run
     from lmgrid.plugin.registry import Registry
-    from lmgrid.records.history import Request
+    from lmgrid.records.history import Invocation
     from lmgrid.records.record import Outcome
     from lmgrid.records.store import Store
 
@@ -146,8 +146,8 @@ def run(
     part = find_executor(executor, registry)
     grid = arguments.read(registry.remote() if part.remote else registry)
     store = open_store(arguments.results, grid.name)
-    request = _request(arguments)
-    ready = Run(grid, store, registry, executor=part, options=options, request=request)
+    invocation = _invocation(arguments)
+    ready = Run(grid, store, registry, executor=part, options=options, invocation=invocation)
     sys.exit(run_and_show(ready, quiet=quiet, as_json=as_json))
 
 
@@ -171,10 +171,10 @@ def run_and_show(ready: Run, *, quiet: bool, as_json: bool) -> int:
     _check_records(store, ready.planned)
     if not quiet:
         _introduce(ready)
-    if not ready.remaining and store.count() and ready.request:
-        store.keep_request(ready.request)
+    if not ready.remaining and store.count() and ready.invocation:
+        store.record_invocation(ready.invocation)
     # Run what is left. Cells that are skipped are in no store.
-    store.sweep()
+    store.clean_up()
     skipped: dict[str, Outcome] = {}
     if ready.remaining:
         report = progress_report(ready.registry, len(ready.remaining), quiet=quiet)
@@ -208,13 +208,13 @@ def _check_records(store: Store, planned: Sequence[Planned]) -> None:
         complain(f"passed over: {error}")
 
 
-def _request(arguments: GridArguments) -> Request:
+def _invocation(arguments: GridArguments) -> Invocation:
     """Return what the results folder keeps of the command: its line and the grid's file."""
-    from lmgrid.records.history import Request
+    from lmgrid.records.history import Invocation
 
     path = arguments.file
     is_own = path == Path(arguments.grid)  # else it comes with lmgrid
-    return Request(command_line(), path.read_bytes(), path.parent if is_own else None)
+    return Invocation(command_line(), path.read_bytes(), path.parent if is_own else None)
 
 
 def check_options(options: RunOptions, executor: str) -> None:
@@ -244,7 +244,7 @@ def find_executor(text: str, registry: Registry) -> ExecutorPart:
     except PartError as error:
         option = f".{error.option}" if error.option not in ("", "name") else ""
         raise UserError(f"--executor {name}{option}: {error}") from None
-    if lacks := registry.find("executor", name).lacks:
+    if lacks := registry.find("executor", name).missing_requirement:
         raise UserError(f"--executor {name} {lacks}")
     return part
 

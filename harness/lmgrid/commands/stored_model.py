@@ -39,7 +39,7 @@ def _locate(record: str, results: Path | None) -> tuple[Path, str]:
             raise UserError(f"{record}: there is no such file")
         return path.parent.parent, path.stem
     folders = [results] if results else sorted(RUNS.glob("*"))
-    found = [(folder, a) for folder in folders for a in Store(folder).matching(record)]
+    found = [(folder, a) for folder in folders for a in Store(folder).addresses_with_prefix(record)]
     where = results or RUNS
     if not record or not found:
         raise UserError(f"{record!r}: no record in {where} has an address that starts so")

@@ -25,7 +25,7 @@ def verify(*, results: Path) -> None:
       lmgrid verify results/runs/quickstart
     """
     store = existing_store(results)
-    found = list(store.damages())
+    found = list(store.verify())
     damaged = [one for one in found if not one.newer]
     for one in found:
         say(f"{one.path}: {one.reason}")

@@ -69,14 +69,14 @@ def attempt(job: Job, registry: Registry, callbacks: Callbacks = NO_CALLBACKS) -
             # Ctrl-C in the process of the command stops the run; elsewhere it is the cell's error.
             if isinstance(error, KeyboardInterrupt) and not job.own_process:
                 raise
-            store.check_room(error)
+            store.raise_if_unwritable(error)
             end = Termination(_status(error), error)
             store.add(failure(job, end, perf_counter() - started))
             # After a lack of memory or disk the next attempt resumes from the checkpoint.
             if end.of_machine:
-                return store.written(address)
+                return store.get(address)
         checkpoints.remove()
-        return store.written(address)
+        return store.get(address)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _locked(store: Store, job: Job, callbacks: Callbacks) -> Iterator[None]:
 def store_outcome(outcome: Outcome, store: Store) -> None:
     """Store an outcome; a record moves an older one aside. The cell's lock must be held."""
     if store.has(outcome.inputs.address) and not isinstance(outcome, Failure):
-        store.supersede(outcome)
+        store.replace_record(outcome)
     else:
         store.add(outcome)
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from lmgrid.engine import Resources
 from lmgrid.grid import AnyCell, KernelCell
-from lmgrid.machine.environment import unlike_libraries
+from lmgrid.machine.environment import library_differences
 from lmgrid.records.record import Failure, Inputs, Outcome
 from lmgrid.spec import Place
 
@@ -58,7 +58,7 @@ class Job:
         if self.options.retry == "contended":
             return not outcome.provenance.contended
         if self.options.retry == "other-libraries":
-            return not unlike_libraries(outcome.provenance.environment, self.libraries)
+            return not library_differences(outcome.provenance.environment, self.libraries)
         return True
 
 

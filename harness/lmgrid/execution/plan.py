@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lmgrid.grid import AnyCell, Grid
 from lmgrid.machine.environment import cache_folder
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities
+from lmgrid.records.address import InputsReader
 from lmgrid.records.record import Inputs
 from lmgrid.records.store import Store
 from lmgrid.spec import Place
@@ -34,16 +34,16 @@ def place_of(grid: Grid) -> Place:
 
 def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
     """Return the cells of a grid in order, each address once. It reads corpora, trains nothing."""
-    identities = Identities(registry, place_of(grid))
+    reader = InputsReader(registry, place_of(grid))
     planned: dict[str, Planned] = {}
     for cell in grid.cells:
-        inputs = identities.of(cell)
+        inputs = reader.inputs(cell)
         found = Planned(
             cell=cell,
             inputs=inputs,
             recorded=store.has(inputs.address),
             modules=tuple(name for part in registry.parts(cell) for name in part.preload),
-            libraries=identities.code(cell).libraries,
+            libraries=reader.code(cell).libraries,
         )
         planned.setdefault(found.address, found)
     return tuple(planned.values())
@@ -51,6 +51,6 @@ def plan(grid: Grid, store: Store, registry: Registry) -> tuple[Planned, ...]:
 
 def unresolved(grid: Grid, registry: Registry) -> tuple[str, ...]:
     """Return the imports in the code of a grid's cells that could not be followed, each once."""
-    identities = Identities(registry, place_of(grid))
-    found = (where for cell in grid.cells for where in identities.code(cell).unresolved)
+    reader = InputsReader(registry, place_of(grid))
+    found = (where for cell in grid.cells for where in reader.code(cell).unresolved)
     return tuple(dict.fromkeys(found))

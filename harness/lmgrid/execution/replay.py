@@ -20,11 +20,11 @@ from lmgrid.errors import UserError
 from lmgrid.execution.supervise import CONTEXT, preload
 from lmgrid.execution.worker import become_worker, installed, search_path
 from lmgrid.grid import AnyCell, GridError, KernelCell, Part, PartError, named_parts
-from lmgrid.machine.environment import Environment, same_bits
-from lmgrid.plugin.discovery import say
+from lmgrid.machine.environment import Environment, why_bits_may_differ
+from lmgrid.plugin.discovery import describe_error
 from lmgrid.plugin.options import all_options
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.address import Identities
+from lmgrid.records.address import InputsReader
 from lmgrid.records.record import Inputs, KernelRecord, Record
 from lmgrid.result import Point, Score
 from lmgrid.spec import Place
@@ -84,7 +84,7 @@ def replay_each(
 
 def _slow(record: Recorded, registry: Registry) -> Iterator[str]:
     """Yield the modules that a record's parts are slow to import, for all processes at once."""
-    for kind, part in named_parts(record.inputs.what):
+    for kind, part in named_parts(record.inputs.any_cell):
         with suppress(PartError):  # it is not here, which is told when it is its turn
             yield from registry.find(kind, part.name).part.preload
 
@@ -107,7 +107,7 @@ def _replay(
     record: Recorded, registry: Registry, places: Sequence[Place], points: int | None
 ) -> Verdict:
     try:
-        cell = cell_today(record.inputs.what, registry)
+        cell = cell_today(record.inputs.any_cell, registry)
         place, inputs = _located(cell, record.inputs, registry, places)
     except UserError as mistake:
         return Verdict(record, "not comparable", why=str(mistake))
@@ -149,7 +149,7 @@ def cell_today(cell: AnyCell, registry: Registry) -> AnyCell:
 def inputs_today(record: Recorded, registry: Registry, places: Sequence[Place]) -> Inputs | None:
     """Return what decides the numbers of a recorded cell today; None where it is not known here."""
     try:
-        cell = cell_today(record.inputs.what, registry)
+        cell = cell_today(record.inputs.any_cell, registry)
         return _located(cell, record.inputs, registry, places)[1]
     except UserError:
         return None
@@ -165,7 +165,7 @@ def _located(
     problem = UserError("no folder to look for files in")
     for place in places:
         try:
-            inputs = Identities(registry, place).of(cell)
+            inputs = InputsReader(registry, place).inputs(cell)
         except UserError as mistake:
             problem = mistake
             continue
@@ -238,7 +238,7 @@ def _tell(task: _Task, connection: Connection) -> None:
     except UserError as mistake:
         connection.send(_Ended("not comparable", str(mistake)))
     except BaseException as error:  # of a third party
-        connection.send(_Ended("unequal", f"ended as {say(error)}"))
+        connection.send(_Ended("unequal", f"ended as {describe_error(error)}"))
     else:
         connection.send(found)
 
@@ -274,7 +274,7 @@ def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
     difference = _first_difference(record, replay)
     if not difference:
         return Verdict(record, "equal", _reach(record, replay), "", inputs, exact=whole)
-    unlike = same_bits(record.provenance.environment, found.environment)
+    unlike = why_bits_may_differ(record.provenance.environment, found.environment)
     if not unlike:
         return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
     return _compare_roughly(record, replay, inputs, f"{_apart(record, replay)}; {unlike}")

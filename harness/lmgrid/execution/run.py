@@ -12,7 +12,7 @@ from lmgrid.execution.local import LocalPart
 from lmgrid.execution.plan import Planned, place_of, plan
 from lmgrid.grid import Grid
 from lmgrid.plugin.registry import Registry
-from lmgrid.records.history import Request
+from lmgrid.records.history import Invocation
 from lmgrid.records.record import Outcome
 from lmgrid.records.store import Store
 from lmgrid.result import Point
@@ -45,7 +45,7 @@ class Run:
     executor: ExecutorPart = field(default_factory=LocalPart, kw_only=True)
     options: RunOptions = field(default_factory=RunOptions, kw_only=True)
     stop: StopSignal = field(default_factory=StopSignal, kw_only=True)
-    request: Request | None = field(default=None, kw_only=True)  # kept in the results folder
+    invocation: Invocation | None = field(default=None, kw_only=True)  # kept in the results folder
 
     @cached_property
     def planned(self) -> tuple[Planned, ...]:

@@ -82,9 +82,9 @@ class Scheduler:
         with closing(self._executor()) as executor:
             for resources in self._queue.kinds:
                 executor.check(resources)
-            run.store.begin()
-            if run.request:
-                run.store.keep_request(run.request)
+            run.store.create()
+            if run.invocation:
+                run.store.record_invocation(run.invocation)
             while self._running or self._may_start:
                 # Start every cell that fits beside those that are running.
                 while self._may_start and (taken := self._queue.take(self._fits(executor))):

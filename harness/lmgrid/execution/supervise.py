@@ -29,7 +29,7 @@ from lmgrid.execution.attempt import Termination as Termination  # for executors
 from lmgrid.execution.job import Job
 from lmgrid.execution.messages import Begun, Waiting, dispatch
 from lmgrid.execution.worker import PRELOAD, STOP_SIGNALS, Preload, Sent, end_group, work
-from lmgrid.machine.memory import MemoryWatch
+from lmgrid.machine.memory import MemoryMonitor
 from lmgrid.records.record import Outcome
 from lmgrid.records.store import Store, StoreError
 from lmgrid.records.verify import MANIFEST
@@ -113,7 +113,7 @@ def supervise(job: Job, callbacks: Callbacks, stop: StopSignal) -> Outcome | Non
         connection, child = _start(job)
     except (OSError, EOFError) as error:  # no process or no pipe could be made
         return store_failure(job, Termination("error", error), monotonic() - started)
-    watch = MemoryWatch(child.pid or 0)
+    watch = MemoryMonitor(child.pid or 0)
     try:
         why = _Supervision(job, connection, child, watch).wait(callbacks, stop)
     finally:
@@ -121,7 +121,7 @@ def supervise(job: Job, callbacks: Callbacks, stop: StopSignal) -> Outcome | Non
     if why == "stopped":
         return None
     if not why:
-        return Store(job.root).written(job.inputs.address)
+        return Store(job.root).get(job.inputs.address)
     end = _termination(why, child.exitcode or 0, job)
     return store_failure(job, end, monotonic() - started, watch.peak or None)
 
@@ -132,7 +132,7 @@ def store_failure(
     """Store the failure of a cell whose process stored no outcome itself."""
     store = Store(job.root)
     store.add(failure(job, end, seconds, peak_bytes))
-    return store.written(job.inputs.address)
+    return store.get(job.inputs.address)
 
 
 def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> Outcome:
@@ -152,7 +152,7 @@ def deliver(job: Job, outcome: Outcome, files: Iterable[tuple[str, bytes]]) -> O
                     (draft / name).write_bytes(data)
             store.keep_weights(address, draft)
         store_outcome(outcome, store)
-        return store.written(address)
+        return store.get(address)
 
 
 def _is_file_name(name: str) -> bool:
@@ -168,7 +168,7 @@ class _Supervision:
     job: Job
     connection: Connection
     child: Child
-    watch: MemoryWatch
+    watch: MemoryMonitor
 
     def wait(self, callbacks: Callbacks, stop: StopSignal) -> str:
         """Return why a worker ended without an outcome; empty if it stored one."""
@@ -182,7 +182,7 @@ class _Supervision:
                 return "timeout"
             if monotonic() > looked + POLL_SECONDS:
                 looked = monotonic()
-                if self.watch.look() > (options.memory or math.inf):
+                if self.watch.sample() > (options.memory or math.inf):
                     return "out-of-memory"
             # Receive its next message, if there is one.
             try:

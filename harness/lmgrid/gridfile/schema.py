@@ -13,7 +13,7 @@ import msgspec
 from lmgrid.grid import BLOCKS, KINDS, SETTINGS, TRAINING
 from lmgrid.gridfile.axes import LARGEST_SEED, ONE_EPOCH
 from lmgrid.plugin.options import default
-from lmgrid.plugin.provided import Provided
+from lmgrid.plugin.provided import ProvidedPart
 from lmgrid.plugin.registry import Registry
 from lmgrid.spec import ModelPart
 
@@ -165,7 +165,7 @@ class _Option:
 class _DescribedParts:
     """The schemas of parts, and of the places in a grid file that name them."""
 
-    def __init__(self, parts: Iterable[Provided]) -> None:
+    def __init__(self, parts: Iterable[ProvidedPart]) -> None:
         self._parts = tuple(parts)
         declared = [(part, field) for part in self._parts for field in fields(part.part)]
         hints = {part.part: get_type_hints(part.part, include_extras=True) for part in self._parts}
@@ -175,7 +175,7 @@ class _DescribedParts:
             schema_hook=_schema_of_custom_type,
             ref_template=REFERENCE,
         )
-        self._options: dict[Provided, list[_Option]] = {part: [] for part in self._parts}
+        self._options: dict[ProvidedPart, list[_Option]] = {part: [] for part in self._parts}
         for (part, field), schema in zip(declared, types, strict=True):
             self._options[part].append(_option(field, schema))
 
@@ -256,7 +256,7 @@ class _DescribedParts:
         absent = ["none"] if kind in ("optimizer", "regularizer", "reporter") else []
         return [*(part.name for part in self._of_kind(kind)), *absent]
 
-    def _of_kind(self, kind: str) -> list[Provided]:
+    def _of_kind(self, kind: str) -> list[ProvidedPart]:
         return [part for part in self._parts if part.kind == kind]
 
     def _names_or_tables(self, kind: str) -> Schema:
@@ -268,7 +268,7 @@ class _DescribedParts:
         ]
         return {"anyOf": [{"enum": complete}, self.tables(kind)]}
 
-    def _table(self, part: Provided) -> Schema:
+    def _table(self, part: ProvidedPart) -> Schema:
         options = self._options[part]
         settings = _effective_settings(part.part) if issubclass(part.part, ModelPart) else ()
         description = inspect.cleandoc(part.part.__doc__ or "")

@@ -69,7 +69,7 @@ def _machine() -> Environment:
     )
 
 
-def same_bits(one: Environment, two: Environment) -> str:
+def why_bits_may_differ(one: Environment, two: Environment) -> str:
     """Return why a cell recorded in ``one`` may come out in other bits in ``two``; "": no reason.
 
     The reason is for people to read. Python's version is none: it computes nothing of a model.
@@ -78,7 +78,7 @@ def same_bits(one: Environment, two: Environment) -> str:
 
 
 def _reasons(one: Environment, two: Environment) -> Iterator[str]:
-    yield from unlike_libraries(one, two.libraries)
+    yield from library_differences(one, two.libraries)
     if one.processor != two.processor:
         yield f"recorded on {one.processor}, here {two.processor}"
     if one.accelerator != two.accelerator:
@@ -92,7 +92,7 @@ def _reasons(one: Environment, two: Environment) -> Iterator[str]:
         yield _unlike_flags(set(one.flags.split()), set(two.flags.split()))
 
 
-def unlike_libraries(recorded: Environment, here: Libraries) -> tuple[str, ...]:
+def library_differences(recorded: Environment, here: Libraries) -> tuple[str, ...]:
     """Return what differs between the versions of libraries, a short reason for each.
 
     An older record, which has no flags, names some libraries, whether its code imports them or not.

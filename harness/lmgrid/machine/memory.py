@@ -9,7 +9,7 @@ import psutil
 CHILDREN_SECONDS = 1.0  # looking for children reads of every process of the machine
 
 
-class MemoryWatch:
+class MemoryMonitor:
     """The resident size of a process and its children, and the largest seen so far."""
 
     def __init__(self, pid: int) -> None:
@@ -19,7 +19,7 @@ class MemoryWatch:
         self._looked = monotonic()
         self.peak = 0  # bytes
 
-    def look(self) -> int:
+    def sample(self) -> int:
         """Return the bytes held now; 0 once the process is gone."""
         try:
             self._process = self._process or psutil.Process(self._pid)

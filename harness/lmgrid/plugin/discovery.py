@@ -15,7 +15,7 @@ import pluggy
 from lmgrid import engine, hooks, spec
 from lmgrid.grid import BLOCKS, KINDS, PLAIN, SETTINGS, TRAINING
 from lmgrid.plugin.options import check_types
-from lmgrid.plugin.provided import CORE, Plugin, Provided
+from lmgrid.plugin.provided import CORE, Plugin, ProvidedPart
 
 UNKNOWN = "unknown"
 
@@ -38,7 +38,7 @@ class PluginError(Exception):
     """A plugin does not keep the contract."""
 
 
-def scan() -> tuple[list[EntryPoint], list[Plugin]]:
+def find_entry_points() -> tuple[list[EntryPoint], list[Plugin]]:
     """Return the group's entry points, our own first, each once; and rows of what is damaged."""
     entries: dict[str, list[EntryPoint]] = {}
     damaged: list[Plugin] = []
@@ -46,7 +46,7 @@ def scan() -> tuple[list[EntryPoint], list[Plugin]]:
         try:
             found = list(distribution.entry_points.select(group=spec.GROUP))
         except Exception as error:
-            problem = f"its entry points cannot be read: {say(error)}"
+            problem = f"its entry points cannot be read: {describe_error(error)}"
             name, version = _identify(distribution)
             damaged.append(Plugin(name, name, version, problems=(problem,)))
             continue
@@ -78,38 +78,38 @@ def load(entry: EntryPoint) -> tuple[Plugin, object | None]:
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:
-        return replace(row, problems=(f"fails to import: {say(error)}",)), None
+        return replace(row, problems=(f"fails to import: {describe_error(error)}",)), None
     provides, problems = inspect_plugin(module, row.distribution)
     return replace(row, provides=provides, problems=problems), module
 
 
 def inspect_plugin(
     plugin: object, distribution: str
-) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
+) -> tuple[tuple[ProvidedPart, ...], tuple[str, ...]]:
     """Return the parts that a plugin brings and what is wrong with it."""
     try:
-        manager = manager_of(plugin)
+        manager = plugin_manager(plugin)
     except Exception as error:
-        return (), (say(error),)
-    provides: list[Provided] = []
+        return (), (describe_error(error),)
+    provides: list[ProvidedPart] = []
     problems = list(_unmarked(plugin))
     for kind, (hook, contract) in HOOKS.items():
         try:
             found = getattr(manager.hook, hook).get_hookimpls()
             parts = [_items(implementation.function()) for implementation in found]
         except (Exception, SystemExit) as error:
-            problems.append(f"{hook}: {say(error)}")
+            problems.append(f"{hook}: {describe_error(error)}")
             continue
         for name, part in (item for items in parts for item in items):
             try:
                 _check(kind, name, part, contract)
-                provides.append(Provided(kind, name, part, distribution))
+                provides.append(ProvidedPart(kind, name, part, distribution))
             except Exception as error:
-                problems.append(f"{kind} {name!r}: {say(error)}")
+                problems.append(f"{kind} {name!r}: {describe_error(error)}")
     return tuple(provides), tuple(problems)
 
 
-def manager_of(plugin: object) -> pluggy.PluginManager:
+def plugin_manager(plugin: object) -> pluggy.PluginManager:
     """Return a manager of this plugin alone, so that it fails alone."""
     manager = pluggy.PluginManager(spec.GROUP)
     manager.add_hookspecs(hooks)
@@ -168,7 +168,7 @@ def _generated_docstring(part: type[Any]) -> bool:
     return (part.__doc__ or "").startswith(f"{part.__name__}(")
 
 
-def without_clashes(plugins: tuple[Plugin, ...]) -> tuple[Plugin, ...]:
+def without_name_clashes(plugins: tuple[Plugin, ...]) -> tuple[Plugin, ...]:
     """Let built-ins win a name; refuse a name that two third parties claim."""
     claims: dict[tuple[str, str], list[Plugin]] = {}
     for plugin in plugins:
@@ -178,7 +178,7 @@ def without_clashes(plugins: tuple[Plugin, ...]) -> tuple[Plugin, ...]:
 
 
 def _refuse(plugin: Plugin, claims: dict[tuple[str, str], list[Plugin]]) -> Plugin:
-    kept: list[Provided] = []
+    kept: list[ProvidedPart] = []
     problems = list(plugin.problems)
     for provided in plugin.provides:
         others = [p for p in claims[provided.kind, provided.name] if p is not plugin]
@@ -190,7 +190,7 @@ def _refuse(plugin: Plugin, claims: dict[tuple[str, str], list[Plugin]]) -> Plug
     return replace(plugin, provides=tuple(kept), problems=tuple(problems))
 
 
-def say(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an exception as one bounded line."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return " ".join(text.split())[:300]

@@ -11,7 +11,7 @@ CORE = "lmgrid"
 
 
 @dataclass(frozen=True)
-class Provided:
+class ProvidedPart:
     """One part that a plugin brought: its kind, its name and its class."""
 
     kind: str
@@ -20,7 +20,7 @@ class Provided:
     distribution: str
 
     @property
-    def lacks(self) -> str:
+    def missing_requirement(self) -> str:
         """Return how to install what this part needs and is not there; empty if nothing."""
         module: str = self.part.requires
         if not module or _importable(module):
@@ -35,7 +35,7 @@ class Plugin:
     name: str
     distribution: str
     version: str
-    provides: tuple[Provided, ...] = ()
+    provides: tuple[ProvidedPart, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -43,7 +43,7 @@ class Plugin:
         """``ok``, ``incomplete`` (an extra is missing), ``partly broken`` or ``broken``."""
         if self.problems:
             return "partly broken" if self.provides else "broken"
-        return "incomplete" if any(part.lacks for part in self.provides) else "ok"
+        return "incomplete" if any(part.missing_requirement for part in self.provides) else "ok"
 
     @property
     def reason(self) -> str:
@@ -52,7 +52,7 @@ class Plugin:
             return "; ".join(self.problems) + (f" (to be rid of it: {remedy})" if remedy else "")
         lacking: dict[str, list[str]] = {}
         for provided in self.provides:
-            lacking.setdefault(provided.lacks, []).append(provided.name)
+            lacking.setdefault(provided.missing_requirement, []).append(provided.name)
         return "; ".join(f"{', '.join(names)} {why}" for why, names in lacking.items() if why)
 
 

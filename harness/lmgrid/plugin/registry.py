@@ -12,14 +12,20 @@ from lmgrid import spec
 from lmgrid.engine import ExecutorPart
 from lmgrid.grid import AnyCell, Cell, GridError, Part, PartError, named_parts, near
 from lmgrid.machine.cpu import CpuPart
-from lmgrid.plugin.discovery import load, manager_of, say, scan, without_clashes
+from lmgrid.plugin.discovery import (
+    describe_error,
+    find_entry_points,
+    load,
+    plugin_manager,
+    without_name_clashes,
+)
 from lmgrid.plugin.options import all_options, describe_part, make_part, option_names
-from lmgrid.plugin.provided import CORE, Plugin, Provided
+from lmgrid.plugin.provided import CORE, Plugin, ProvidedPart
 
-CORE_PLUGIN = Plugin("core", CORE, "", (Provided("device", "cpu", CpuPart, CORE),))
+CORE_PLUGIN = Plugin("core", CORE, "", (ProvidedPart("device", "cpu", CpuPart, CORE),))
 
 
-def _kind_and_name(provided: Provided) -> tuple[str, str]:
+def _kind_and_name(provided: ProvidedPart) -> tuple[str, str]:
     return provided.kind, provided.name
 
 
@@ -27,10 +33,10 @@ class Registry:
     """The plugins' parts, by kind and name."""
 
     def __init__(self, plugins: Iterable[Plugin], listeners: Iterable[object] = ()) -> None:
-        self.plugins = without_clashes(tuple(plugins))
+        self.plugins = without_name_clashes(tuple(plugins))
         provided = [p for plugin in self.plugins for p in plugin.provides]
         self._provided = {(p.kind, p.name): p for p in sorted(provided, key=_kind_and_name)}
-        self._listeners = [manager_of(listener) for listener in listeners]
+        self._listeners = [plugin_manager(listener) for listener in listeners]
         self._instances: dict[tuple[str, Part], Any] = {}
         self._elsewhere = False
         self._folder: Path | None = None
@@ -39,7 +45,7 @@ class Registry:
     @classmethod
     def installed(cls) -> Registry:
         """Return what the entry points of this environment bring; nothing they do raises."""
-        entries, damaged = scan()
+        entries, damaged = find_entry_points()
         loaded = [load(entry) for entry in entries]
         return cls(
             [CORE_PLUGIN, *(plugin for plugin, _ in loaded), *damaged],
@@ -48,10 +54,10 @@ class Registry:
 
     # ------------------------------------------------------------ by kind and name
 
-    def provided(self, kind: str) -> tuple[Provided, ...]:
+    def provided(self, kind: str) -> tuple[ProvidedPart, ...]:
         return tuple(p for p in self._provided.values() if p.kind == kind)
 
-    def find(self, kind: str, name: str) -> Provided:
+    def find(self, kind: str, name: str) -> ProvidedPart:
         """Return what a name stands for; PartError names the near match."""
         found = self._provided.get((kind, name))
         if found is None:
@@ -70,7 +76,7 @@ class Registry:
 
     def _lacking(self, cell: AnyCell) -> Iterator[str]:
         for kind, part in named_parts(cell):
-            if lacks := self.find(kind, part.name).lacks:
+            if lacks := self.find(kind, part.name).missing_requirement:
                 yield f"{kind} {part.name!r} {lacks}"
 
     def part(self, kind: str, name: str, options: Mapping[str, Any]) -> Part:
@@ -105,7 +111,7 @@ class Registry:
     def executor(self, part: Part) -> ExecutorPart:
         return cast(ExecutorPart, self._instance("executor", part))
 
-    def counting_from(self, folder: Path) -> Registry:
+    def relative_to(self, folder: Path) -> Registry:
         """Return the same parts, with options that name files counted from a folder."""
         if folder not in self._placed:
             other = copy(self)
@@ -154,7 +160,7 @@ class Registry:
 
     def devices(self) -> tuple[tuple[str, spec.Device], ...]:
         """Return every provider whose needs are met, by name pattern."""
-        parts = [p for p in self.provided("device") if not p.lacks]
+        parts = [p for p in self.provided("device") if not p.missing_requirement]
         return tuple((p.name, p.part().make()) for p in parts)
 
     def device_names(self) -> tuple[str, ...]:
@@ -195,7 +201,7 @@ class Registry:
 
     # ------------------------------------------------------------ life cycle
 
-    def announce(self, hook: str, **arguments: Any) -> tuple[str, ...]:
+    def call_hook(self, hook: str, **arguments: Any) -> tuple[str, ...]:
         """Call a life-cycle hook of each plugin on its own; return what went wrong."""
         problems = []
         for manager in self._listeners:
@@ -203,5 +209,5 @@ class Registry:
                 getattr(manager.hook, hook)(**arguments)
             except (Exception, SystemExit) as error:
                 names = ", ".join(name for name, _ in manager.list_name_plugin())
-                problems.append(f"{names}: {hook}: {say(error)}")
+                problems.append(f"{names}: {hook}: {describe_error(error)}")
         return tuple(problems)

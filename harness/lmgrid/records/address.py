@@ -1,4 +1,4 @@
-"""What decides a cell's numbers, and so its address, known without running it."""
+"""Determines the inputs of a cell, whose hash is its address, without running the cell."""
 
 from __future__ import annotations
 
@@ -17,71 +17,80 @@ from lmgrid.source.closure import Source, libraries, sources, unresolved, versio
 from lmgrid.source.filehash import digest_of
 from lmgrid.spec import Place
 
-MODEL_RUNNER, KERNEL_RUNNER = "lmgrid.cell.runner", "lmgrid.cell.kernel"  # what runs a cell
+MODEL_RUNNER, KERNEL_RUNNER = "lmgrid.cell.runner", "lmgrid.cell.kernel"  # modules that run cells
 
 
 @dataclass(frozen=True)
-class Code:
-    """What is known of code without running it."""
+class CodeAnalysis:
+    """What is known of the code of a cell without running it."""
 
     sources: tuple[Source, ...]
-    versions: tuple[tuple[str, str], ...]  # of libraries of which a part says that they matter
-    libraries: tuple[tuple[str, str], ...]  # that it imports, with their versions
-    unresolved: tuple[str, ...]  # imports that could not be followed: edits there move no address
+    versions: tuple[tuple[str, str], ...]  # (library, version) where a part says that it matters
+    libraries: tuple[tuple[str, str], ...]  # (library, version) of each imported library
+    unresolved: tuple[str, ...]  # imports that cannot be followed; edits there move no address
 
 
 @cache
-def _read_code(classes: tuple[tuple[str, type], ...], runner: str) -> Code:
-    return Code(
-        sources(classes, runner),
-        versions(classes),
-        libraries(classes, runner),
-        unresolved(classes, runner),
+def _analyse(classes: tuple[tuple[str, type], ...], runner: str) -> CodeAnalysis:
+    return CodeAnalysis(
+        sources=sources(classes, runner),
+        versions=versions(classes),
+        libraries=libraries(classes, runner),
+        unresolved=unresolved(classes, runner),
     )
 
 
-class Identities:
-    """The inputs of cells; each corpus and file is looked at once."""
+class InputsReader:
+    """Reads the inputs of cells. Each corpus and each file is read once."""
 
     def __init__(self, registry: Registry, place: Place) -> None:
         self._registry, self._place = registry, place
-        self._digest = cache(self._read_digest)
-        self._files = cache(self._read_files)
+        self._corpus_digest = cache(self._read_corpus_digest)
+        self._file_digests = cache(self._read_file_digests)
 
-    def of(self, cell: AnyCell) -> Inputs:
-        """Return what decides a cell's numbers; GridError where a file that it names is missing."""
-        named, code = tuple(named_parts(cell)), self.code(cell)
-        files = tuple(found for kind, part in named for found in self._files(kind, part))
-        if isinstance(cell, Cell):
-            corpus = self._digest(cell.corpus)
-            return Inputs(cell, None, corpus, code.sources, files, code.versions)
-        return Inputs(None, cell, "", code.sources, files, code.versions)
+    def inputs(self, cell: AnyCell) -> Inputs:
+        """Return what determines the results of a cell.
 
-    def code(self, cell: AnyCell) -> Code:
-        """Return what is known of the code of a cell's parts and of what runs them."""
+        Raises GridError if a file that the cell names is missing or cannot be read.
+        """
+        code = self.code(cell)
+        named = named_parts(cell)
+        return Inputs.of(
+            cell,
+            corpus=self._corpus_digest(cell.corpus) if isinstance(cell, Cell) else "",
+            sources=code.sources,
+            files=tuple(pair for kind, part in named for pair in self._file_digests(kind, part)),
+            versions=code.versions,
+        )
+
+    def code(self, cell: AnyCell) -> CodeAnalysis:
+        """Return what is known of the code of a cell's parts and of the code that runs it."""
         find = self._registry.find
         named = ((kind, part.name) for kind, part in named_parts(cell))
         classes = [(f"{kind} {name}", find(kind, name).part) for kind, name in named]
-        if cell.device != "cpu":  # the processor needs nobody's code
+        if cell.device != "cpu":  # no code decides how a processor computes
             classes.append((f"device {cell.device}", self._registry.device_class(cell.device)))
         runner = MODEL_RUNNER if isinstance(cell, Cell) else KERNEL_RUNNER
-        return _read_code(tuple(classes), runner)
+        return _analyse(tuple(classes), runner)
 
-    def _read_digest(self, corpus: Part) -> str:
+    def _read_corpus_digest(self, corpus: Part) -> str:
         try:
             return self._registry.corpus(corpus).digest(self._place)
         except UserError:
             raise
-        except Exception as error:  # of a third party
+        except Exception as error:  # raised by a plugin
             raise GridError(f"corpus {corpus.label}: {type(error).__name__}: {error}") from None
 
-    def _read_files(self, kind: str, part: Part) -> tuple[tuple[str, str], ...]:
-        """Return the digest of each file that an option names, but for those of a corpus's own."""
+    def _read_file_digests(self, kind: str, part: Part) -> tuple[tuple[str, str], ...]:
+        """Return the digest of each file that an option names.
+
+        Without the files of a corpus whose own digest covers them.
+        """
         if kind == "corpus" and self._registry.corpus(part).digests_files:
             return ()
-        return tuple(self._file_digests(kind, part))
+        return tuple(self._hash_files(kind, part))
 
-    def _file_digests(self, kind: str, part: Part) -> Iterator[tuple[str, str]]:
+    def _hash_files(self, kind: str, part: Part) -> Iterator[tuple[str, str]]:
         for option, name in part.files:
             path = self._place.folder / name
             try:
@@ -98,10 +107,13 @@ class Identities:
 
 
 def text_key(inputs: Inputs) -> str:
-    """Return a hash of all that decides the ids of a cell's corpus; no file's name is in it."""
+    """Return a hash of everything that determines the ids of a cell's corpus.
+
+    File names are not part of it. The cell must have a corpus.
+    """
     cell = inputs.cell
     assert cell is not None
     code = [source for source in inputs.sources if source.name == f"corpus {cell.corpus.name}"]
-    files = [found for found in inputs.files if found[0].startswith("corpus ")]
-    told = cell.corpus.name, cell.corpus.options, inputs.corpus, files, inputs.versions, code
-    return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).hexdigest()
+    files = [pair for pair in inputs.files if pair[0].startswith("corpus ")]
+    hashed = cell.corpus.name, cell.corpus.options, inputs.corpus, files, inputs.versions, code
+    return hashlib.blake2b(msgspec.json.encode(hashed), digest_size=16).hexdigest()

@@ -1,41 +1,44 @@
-"""Bodies of records that older versions wrote, brought to the form of today, schema by schema."""
+"""Converts the bodies of records that older versions wrote to the current schema."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Body = dict[str, Any]
+Body = dict[str, Any]  # a decoded JSON object
 
 
 def _from_1(body: Body) -> Body:
-    """Say by which rule its address is made; how often a cell was resumed is of its result."""
+    """Add the address rule to the inputs, and move ``resumed`` to the result."""
     resumed = body["circumstances"].pop("resumed", 0)
     body["inputs"]["rule"] = 1
     return body | {"resumed": resumed} if "points" in body else body
 
 
 def _from_2(body: Body) -> Body:
-    """Call ``circumstances`` what is called ``provenance`` today."""
+    """Rename ``circumstances`` to ``provenance``."""
     body["provenance"] = body.pop("circumstances")
     return body
 
 
-# What brings a body of each schema to the next one; a step stays for as long as there are records.
+# By schema, the conversion to the next schema. One may go once no record has its schema.
 STEPS: Mapping[int, Callable[[Body], Body]] = {1: _from_1, 2: _from_2}
 
 
 def convert(body: Body, schema: int, wanted: int) -> Body:
-    """Return a body of one schema as one of a later schema; KeyError for a schema never written."""
+    """Return a body of one schema in a later schema. Raises KeyError for an unknown schema."""
     for step in range(schema, wanted):
         body = STEPS[step](body)
     return body
 
 
-def unknown_field(body: Any, known: Any, path: str = "") -> str:
-    """Return the first field of a body that was passed over when it was read, or nothing.
+def unknown_field(body: object, known: object, path: str = "") -> str:
+    """Return the path of the first field of a body that was ignored when it was read, or "".
 
-    ``known`` is what was read of it, as plain values.
+    ``known`` is what was read of the body, as plain values; ``path`` is the place of the body.
+
+    >>> unknown_field({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1}]})
+    'a.c'
     """
     if isinstance(body, dict) and isinstance(known, dict):
         for key, value in body.items():

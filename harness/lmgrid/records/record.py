@@ -1,4 +1,4 @@
-"""What a run leaves behind, addressed by what went into it."""
+"""Defines records and failures, and the address that the inputs of a cell determine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lmgrid.machine.environment import Environment
 from lmgrid.result import KernelResult, ModelResult
 from lmgrid.source.closure import Source
 
-ADDRESS_RULE = 2  # goes up when an address is made of something else
-CONTENDED = 0.25  # cores
-EMPTY: tuple[Any, ...] = (None, (), [], {})  # what a cell leaves unsaid
+ADDRESS_RULE = 2  # increases when addresses are computed in another way
+CONTENDED = 0.25  # cores that other processes keep busy, above which times are not trusted
+UNUSED: tuple[object, ...] = (None, (), [], {})  # values of the fields that a cell does not use
 
 
 class RecordError(UserError):
-    """A record cannot be read or trusted; the message says which and why."""
+    """A record is damaged or cannot be read; the message says which one and why."""
 
 
 class NewerRecordError(RecordError):
-    """A record was written by a newer lmgrid; it may be whole."""
+    """A record was written by a newer lmgrid, and may be intact."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"was written by a newer lmgrid ({why}); install a newer one to read it")
@@ -34,28 +34,42 @@ class NewerRecordError(RecordError):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What decides a cell's numbers. Its hash is the address: it holds no time and no file name.
+    """What determines a cell's results. Its hash is the address; no time or file name is in it.
 
-    ``sources`` are the meanings of the code of each part and of what runs the cell, ``files`` the
-    bytes of what options name, ``versions`` those of libraries that a part says matter.
+    Either ``cell`` or ``kernel`` is None.
     """
 
-    cell: Cell | None  # either this
-    kernel: KernelCell | None  # or that
+    cell: Cell | None
+    kernel: KernelCell | None
     corpus: str  # digest of the raw bytes; empty for a kernel
-    sources: tuple[Source, ...]
-    files: tuple[tuple[str, str], ...] = ()  # ("model.path", digest of the bytes)
-    versions: tuple[tuple[str, str], ...] = ()  # (library, version)
-    rule: int = ADDRESS_RULE  # how the address is made of all this
+    sources: tuple[Source, ...]  # digests of the code of each part and of the code that runs it
+    files: tuple[tuple[str, str], ...] = ()  # ("model NAME.OPTION", digest of the file's bytes)
+    versions: tuple[tuple[str, str], ...] = ()  # (library, version) where a part says it matters
+    rule: int = ADDRESS_RULE  # how the address is computed
 
     @classmethod
-    def of(cls, cell: AnyCell, corpus: str = "", sources: tuple[Source, ...] = ()) -> Inputs:
-        if isinstance(cell, Cell):
-            return cls(cell, None, corpus, sources)
-        return cls(None, cell, corpus, sources)
+    def of(
+        cls,
+        cell: AnyCell,
+        *,
+        corpus: str = "",
+        sources: tuple[Source, ...] = (),
+        files: tuple[tuple[str, str], ...] = (),
+        versions: tuple[tuple[str, str], ...] = (),
+    ) -> Inputs:
+        """Return the inputs of a cell of either kind, under the current address rule."""
+        return cls(
+            cell=cell if isinstance(cell, Cell) else None,
+            kernel=cell if isinstance(cell, KernelCell) else None,
+            corpus=corpus,
+            sources=sources,
+            files=files,
+            versions=versions,
+        )
 
     @property
-    def what(self) -> AnyCell:
+    def any_cell(self) -> AnyCell:
+        """The cell, of either kind. Raises RecordError if there is none."""
         found = self.cell or self.kernel
         if found is None:
             raise RecordError("names neither a cell nor a kernel")
@@ -63,44 +77,49 @@ class Inputs:
 
     @property
     def version(self) -> str:
-        """A hash of what may change while the cell's name stays: bytes of files and source."""
-        changing = self.corpus, self.sources, self.files, self.versions
-        return _hash(msgspec.json.encode(changing, order="deterministic"))
+        """A hash of all inputs but the cell: the corpus, the sources, the files, the versions."""
+        hashed = self.corpus, self.sources, self.files, self.versions
+        return _hash(msgspec.json.encode(hashed, order="deterministic"))
 
     @cached_property
     def address(self) -> str:
+        """The hash that identifies the cell and its record: 32 hexadecimal digits."""
+        cell = self.any_cell
         if self.rule == 1:
-            return _hash(msgspec.json.encode((1, _named_1(self.what), self.corpus, self.sources)))
-        named = _named(self.what), self.corpus, self.sources, self.files, self.versions
-        return _hash(msgspec.json.encode((self.rule, *named)))
+            return _hash(msgspec.json.encode((1, _rule_1_fields(cell), self.corpus, self.sources)))
+        hashed = _cell_fields(cell), self.corpus, self.sources, self.files, self.versions
+        return _hash(msgspec.json.encode((self.rule, *hashed)))
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where and beside what a number was made."""
+    """Where, when and under which load a result was computed."""
 
     environment: Environment
     started: str  # ISO 8601, UTC
-    jobs: int  # cells that could run side by side
-    load: float  # one-minute load average before
-    others: float | None = None  # cores that other processes kept busy meanwhile, on average
-    competing: int | None = None  # other processes that were ready to run before
-    load_after: float | None = None  # one-minute load average
+    jobs: int  # cells that the run could run at the same time
+    load: float  # one-minute load average before the cell
+    others: float | None = None  # cores that other processes kept busy during it, on average
+    competing: int | None = None  # other processes that were ready to run before it
+    load_after: float | None = None  # one-minute load average after it
 
     @property
     def contended(self) -> bool:
-        """Whether others took so much of the machine that times are not to be trusted."""
+        """Whether other processes kept more than CONTENDED cores busy: times may be too long."""
         return self.others is not None and self.others > CONTENDED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(ModelResult):
-    """A finished cell: what went in, what came out, and where it was made."""
+    """A finished cell of a model: its result, its inputs, and where it was computed.
+
+    Raises RecordError for a count of tokens or a score that is impossible.
+    """
 
     inputs: Inputs
     provenance: Provenance
-    total_seconds: float  # wall time of the whole cell, reading the corpus included
-    earlier: tuple[str, ...] = ()  # addresses that it had before it was renewed
+    total_seconds: float  # wall time of the cell, including reading the corpus
+    earlier: tuple[str, ...] = ()  # its addresses before it was renewed
 
     def __post_init__(self) -> None:
         if self.training.tokens <= 0:
@@ -111,6 +130,7 @@ class Record(ModelResult):
 
     @property
     def cell(self) -> Cell:
+        """The cell. Raises RecordError if the inputs have none."""
         if self.inputs.cell is None:
             raise RecordError("the record of a model names no cell")
         return self.inputs.cell
@@ -118,78 +138,79 @@ class Record(ModelResult):
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRecord(KernelResult):
-    """A finished pair of loop and vectorised form: what went in, what came out, and where."""
+    """A finished cell of a kernel: its result, its inputs, and where it was computed."""
 
     inputs: Inputs
     provenance: Provenance
-    earlier: tuple[str, ...] = ()  # addresses that it had before it was renewed
+    earlier: tuple[str, ...] = ()  # its addresses before it was renewed
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that ended otherwise: what a table shows instead of numbers."""
+    """A cell that ended without a result; tables show its status in place of numbers."""
 
     inputs: Inputs
-    # error, timeout, out-of-memory, killed, diverged; skipped is told and never stored
+    # error, timeout, out-of-memory, killed, diverged; or skipped, which is never stored
     status: str
-    error: str  # type of the exception, or the signal
+    error: str  # type of the exception, or name of the signal
     message: str
     traceback: str
     seconds: float
     provenance: Provenance
-    peak_bytes: int | None = None  # the largest memory held, where it is known
+    peak_bytes: int | None = None  # largest memory of the process, if it is known
 
 
 Outcome: TypeAlias = Record | KernelRecord | Failure
 
 
-def _nameless(cell: AnyCell) -> AnyCell:
-    """Return a cell without what does not decide its numbers: file names, what was changed."""
-    if isinstance(cell, KernelCell):
-        return replace(cell, kernel=replace(cell.kernel, changed=()))
-
-    def strip(part: Any) -> Any:
-        return replace(part, files=(), changed=()) if part else part
-
-    return replace(
-        cell,
-        corpus=strip(cell.corpus),
-        model=strip(cell.model),
-        optimizer=strip(cell.optimizer),
-        regularizers=tuple(map(strip, cell.regularizers)),
-        reporters=tuple(map(strip, cell.reporters)),
-    )
+# ---------------------------------------------------------------- what is hashed of a cell
 
 
-def _named(cell: AnyCell) -> dict[str, Any]:
-    """Return what of a cell is hashed: what it names, without what it leaves empty.
+def _cell_fields(cell: AnyCell) -> dict[str, Any]:
+    """Return the fields of a cell that are hashed, without those that the cell does not use.
 
-    So a field that is added later moves no address of a cell that does not use it.
+    So a field that is added later does not move the addresses of cells that do not use it.
     """
-    named = {name: _plain(value) for name, value in vars(cell).items()}
-    return {name: value for name, value in named.items() if value not in EMPTY}
+    fields = {name: _hashable(value) for name, value in vars(cell).items()}
+    return {name: value for name, value in fields.items() if value not in UNUSED}
 
 
-def _plain(value: Any) -> Any:
+def _hashable(value: object) -> object:
     if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    return _fields(value) if isinstance(value, (Part, Budget)) else value
+        return [_hashable(inner) for inner in value]
+    return _part_fields(value) if isinstance(value, (Part, Budget)) else value
 
 
 @cache
-def _fields(value: Part | Budget) -> dict[str, Any]:
-    """Return what is hashed of a part or a budget; a part without its files' names."""
-    bare = replace(value, files=(), changed=()) if isinstance(value, Part) else value
+def _part_fields(value: Part | Budget) -> dict[str, Any]:
+    """Return the fields of a part or a budget that are hashed, those of a part without files."""
+    hashed = _without_files(value) if isinstance(value, Part) else value
+    fields: dict[str, Any] = msgspec.to_builtins(hashed)
+    return {name: inner for name, inner in fields.items() if inner not in UNUSED}
+
+
+def _without_files(part: Part) -> Part:
+    """Return a part without the names of files and without the marks of changed options."""
+    return replace(part, files=(), changed=())
+
+
+def _rule_1_fields(cell: AnyCell) -> dict[str, Any]:
+    """Return the fields of a cell that rule 1 hashed; two of today's fields were not there yet."""
+    if isinstance(cell, KernelCell):
+        bare: AnyCell = replace(cell, kernel=replace(cell.kernel, changed=()))
+    else:
+        bare = replace(
+            cell,
+            corpus=_without_files(cell.corpus),
+            model=_without_files(cell.model),
+            optimizer=cell.optimizer and _without_files(cell.optimizer),
+            regularizers=tuple(map(_without_files, cell.regularizers)),
+            reporters=tuple(map(_without_files, cell.reporters)),
+        )
     fields: dict[str, Any] = msgspec.to_builtins(bare)
-    return {name: inner for name, inner in fields.items() if inner not in EMPTY}
-
-
-def _named_1(cell: AnyCell) -> dict[str, Any]:
-    """Return what was hashed of a cell by the first rule, which two fields are younger than."""
-    fields: dict[str, Any] = msgspec.to_builtins(_nameless(cell))
-    for owner, younger in ((fields, "reporters"), (fields.get("budget") or {}, "cpu_seconds")):
-        if not owner.get(younger):
-            owner.pop(younger, None)
+    for owner, added in ((fields, "reporters"), (fields.get("budget") or {}, "cpu_seconds")):
+        if not owner.get(added):
+            owner.pop(added, None)
     return fields
 
 

@@ -1,4 +1,4 @@
-"""A record as the bytes of its file: sealed, read again, and held against what it states."""
+"""Encodes outcomes as the content of their files, and decodes and verifies such files."""
 
 from __future__ import annotations
 
@@ -17,50 +17,53 @@ from lmgrid.records.record import (
     RecordError,
 )
 
-SCHEMA = 3  # goes up with each change of what is stored; conversion.py reads what is older
+SCHEMA = 3  # increases with each change of what is stored; conversion.py converts older ones
 KINDS: dict[str, type[Any]] = {"record": Record, "kernel": KernelRecord, "failure": Failure}
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A file of the store: a body, and what proves that it is whole and in its place."""
+    """The content of a file: a body, and the hash and address by which it is verified."""
 
     kind: str
     schema: int
     address: str
-    sha256: str  # of kind, schema and the body's bytes
+    sha256: str  # of the kind, the schema and the bytes of the body
     body: msgspec.Raw
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _ENVELOPE = msgspec.json.Decoder(Envelope)
-_BODIES = {kind: msgspec.json.Decoder(made) for kind, made in KINDS.items()}
+_BODIES = {kind: msgspec.json.Decoder(type_) for kind, type_ in KINDS.items()}
 
 
-def seal(outcome: Outcome) -> bytes:
-    """Return an outcome as the bytes of its file."""
-    kind = next(kind for kind, made in KINDS.items() if isinstance(outcome, made))
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return the content of the file of an outcome.
+
+    Raises RecordError if the outcome holds a value that JSON cannot.
+    """
+    kind = next(kind for kind, type_ in KINDS.items() if isinstance(outcome, type_))
     try:
         body = _ENCODER.encode(outcome)
         _BODIES[kind].decode(body)
     except (TypeError, msgspec.MsgspecError) as error:
-        raise RecordError(f"what came out cannot be recorded: {error}") from None
+        raise RecordError(f"the result cannot be recorded: {error}") from None
     digest = _content_hash(kind, SCHEMA, body)
     return _ENCODER.encode(
         Envelope(kind, SCHEMA, outcome.inputs.address, digest, msgspec.Raw(body))
     )
 
 
-def unseal(data: bytes, name: str) -> Outcome:
-    """Return what the file of that name holds; RecordError says why it is not to be trusted.
+def decode_outcome(data: bytes, name: str) -> Outcome:
+    """Return the outcome in the content of a file; ``name`` is the file's name without ending.
 
-    A record of a newer lmgrid is told as such, one of an older lmgrid is converted, and one that
-    does not have the hash or the address that it states is damaged.
+    An older schema is converted. Raises NewerRecordError if a newer lmgrid wrote the file, and
+    RecordError if it is damaged: if its hash is wrong, or if ``name`` is not its address.
     """
     try:
         envelope = _ENVELOPE.decode(data)
         body = bytes(envelope.body)
         if _content_hash(envelope.kind, envelope.schema, body) != envelope.sha256:
-            raise RecordError("is altered: it does not have the sha256 that it states")
+            raise RecordError("is altered: it does not have the sha256 that it names")
         if envelope.schema > SCHEMA:
             raise NewerRecordError(f"it has schema {envelope.schema}, this one reads {SCHEMA}")
         if envelope.schema < 1:
@@ -74,13 +77,14 @@ def unseal(data: bytes, name: str) -> Outcome:
         ) from None
     address = outcome.inputs.address
     if not address == envelope.address == name:
-        raise RecordError(f"stands in the wrong place: its inputs have the address {address}")
+        raise RecordError(f"is in the wrong place: its inputs have the address {address}")
     return outcome
 
 
 def _read(kind: str, schema: int, body: bytes) -> Outcome:
-    """Return what a body says; RecordError where it says more than this lmgrid knows of."""
+    """Return the outcome in a body. Raises NewerRecordError if the body has an unknown field."""
     if schema == SCHEMA:
+        # A body that is encoded to the same bytes again has no unknown field.
         outcome: Outcome = _BODIES[kind].decode(body)
         if _ENCODER.encode(outcome) == body:
             return outcome

@@ -1,4 +1,4 @@
-"""Whether the files of a store are what was written: addresses and hashes derived again."""
+"""Verifies that the files of a store are intact, by computing addresses and hashes again."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from pathlib import Path
 
 import msgspec
 
-from lmgrid.files import sha256
+from lmgrid.checksum import sha256
 from lmgrid.records.record import NewerRecordError, RecordError
-from lmgrid.records.recordfile import unseal
+from lmgrid.records.recordfile import decode_outcome
 
-MANIFEST = "manifest.json"  # of a kept model: the sha256 of each of its files
+MANIFEST = "manifest.json"  # in the folder of a model: the sha256 of each of its files
 
 
 @dataclass(frozen=True)
-class Damage:
-    """A file of a store that cannot be trusted."""
+class FileProblem:
+    """A file of a store that is damaged or cannot be verified, and the reason."""
 
     path: Path
     reason: str
-    newer: bool = False  # a newer lmgrid wrote it, so that it cannot be judged here
+    newer: bool = False  # a newer lmgrid wrote the file, so that it cannot be verified
 
 
-def damages_of_outcome(path: Path) -> Iterator[Damage]:
-    """Yield what is wrong with the file of a record or a failure, if anything is."""
+def verify_outcome(path: Path) -> Iterator[FileProblem]:
+    """Yield the problem of the file of a record or a failure, if it has one."""
     try:
-        unseal(path.read_bytes(), path.stem.partition("-")[0])
+        decode_outcome(path.read_bytes(), path.stem.partition("-")[0])
     except OSError as error:
-        yield Damage(path, f"cannot be read: {error.strerror}")
+        yield FileProblem(path, f"cannot be read: {error.strerror}")
     except RecordError as error:
-        yield Damage(path, str(error), isinstance(error, NewerRecordError))
+        yield FileProblem(path, str(error), isinstance(error, NewerRecordError))
 
 
-def damages_of_weights(folder: Path) -> Iterator[Damage]:
-    """Yield the files of a kept model that are missing, altered, or not of it."""
+def verify_weights(folder: Path) -> Iterator[FileProblem]:
+    """Yield the files of a model that are missing or altered, and files that are not of it."""
     try:
         hashes = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError) as error:
-        yield Damage(folder / MANIFEST, f"cannot be read: {error}")
+        yield FileProblem(folder / MANIFEST, f"cannot be read: {error}")
         return
     for name, expected in hashes.items():
         path = folder / Path(name).name
         if not path.is_file():
-            yield Damage(path, "is missing")
+            yield FileProblem(path, "is missing")
         elif sha256(path) != expected:
-            yield Damage(path, "is altered: it does not have the sha256 in its manifest")
+            yield FileProblem(path, "is altered: it does not have the sha256 in its manifest")
     for path in sorted(folder.iterdir()):
         if path.name not in {MANIFEST, *hashes}:
-            yield Damage(path, "is not in the manifest of its model")
+            yield FileProblem(path, "is not in the manifest of its model")

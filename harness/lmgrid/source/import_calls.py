@@ -1,4 +1,4 @@
-"""Modules that are imported by a call, or named in a text, as a syntax tree tells them."""
+"""Finds the modules that a call imports or a string names, from the syntax tree."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import ast
 import re
 from collections.abc import Iterator
 
-OWN_PACKAGE = ("__package__", "__name__")
+OWN_PACKAGE = ("__package__", "__name__")  # names of the package of the file
+# The name of a module; with leading dots it is relative.
 RELATIVE = re.compile(r"\.*[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def is_plain_code(node: ast.expr) -> bool:
-    """Whether code is written out as a text, and imports nothing."""
+    """Return whether code for ``eval`` is a literal string that imports nothing."""
     return bool(text := text_of(node)) and "import" not in text
 
 
 def imported_by(node: ast.Call) -> tuple[str, int] | None:
-    """Return the name and level of the module that a call imports; None if it is computed."""
+    """Return the name and level of the module that a call imports; None if the name is computed.
+
+    The level is the number of leading dots of a relative import.
+    """
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
     name = node.args[0] if node.args else keywords.get("name")
     if isinstance(name, (ast.JoinedStr, ast.BinOp)):
@@ -41,7 +45,7 @@ def _relative_to(package: ast.expr | None, name: str, level: int) -> tuple[str, 
 
 
 def _below_own_package(name: ast.JoinedStr | ast.BinOp) -> tuple[str, int] | None:
-    """Return the module of ``f"{__package__}.name"`` or ``__package__ + ".name"``."""
+    """Return the module and level of ``f"{__package__}.name"`` or ``__package__ + ".name"``."""
     values = name.values if isinstance(name, ast.JoinedStr) else [name.left, name.right]
     if len(values) != 2:
         return None
@@ -53,7 +57,7 @@ def _below_own_package(name: ast.JoinedStr | ast.BinOp) -> tuple[str, int] | Non
 
 
 def lazy_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of strings in the dictionaries that the module binds to names."""
+    """Yield each pair of strings in the dictionaries of a module, if the value may be a module."""
     for node in tree.body:
         value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
         if isinstance(value, ast.Dict):
@@ -64,4 +68,5 @@ def lazy_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def text_of(node: ast.AST | None) -> str:
+    """Return the value of a literal string; empty for any other node."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""

@@ -1,4 +1,4 @@
-"""Which names of a Python file are bound by imports, scope by scope, from its syntax tree."""
+"""Resolves names of a Python file: which import binds a name, scope by scope."""
 
 from __future__ import annotations
 
@@ -11,68 +11,65 @@ TYPING = ("typing", "typing_extensions")
 
 @dataclass
 class Import:
-    """One name bound by one import statement, or a module that ``import a.b`` adds to ``a``.
+    """A name that an import statement binds, or the submodule that ``import a.b`` adds to ``a``."""
 
-    late: the statement is inside a function. block: the statements among which it stands, if a
-    condition, a loop or the like decides whether they run. placed: its place in the file counts,
-    since it decides what the name stands for. covered: a star import that follows may bind the name
-    again.
-    """
-
-    bound: str
-    name: str  # dotted, of what it stands for
+    bound: str  # the name
+    name: str  # dotted, of what the name stands for
     level: int = 0  # leading dots of a relative import
-    late: bool = False
-    whole: str = ""  # the module that ``import a.b`` names, where only ``a`` is bound
+    in_function: bool = False  # the statement is inside a function
+    submodule: str = ""  # ``a.b`` of ``import a.b``, which binds only ``a``
     used: bool = False
+    # The statements around it, if a condition or a loop decides whether they run.
     block: Sequence[ast.AST] = ()
-    placed: bool = False
-    covered: bool = False
+    position_counts: bool = False  # its position in the file decides what the name stands for
+    before_star: bool = False  # a star import follows, which may bind the name again
 
     @property
     def module(self) -> str:
-        return self.whole or self.name
+        """The dotted name of the module that is imported, or of the imported name."""
+        return self.submodule or self.name
 
 
 @dataclass(eq=False)
 class Scope:
     """The names that a module, class, function or comprehension binds."""
 
-    kind: str
+    kind: str  # "module", "class", "function" or "comprehension"
     node: ast.AST
     parent: Scope | None = None
-    imports: dict[str, list[Import]] = field(default_factory=dict)
-    others: set[str] = field(default_factory=set)
+    imports: dict[str, list[Import]] = field(default_factory=dict)  # by bound name
+    others: set[str] = field(default_factory=set)  # names that are bound otherwise
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
 
     @property
-    def late(self) -> bool:
-        """Whether it is inside a function."""
-        return self.kind == "function" or (self.parent is not None and self.parent.late)
+    def in_function(self) -> bool:
+        """Whether it is a function or inside one."""
+        return self.kind == "function" or (self.parent is not None and self.parent.in_function)
 
     @property
     def root(self) -> Scope:
+        """The scope of the module."""
         return self if self.parent is None else self.parent.root
 
     def find(self, name: str) -> Sequence[Import]:
-        """Return the imports that bind a name as it is seen here; none if something else does."""
-        home = self.home(name)
-        return home.imports.get(name, ()) if home else ()
+        """Return the imports that bind a name that is used here; empty if something else does."""
+        scope = self.binding_scope(name)
+        return scope.imports.get(name, ()) if scope else ()
 
-    def home(self, name: str) -> Scope | None:
-        """Return the scope that binds a name as it is seen here; None for a builtin."""
+    def binding_scope(self, name: str) -> Scope | None:
+        """Return the scope that binds a name that is used here; None for a builtin."""
         if name in self.globals:
             return self.root
         if name in self.imports or name in self.others:
             return self
-        return self._enclosing_home(name)
+        return self._enclosing_scope(name)
 
-    def _enclosing_home(self, name: str) -> Scope | None:
+    def _enclosing_scope(self, name: str) -> Scope | None:
         scope = self.parent
-        while scope is not None:  # a method does not see the names of its class
+        while scope is not None:  # the names of a class are not visible in its methods
             if scope.kind != "class":
-                return scope.home(name)
+                return scope.binding_scope(name)
             scope = scope.parent
         return None
 
@@ -80,7 +77,7 @@ class Scope:
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
-LEAVES = frozenset({"ctx", "op", "ops"})
+LEAVES = frozenset({"ctx", "op", "ops"})  # fields that hold nodes without children
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 CAPTURES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -89,56 +86,58 @@ BINDING = (ast.Name, *DEFINITIONS, *CAPTURES, ast.MatchMapping, *IMPORTS, *DECLA
 
 
 class Scopes:
-    """The scopes of a file; all are found at once, as a name may be bound after its use."""
+    """The scopes of a file. All are found at once, since a name may be bound after its use."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.root = Scope("module", tree)
         self.imports: list[Import] = []
-        self._of_statement: dict[int, list[Import]] = {}
-        self._covered: dict[int, list[Import]] = {}  # by the star import that follows
+        self._of_statement: dict[int, list[Import]] = {}  # by id of the statement
+        self._before_star: dict[int, list[Import]] = {}  # by id of the star import
         self._typing = _TypingNames(tree)
-        self._inner: dict[int, Scope] = {}
+        self._inner: dict[int, Scope] = {}  # by id of the node that opens it
         self._blocks = dict(self._find_blocks(tree))
-        self._read(tree)
+        self._collect(tree)
+        # Move what scopes bind by ``global`` and ``nonlocal`` to the scopes that these mean.
         for scope in self._inner.values():
-            _hand_over(scope, scope.globals, scope.root)
+            _move_names(scope, scope.globals, scope.root)
             for name in scope.nonlocals:
-                _hand_over(scope, {name}, scope._enclosing_home(name) or scope.root)
+                _move_names(scope, {name}, scope._enclosing_scope(name) or scope.root)
+        # Decide which imports have positions that count.
         for scope in (self.root, *self._inner.values()):
-            _place(scope)
+            _mark_positions(scope)
 
-    def inside(self, node: ast.AST) -> Scope:
+    def opened_by(self, node: ast.AST) -> Scope:
         """Return the scope that a class, function or comprehension opens."""
         return self._inner[id(node)]
 
-    def running(self, node: ast.If) -> list[ast.stmt] | None:
-        """Return the branch that runs where the other is for type checkers; else None."""
-        return self._typing.running(node)
+    def runtime_branch(self, node: ast.If) -> list[ast.stmt] | None:
+        """Return the branch that runs if the other one is for type checkers; else None."""
+        return self._typing.runtime_branch(node)
 
-    def placed(self, node: ast.Import | ast.ImportFrom) -> list[Import]:
-        """Return what a statement imports whose place counts."""
-        return [one for one in self._of_statement.get(id(node), ()) if one.placed]
+    def positioned(self, node: ast.Import | ast.ImportFrom) -> list[Import]:
+        """Return those imports of a statement whose position counts."""
+        return [one for one in self._of_statement.get(id(node), ()) if one.position_counts]
 
-    def covered(self, star: ast.ImportFrom) -> list[Import]:
+    def before_star(self, star: ast.ImportFrom) -> list[Import]:
         """Return the imports before a star import, which may bind their names again."""
-        return self._covered[id(star)]
+        return self._before_star[id(star)]
 
     def _find_blocks(self, tree: ast.Module) -> Iterator[tuple[int, Sequence[ast.AST]]]:
-        """Yield the import statements that may not run, each with the statements around it."""
+        """Yield the id of each import statement that may not run, and the statements around it."""
         waiting: list[tuple[ast.AST, Sequence[ast.AST]]] = [(tree, ())]
         while waiting:
             node, block = waiting.pop()
             if isinstance(node, IMPORTS) and block:
                 yield id(node), block
-            elif isinstance(node, ast.If) and (running := self.running(node)) is not None:
-                waiting += [(child, block) for child in running]
+            elif isinstance(node, ast.If) and (branch := self.runtime_branch(node)) is not None:
+                waiting += [(child, block) for child in branch]
             else:
                 for below in filter(None, (getattr(node, name, None) for name in BLOCKS)):
                     if isinstance(below, list):
                         inner = () if isinstance(node, (ast.Module, *DEFINITIONS)) else below
                         waiting += [(child, inner) for child in below]
 
-    def _read(self, tree: ast.Module) -> None:
+    def _collect(self, tree: ast.Module) -> None:
         waiting: list[tuple[ast.AST, Scope]] = [(tree, self.root)]
         while waiting:
             node, scope = waiting.pop()
@@ -148,8 +147,8 @@ class Scopes:
 
     def _children(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
         """Yield the nodes below, each with the scope in which it is evaluated."""
-        if isinstance(node, ast.If) and (running := self.running(node)) is not None:
-            return ((child, scope) for child in running)
+        if isinstance(node, ast.If) and (branch := self.runtime_branch(node)) is not None:
+            return ((child, scope) for child in branch)
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             body = node.body if isinstance(node.body, list) else [node.body]
             return _split(node, body, scope, self._open(node, scope))
@@ -160,7 +159,7 @@ class Scopes:
         return ((child, scope) for child in child_nodes(node))
 
     def _in_comprehension(self, node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
-        """Yield its parts; what the first ``for`` runs over is evaluated outside."""
+        """Yield the nodes below; the iterable of the first ``for`` is evaluated outside."""
         inner = self._open(node, scope)
         first = node.generators[0]  # type: ignore[attr-defined]
         yield first.iter, scope
@@ -195,7 +194,7 @@ class Scopes:
 
     def _add(self, node: ast.AST, scope: Scope, found: Iterable[Import]) -> None:
         for one in found:
-            one.late = scope.late
+            one.in_function = scope.in_function
             one.block = self._blocks.get(id(node), ())
             self._of_statement.setdefault(id(node), []).append(one)
             if one.bound == "*":
@@ -205,15 +204,15 @@ class Scopes:
                 scope.imports.setdefault(one.bound, []).append(one)
 
     def _add_star(self, node: ast.AST, scope: Scope, star: Import) -> None:
-        star.placed = True
+        star.position_counts = True
         before = [one for found in scope.imports.values() for one in found]
-        self._covered[id(node)] = before
+        self._before_star[id(node)] = before
         for one in before:
-            one.covered = True
+            one.before_star = True
 
 
 def child_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes right below, in the order of their text; what has no child is left out."""
+    """Yield the children of a node in the order of the text, without operators and contexts."""
     for name in node._fields:
         value = None if name in LEAVES else getattr(node, name, None)
         if isinstance(value, list):
@@ -225,13 +224,14 @@ def child_nodes(node: ast.AST) -> Iterator[ast.AST]:
 def _split(
     node: ast.AST, body: Sequence[ast.AST], outer: Scope, inner: Scope
 ) -> Iterator[tuple[ast.AST, Scope]]:
+    """Yield the children of a node: those of the body in the inner scope, others in the outer."""
     inside = {id(child) for child in body}
     for child in child_nodes(node):
         yield child, inner if id(child) in inside else outer
 
 
-def _hand_over(scope: Scope, names: Iterable[str], to: Scope) -> None:
-    """Give what a scope binds by ``global`` or ``nonlocal`` to the scope that this means."""
+def _move_names(scope: Scope, names: Iterable[str], to: Scope) -> None:
+    """Move the bindings of names that a scope declares global or nonlocal to the scope meant."""
     for name in names:
         if found := scope.imports.pop(name, None):
             to.imports.setdefault(name, []).extend(found)
@@ -240,22 +240,22 @@ def _hand_over(scope: Scope, names: Iterable[str], to: Scope) -> None:
             to.others.add(name)
 
 
-def _place(scope: Scope) -> None:
-    """Mark the imports of names for which it counts where these imports stand.
+def _mark_positions(scope: Scope) -> None:
+    """Mark the imports whose position in the file counts.
 
-    It does where something else binds the name too, and where the import may not run.
+    It counts if something else binds the name too, or if the import may not run.
     """
     for name, found in scope.imports.items():
         several = name in scope.others or len({(one.name, one.level) for one in found}) > 1
-        if several or any(one.block and not _is_told_by_uses(one, scope) for one in found):
+        if several or any(one.block and not _is_implied_by_uses(one, scope) for one in found):
             for one in found:
-                one.placed = True
+                one.position_counts = True
 
 
-def _is_told_by_uses(one: Import, scope: Scope) -> bool:
-    """Whether a function uses a name only in the block where it is imported.
+def _is_implied_by_uses(one: Import, scope: Scope) -> bool:
+    """Return whether a function uses a name only in the block where it is imported.
 
-    Then the uses, which count with their places, say as much as the place of the import.
+    Then the positions of the uses, which count, imply the position of the import.
     """
     if scope.kind != "function":
         return False
@@ -276,7 +276,7 @@ def _plain_import(alias: ast.alias) -> Import:
     if alias.asname:
         return Import(alias.asname, alias.name)
     top = alias.name.split(".")[0]
-    return Import(top, top, whole="" if top == alias.name else alias.name)
+    return Import(top, top, submodule="" if top == alias.name else alias.name)
 
 
 def _from_imports(node: ast.ImportFrom) -> Iterator[Import]:
@@ -288,7 +288,7 @@ def _from_imports(node: ast.ImportFrom) -> Iterator[Import]:
 
 
 def _bound_names(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a node binds by itself, imports and parameters apart."""
+    """Yield the names that a node itself binds, other than by imports and parameters."""
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load):
             yield node.id
@@ -300,7 +300,7 @@ def _bound_names(node: ast.AST) -> Iterator[str]:
         yield from filter(None, [node.rest])
 
 
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+def _binding_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes that may bind a name."""
     waiting = [tree]
     while waiting:
@@ -311,12 +311,12 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 class _TypingNames:
-    """The names by which a file knows ``typing.TYPE_CHECKING``, which is false when it runs."""
+    """The names that a file has for ``typing.TYPE_CHECKING``, which is false at run time."""
 
     def __init__(self, tree: ast.Module) -> None:
         self._constants: set[str] = set()
         self._modules: set[str] = set()
-        nodes = [*_walk(tree)]
+        nodes = [*_binding_nodes(tree)]
         for node in nodes:
             if isinstance(node, ast.ImportFrom) and node.module in TYPING:
                 same = (a for a in node.names if a.name == "TYPE_CHECKING")
@@ -328,7 +328,8 @@ class _TypingNames:
             self._constants -= bound
             self._modules -= bound
 
-    def running(self, node: ast.If) -> list[ast.stmt] | None:
+    def runtime_branch(self, node: ast.If) -> list[ast.stmt] | None:
+        """Return the branch that runs if the condition is TYPE_CHECKING or its negation."""
         test, negated = node.test, False
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             test, negated = test.operand, True
