@@ -206,7 +206,7 @@ def context(setup: Setup, train: Tokens) -> Context:
     """Return what lmgrid's parts are made from."""
     words = ("<unk>", "<eos>", *(f"w{i}" for i in range(2, setup.vocabulary)))
     counts = np.bincount(train, minlength=setup.vocabulary)
-    return Context(Vocabulary(words), counts, 0, "cpu", Path())
+    return Context(vocabulary=Vocabulary(words), counts=counts, seed=0, device="cpu", cache=Path())
 
 
 def model(setup: Setup, train: Tokens, output: str) -> NeuralModel:

@@ -114,7 +114,9 @@ def networks(output: str) -> dict[str, ModelPart]:
 
 def losses(text: Text, training: Training) -> dict[str, float]:
     """Return the losses of a training by step, for FIRST_STEPS, in nats per token."""
-    context = Context(text.vocabulary, text.counts, 0, "cpu", Path())
+    context = Context(
+        vocabulary=text.vocabulary, counts=text.counts, seed=0, device="cpu", cache=Path()
+    )
     parts = (DropoutPart(), ClipPart()) if training.dropout else (ClipPart(),)
     regularizers = tuple(part.make(context) for part in parts)
     recipe = Recipe(

@@ -39,7 +39,11 @@ def counted() -> NGramModel:
 
 def make(part: ArpaPart, words: Sequence[str]) -> ArpaModel:
     counts = np.ones(len(words), np.int64)
-    return part.make(Context(Vocabulary(tuple(words)), counts, 0, "cpu", Path()))
+    return part.make(
+        Context(
+            vocabulary=Vocabulary(tuple(words)), counts=counts, seed=0, device="cpu", cache=Path()
+        )
+    )
 
 
 def test_it_scores_as_the_model_in_the_file_whatever_the_ids(part: ArpaPart) -> None:

@@ -31,7 +31,13 @@ from lmgrid_torch.optimizers.torch_optimizer import TorchOptimizer
 
 GRADIENTS = (0.5, -1.5, 0.25)
 START = 2.0
-CONTEXT = Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), 0, "cpu", Path())
+CONTEXT = Context(
+    vocabulary=sample_vocabulary(3),
+    counts=np.ones(3, dtype=np.int64),
+    seed=0,
+    device="cpu",
+    cache=Path(),
+)
 
 Steps = list[float]
 

@@ -44,7 +44,13 @@ from lmgrid_torch.regularizers.site import Site, sites
 
 
 def context(seed: int = 0) -> Context:
-    return Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), seed, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(3),
+        counts=np.ones(3, dtype=np.int64),
+        seed=seed,
+        device="cpu",
+        cache=Path(),
+    )
 
 
 def network() -> torch.nn.Sequential:
@@ -315,7 +321,9 @@ def trained(
     """Return a network after two epochs, and its report of the second."""
     train = sample_tokens(V, seed=1, count=320)
     counts = np.bincount(train, minlength=V)
-    made = model.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
+    made = model.make(
+        Context(vocabulary=sample_vocabulary(V), counts=counts, seed=0, device="cpu", cache=Path())
+    )
     assert isinstance(made, NeuralModel)
     how = recipe(*parts, optimizer=optimizer or AdamPart(lr=0.01))
     _, progress = islice(made.fit(train, how), 2)

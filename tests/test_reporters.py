@@ -36,7 +36,9 @@ EACH_CELL = pytest.mark.parametrize("cell", ["elman", "relu", "lstm", "gru"])
 
 def context() -> Context:
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    return Context(sample_vocabulary(V), counts, 0, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(V), counts=counts, seed=0, device="cpu", cache=Path()
+    )
 
 
 def model(cell: Cell = "elman", layers: int = 1) -> NeuralModel:

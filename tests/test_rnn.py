@@ -37,7 +37,9 @@ SMALL = RnnPart(embedding=3, hidden=4, initialisation="uniform", uniform_range=0
 def context(counts: np.ndarray | None = None) -> Context:
     if counts is None:
         counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    return Context(sample_vocabulary(len(counts)), counts, 0, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(len(counts)), counts=counts, seed=0, device="cpu", cache=Path()
+    )
 
 
 def model(part: RnnPart = SMALL, counts: np.ndarray | None = None) -> NeuralModel:

@@ -26,7 +26,13 @@ pytest.importorskip("torch", reason="needs the extra lmgrid[torch]")
 
 from lmgrid_torch.optimizers.schedules import non_monotonic, stalls
 
-CONTEXT = Context(sample_vocabulary(3), np.ones(3, dtype=np.int64), 0, "cpu", Path())
+CONTEXT = Context(
+    vocabulary=sample_vocabulary(3),
+    counts=np.ones(3, dtype=np.int64),
+    seed=0,
+    device="cpu",
+    cache=Path(),
+)
 PARTS = (SgdPart, AsgdPart, AdagradPart, RmsPropPart, AdamPart, AdamWPart, NAdamWPart)
 LOSSES = st.lists(st.floats(0, 10), max_size=20)
 

@@ -40,7 +40,15 @@ def recipe(interval: int = 10_000) -> Recipe:
 
 def made(options: SNMPart, vocabulary: int) -> SNMModel:
     counts = np.ones(vocabulary, np.int64)
-    return options.make(Context(sample_vocabulary(vocabulary), counts, 0, "cpu", Path()))
+    return options.make(
+        Context(
+            vocabulary=sample_vocabulary(vocabulary),
+            counts=counts,
+            seed=0,
+            device="cpu",
+            cache=Path(),
+        )
+    )
 
 
 def templates_of(options: SNMPart) -> tuple[Template, ...]:

@@ -39,7 +39,13 @@ RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 TRAIN = sample_tokens(V, seed=1, count=320)
-CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
+CONTEXT = Context(
+    vocabulary=sample_vocabulary(V),
+    counts=np.bincount(TRAIN, minlength=V),
+    seed=0,
+    device="cpu",
+    cache=Path(),
+)
 RECIPE = Recipe(SgdPart(lr=0.5).make(CONTEXT), (), seed=0, budget=None, point_interval=10**9)
 
 

@@ -50,7 +50,9 @@ BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 
 def context(seed: int = 0) -> Context:
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    return Context(sample_vocabulary(V), counts, seed, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(V), counts=counts, seed=seed, device="cpu", cache=Path()
+    )
 
 
 def made(part: ModelPart, seed: int = 0) -> NeuralModel:

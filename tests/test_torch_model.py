@@ -36,7 +36,13 @@ BOTH = pytest.mark.parametrize("part", PARTS, ids=["window", "rnn"])
 
 def context(counts: list[int] | None = None, device: str = "cpu") -> Context:
     found = np.bincount(sample_tokens(V, seed=1), minlength=V) if counts is None else counts
-    return Context(sample_vocabulary(len(found)), np.array(found), 0, device, Path())
+    return Context(
+        vocabulary=sample_vocabulary(len(found)),
+        counts=np.array(found),
+        seed=0,
+        device=device,
+        cache=Path(),
+    )
 
 
 def fitted(part: ModelPart) -> NeuralModel:

@@ -30,7 +30,9 @@ class TestDirectAdaptive(LanguageModelContract):
 
 def context(size: int = 30) -> Context:
     counts = np.bincount(sample_tokens(size, seed=1), minlength=size)
-    return Context(sample_vocabulary(size), counts, 0, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(size), counts=counts, seed=0, device="cpu", cache=Path()
+    )
 
 
 def made(part: RnnPart) -> NeuralModel:

@@ -208,7 +208,9 @@ def test_a_vocabulary_of_one_word(kind: str) -> None:
 def test_trains_repeatably_and_scores_exactly(kind: str) -> None:
     """One seed gives one model; its perplexity falls; no sampled loss is reported as nats."""
     counts = np.bincount(sample_tokens(30, seed=1), minlength=30)
-    context = Context(sample_vocabulary(30), counts, 0, "cpu", Path())
+    context = Context(
+        vocabulary=sample_vocabulary(30), counts=counts, seed=0, device="cpu", cache=Path()
+    )
     part, train = replace(RNN, output=kind), sample_tokens(30, seed=1)  # type: ignore[arg-type]
     found = []
     for _ in range(2):

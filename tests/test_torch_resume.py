@@ -61,7 +61,13 @@ RNN = RnnPart(embedding=4, hidden=6, batch=5, steps=7)
 BOTH = pytest.mark.parametrize("part", [WINDOW, RNN], ids=["window", "rnn"])
 TRAIN = sample_tokens(V, seed=1, count=500)
 VALID = sample_tokens(V, seed=2, count=64)
-CONTEXT = Context(sample_vocabulary(V), np.bincount(TRAIN, minlength=V), 0, "cpu", Path())
+CONTEXT = Context(
+    vocabulary=sample_vocabulary(V),
+    counts=np.bincount(TRAIN, minlength=V),
+    seed=0,
+    device="cpu",
+    cache=Path(),
+)
 
 Fitting = Generator[Progress, float | None, None]
 
@@ -254,6 +260,13 @@ def test_a_reporter_that_is_not_stateful_forgets(reporter: Callable[[], Reporter
     """Without the protocol the steps before a yield where it was not read are missing."""
     with pytest.raises(AssertionError):
         assert_reads_the_same(lambda: not_stateful(reporter()), 5)
+
+
+@pytest.mark.parametrize(("hidden", "batch"), [(6, 5), (7, 3), (51, 1), (16, 4)])
+def test_a_state_of_any_size_is_resumed_bitwise(hidden: int, batch: int) -> None:
+    """Also where the last state of a batch is not aligned in memory as a restored one is."""
+    part = RnnPart(cell="elman", embedding=9, hidden=hidden, batch=batch, steps=7)
+    assert_resumes(part, lambda: recipe(SgdPart(lr=0.5)), 3)
 
 
 def test_dropout_is_resumed_bitwise() -> None:

@@ -32,7 +32,9 @@ SMALL = TransformerPart(layers=2, heads=2, width=4, feedforward=2, context=6, ba
 
 def context() -> Context:
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    return Context(sample_vocabulary(V), counts, 0, "cpu", Path())
+    return Context(
+        vocabulary=sample_vocabulary(V), counts=counts, seed=0, device="cpu", cache=Path()
+    )
 
 
 def model(part: TransformerPart = SMALL) -> NeuralModel:

@@ -30,7 +30,9 @@ EITHER = pytest.mark.parametrize("direct", [False, True])
 def network(part: WindowPart) -> WindowNetwork:
     """Return a small network in double precision, its biases drawn too."""
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    model = part.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
+    model = part.make(
+        Context(vocabulary=sample_vocabulary(V), counts=counts, seed=0, device="cpu", cache=Path())
+    )
     assert isinstance(model, NeuralModel)
     made = model.network.double()
     assert isinstance(made, WindowNetwork)
@@ -79,7 +81,9 @@ def test_gradients_are_finite_differences(direct: bool, check_slopes: Callable[.
 def test_a_word_depends_on_its_window_alone() -> None:
     """Words before the last k change nothing; those within do, across a sentence's end too."""
     counts = np.bincount(sample_tokens(V, seed=1), minlength=V)
-    model = SMALL.make(Context(sample_vocabulary(V), counts, 0, "cpu", Path()))
+    model = SMALL.make(
+        Context(vocabulary=sample_vocabulary(V), counts=counts, seed=0, device="cpu", cache=Path())
+    )
     near, far, within = np.array([[5, 6, 1, 8, 4], [9, 6, 1, 8, 4], [5, 7, 1, 8, 4]], dtype="i4")
     assert model.score(near)[4] == model.score(far)[4]
     assert model.score(near)[4] != model.score(within)[4]

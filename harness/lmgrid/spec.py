@@ -44,7 +44,7 @@ class Place:
     cache: Path  # for files that can be downloaded or computed again
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What the ``make`` of a model, optimizer, regularizer or reporter is given."""
 

@@ -60,7 +60,9 @@ def fit_sample(
     train = sample_tokens(size, seed=1)
     train.setflags(write=False)  # as when it is mapped from the cache
     counts = np.bincount(train, minlength=size)
-    context = Context(sample_vocabulary(size), counts, seed, "cpu", _scratch())
+    context = Context(
+        vocabulary=sample_vocabulary(size), counts=counts, seed=seed, device="cpu", cache=_scratch()
+    )
     recipe = Recipe(
         optimizer.make(context) if optimizer else None,
         tuple(r.make(context) for r in regularizers),
@@ -249,7 +251,15 @@ class LanguageModelContract:
 
     def _unfitted(self, size: int) -> LanguageModel:
         counts = np.bincount(sample_tokens(size, seed=1), minlength=size)
-        return self.part.make(Context(sample_vocabulary(size), counts, 99, "cpu", _scratch()))
+        return self.part.make(
+            Context(
+                vocabulary=sample_vocabulary(size),
+                counts=counts,
+                seed=99,
+                device="cpu",
+                cache=_scratch(),
+            )
+        )
 
     @EACH_VOCABULARY
     def test_learns_something(self, size: int) -> None:

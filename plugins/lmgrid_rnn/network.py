@@ -48,11 +48,15 @@ class RecurrentNetwork(Network):
     def forward(
         self, inputs: Tensor, state: tuple[State, ...] | None
     ) -> tuple[Tensor, tuple[State, ...]]:
-        """Return the features (T B, F) of words (T, B) and the detached state after them."""
+        """Return the features (T B, F) of words (T, B) and the detached state after them.
+
+        The state is a copy, so that it is aligned in memory as a restored one is: a matrix product
+        may add in another order at another alignment.
+        """
         h, after = self.states(inputs, state)
         features = self.hidden(self.projection(h))
-        detached = tuple(tuple(part.detach() for part in layer) for layer in after)
-        return features.flatten(0, 1), detached
+        copied = tuple(tuple(part.detach().clone() for part in layer) for layer in after)
+        return features.flatten(0, 1), copied
 
     def states(
         self, inputs: Tensor, state: tuple[State, ...] | None

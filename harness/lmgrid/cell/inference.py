@@ -56,7 +56,11 @@ def load_model(store: Store, record: Record, registry: Registry) -> StoredModel:
     data = (folder / VOCABULARY).read_bytes()
     saved = msgspec.json.decode(data, type=_SavedVocabulary)
     counts = np.array(saved.counts, dtype=np.int64)
-    model = part.make(Context(saved.vocabulary, counts, 0, "cpu", cache_folder()))
+    model = part.make(
+        Context(
+            vocabulary=saved.vocabulary, counts=counts, seed=0, device="cpu", cache=cache_folder()
+        )
+    )
     if not (isinstance(model, Stored) and isinstance(model, Predicts)):
         raise UserError(f"{record.cell.model.name!r} cannot predict the next token")
     model.load(folder)
