@@ -57,7 +57,13 @@ class Checkpoints:
         name, best = f"{STATE}{tokens}", f"{BEST}{runner.best.tokens if runner.best else 0}"
         write_file(self._folder / name, save(dict(_whole(model.arrays))))
         self._copy(weights, best)
-        index = _Index(runner, dict(model.values), name, best, self._hashes(name, best))
+        index = _Index(
+            runner=runner,
+            values=dict(model.values),
+            state=name,
+            best=best,
+            hashes=self._hashes(name, best),
+        )
         body = msgspec.msgpack.encode(index)
         write_file(self._folder / INDEX, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._remove_others({index.state, index.best, INDEX})

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lmgrid.commands.options import JSON_OPTION, find_grid, installed_grids
-from lmgrid.commands.output import say, show_json, show_tables
+from lmgrid.commands.output import show_json, show_tables
 from lmgrid.errors import UserError
 
 if TYPE_CHECKING:
-    from lmgrid.grid import Part
+    from lmgrid.grid import Grid, Part
     from lmgrid.plugin.registry import Registry
     from lmgrid.spec import Place
 
@@ -31,32 +31,41 @@ def grids(*, as_json: bool) -> None:
       lmgrid grids
       lmgrid grids --json
     """
+    from lmgrid.gridfile.reader import read_grid
     from lmgrid.plugin.registry import Registry
     from lmgrid.report.layout import Table
 
     registry = Registry.installed()
-    names = installed_grids()
-    rows = tuple(_row(name, registry) for name in names)
+    files = {name: find_grid(name) for name in installed_grids()}
+    found = {name: read_grid(file, registry, require_extras=False) for name, file in files.items()}
+    rows = tuple(_row(name, grid, registry) for name, grid in found.items())
+    needs = {name: "; ".join(registry.missing_requirements(g.cells)) for name, g in found.items()}
     if as_json:
         keys = ("name", "title", "cells", "takes", "corpora")
-        show_json([dict(zip(keys, row, strict=True)) for row in rows])
+        show_json(
+            [dict(zip(keys, row, strict=True)) | {"needs": needs[row[0]]} for row in rows],
+        )
         return
-    title = "Grids that come with lmgrid"
-    show_tables([Table(name="grids", title=title, header=HEAD, rows=rows, numeric_columns=0)])
-    if names:
-        say(f"their files: {find_grid(names[0]).parent}")
+    needy: dict[str, list[str]] = {}
+    for name, requirement in needs.items():
+        needy.setdefault(requirement, []).append(name)
+    notes = (f"{', '.join(on)}: {requirement}." for requirement, on in needy.items() if requirement)
+    table = Table(
+        name="grids",
+        title="Grids that come with lmgrid",
+        header=HEAD,
+        rows=rows,
+        numeric_columns=0,
+        notes=(*notes, f"Their files: {next(iter(files.values())).parent}" if files else "None."),
+    )
+    show_tables([table])
 
 
-def _row(name: str, registry: Registry) -> tuple[str, ...]:
-    """Return what is shown of a grid, or why it cannot be run here."""
+def _row(name: str, grid: Grid, registry: Registry) -> tuple[str, ...]:
+    """Return what is shown of a grid: its name, title, cells, duration and corpora."""
     from lmgrid.execution.plan import place_of
     from lmgrid.grid import Cell
-    from lmgrid.gridfile.reader import read_grid
 
-    try:
-        grid = read_grid(find_grid(name), registry)
-    except UserError as problem:
-        return name, str(problem), "", "", ""
     place = place_of(grid)
     parts = dict.fromkeys(cell.corpus for cell in grid.cells if isinstance(cell, Cell))
     corpora = {part.name: _is_here(part, registry, place) for part in parts}

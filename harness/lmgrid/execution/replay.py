@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Literal, TypeAlias
 
@@ -48,7 +48,8 @@ class Verdict:
 
     record: Recorded
     status: Status
-    reach: str = ""  # up to where it was held against the record
+    _: KW_ONLY
+    reach: str = ""  # up to where it was compared with the record
     why: str = ""
     inputs: Inputs | None = None  # what decides the numbers of the cell today
     exact: bool = False  # every point, valid and test have the same bits
@@ -201,7 +202,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Gap:
-    """How far the twins of a kernel are apart, and how far they may be."""
+    """How far the two forms of a kernel are apart, and how far they may be."""
 
     difference: float
     tolerance: float
@@ -258,25 +259,25 @@ def _perform(task: _Task) -> Replayed | _Gap:
 def _compare_kernel(record: KernelRecord, found: _Gap, inputs: Inputs) -> Verdict:
     equal = found.difference <= found.tolerance
     status: Status = "equal" if equal == record.equal else "unequal"
-    said = f"the twins differ by {found.difference:g}, {found.tolerance:g} is allowed"
-    return Verdict(record, status, "whether the twins agree", said, inputs)
+    said = f"the two forms differ by {found.difference:g}, {found.tolerance:g} is allowed"
+    return Verdict(record, status, reach="whether both forms agree", why=said, inputs=inputs)
 
 
 def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
-    """Hold a replayed cell against its record: to the bit, or as near as machines allow.
+    """Compare the losses of a replayed cell with those of its record.
 
-    On the processor, instruction sets and libraries that the record names, every loss must have
-    the same bits. On others the losses of the first steps must be within STEP_TOLERANCES, a
-    counting model's losses within COUNTING_TOLERANCE; what comes later is told, not judged.
+    On the processor, instruction sets and libraries of the record, every loss must have the same
+    bits. On others the losses of the first steps must agree within STEP_TOLERANCES, and those of a
+    counting model within COUNTING_TOLERANCE; the difference of later losses is reported only.
     """
     replay = found.replay
     whole = replay.valid is not None
-    difference = _first_difference(record, replay)
+    reach, difference = _reach(record, replay), _first_difference(record, replay)
     if not difference:
-        return Verdict(record, "equal", _reach(record, replay), "", inputs, exact=whole)
+        return Verdict(record, "equal", reach=reach, inputs=inputs, exact=whole)
     unlike = why_bits_may_differ(record.provenance.environment, found.environment)
     if not unlike:
-        return Verdict(record, "unequal", _reach(record, replay), difference, inputs)
+        return Verdict(record, "unequal", reach=reach, why=difference, inputs=inputs)
     return _compare_roughly(record, replay, inputs, f"{_apart(record, replay)}; {unlike}")
 
 
@@ -330,18 +331,19 @@ def _compare_roughly(record: Record, replay: Replay, inputs: Inputs, why: str) -
         gap = _counting_gap(record, replay)
         near: Status = "equal" if gap <= COUNTING_TOLERANCE else "unequal"
         reach = f"{_reach(record, replay)}, within {COUNTING_TOLERANCE:g}"
-        return Verdict(record, near, reach, why, inputs)
+        return Verdict(record, near, reach=reach, why=why, inputs=inputs)
     old, new = dict(_steps(record.points)), dict(_steps(replay.points))
     common = sorted(STEP_TOLERANCES.keys() & old.keys() & new.keys())
     if not common:
-        return Verdict(record, "not comparable", "", f"no losses of first steps; {why}", inputs)
+        told = f"no losses of first steps; {why}"
+        return Verdict(record, "not comparable", why=told, inputs=inputs)
     far = [step for step in common if not abs(old[step] - new[step]) <= STEP_TOLERANCES[step]]
     if far:
         step = far[0]
         said = f"step {step}: loss {old[step]:.9g}, now {new[step]:.9g}; {why}"
-        return Verdict(record, "unequal", f"step {step}", said, inputs)
+        return Verdict(record, "unequal", reach=f"step {step}", why=said, inputs=inputs)
     within = ", ".join(f"{step} (within {STEP_TOLERANCES[step]:g})" for step in common)
-    return Verdict(record, "equal", f"steps {within}", why, inputs)
+    return Verdict(record, "equal", reach=f"steps {within}", why=why, inputs=inputs)
 
 
 def _is_trained(record: Record) -> bool:

@@ -58,10 +58,17 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
-def read_grid(path: Path, registry: Registry, overrides: Overrides = NO_OVERRIDES) -> Grid:
+def read_grid(
+    path: Path,
+    registry: Registry,
+    overrides: Overrides = NO_OVERRIDES,
+    *,
+    require_extras: bool = True,
+) -> Grid:
     """Return the grid that a file describes.
 
-    Raises GridError with the file, the key, what is wrong, and the nearest valid name.
+    Raises GridError with the file, the key, what is wrong, and the nearest valid name; with
+    ``require_extras``, also if a part needs an extra that is not installed.
 
     >>> from lmgrid.plugin.registry import Registry
     >>> path = Path("benchmarks/quickstart.toml")
@@ -74,7 +81,8 @@ def read_grid(path: Path, registry: Registry, overrides: Overrides = NO_OVERRIDE
         for assignment in overrides.sets:
             override(document, assignment, registry.option_names)
         grid = _Reader(document, registry, overrides).grid(path)
-        registry.check_extras(grid.cells)
+        if require_extras:
+            registry.check_extras(grid.cells)
         return grid
     except GridError as error:
         raise GridError(f"{path}: {error}") from None

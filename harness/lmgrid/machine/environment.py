@@ -20,7 +20,10 @@ LIBRARIES = ("lmgrid", "numpy", "scipy", "torch")
 
 @dataclass(frozen=True)
 class Environment:
-    """Numbers of unlike environments share no time column without saying so."""
+    """The hardware and software that a record was made with.
+
+    Tables mark times of different environments, since they cannot be compared.
+    """
 
     python: str
     system: str  # operating system and architecture
@@ -60,11 +63,11 @@ def capture(
 def _machine() -> Environment:
     """Return the environment without libraries."""
     return Environment(
-        platform.python_version(),
-        f"{platform.system()} {platform.machine()}",
-        Processor().describe("cpu"),
-        usable_cores(),
-        (),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        processor=Processor().describe("cpu"),
+        cores=usable_cores(),
+        libraries=(),
         flags=flags(),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -70,14 +70,20 @@ class Registry:
 
     def check_extras(self, cells: Iterable[AnyCell]) -> None:
         """Raise GridError if a cell needs an extra that is not installed."""
-        lacking = {lack for cell in cells for lack in self._lacking(cell)}
-        if lacking:
-            raise GridError("; ".join(sorted(lacking)))
+        missing = self.missing_requirements(cells).items()
+        if missing:
+            raise GridError("; ".join(f"{needs} (for {', '.join(on)})" for needs, on in missing))
 
-    def _lacking(self, cell: AnyCell) -> Iterator[str]:
-        for kind, part in named_parts(cell):
-            if lacks := self.find(kind, part.name).missing_requirement:
-                yield f"{kind} {part.name!r} {lacks}"
+    def missing_requirements(self, cells: Iterable[AnyCell]) -> dict[str, list[str]]:
+        """Return what cells need and is not installed, with the parts that need it.
+
+        A key says how to install it, such as ``needs torch: pip install 'lmgrid[torch]'``.
+        """
+        missing: dict[str, list[str]] = {}
+        for kind, name in sorted({(k, p.name) for cell in cells for k, p in named_parts(cell)}):
+            if requirement := self.find(kind, name).missing_requirement:
+                missing.setdefault(requirement, []).append(f"{kind} {name!r}")
+        return missing
 
     def part(self, kind: str, name: str, options: Mapping[str, Any]) -> Part:
         """Return the identity of a part with its options checked and defaults filled in."""

@@ -48,9 +48,14 @@ def encode_outcome(outcome: Outcome) -> bytes:
     except (TypeError, msgspec.MsgspecError) as error:
         raise RecordError(f"the result cannot be recorded: {error}") from None
     digest = _content_hash(kind, SCHEMA, body)
-    return _ENCODER.encode(
-        Envelope(kind, SCHEMA, outcome.inputs.address, digest, msgspec.Raw(body))
+    envelope = Envelope(
+        kind=kind,
+        schema=SCHEMA,
+        address=outcome.inputs.address,
+        sha256=digest,
+        body=msgspec.Raw(body),
     )
+    return _ENCODER.encode(envelope)
 
 
 def decode_outcome(data: bytes, name: str) -> Outcome:

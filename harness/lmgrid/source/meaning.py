@@ -160,7 +160,13 @@ class _TreeHasher:
                 waiting += reversed([*self._expand(*item)])
         references = (*self._used(), *self._unused())
         exports, lazy = tuple(self._exports()), tuple(lazy_names(tree))
-        return Meaning(self._hash.hexdigest(), references, tuple(self._computed), exports, lazy)
+        return Meaning(
+            digest=self._hash.hexdigest(),
+            references=references,
+            unresolved=tuple(self._computed),
+            exports=exports,
+            lazy=lazy,
+        )
 
     # ------------------------------------------------------------ nodes
 

@@ -13,7 +13,7 @@ many millions of words need it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,8 +65,12 @@ class Words:
 
     def take(self, which: Places) -> Words:
         """Return some of the words."""
-        begins, lengths = self.begins.take(which), self.lengths.take(which)
-        return Words(self.chunks, begins, lengths, self.keys.take(which), self.line_ends)
+        return replace(
+            self,
+            begins=self.begins.take(which),
+            lengths=self.lengths.take(which),
+            keys=self.keys.take(which),
+        )
 
 
 def blocks(data: bytes) -> Iterator[Words]:
@@ -97,7 +101,13 @@ def split(block: Bytes) -> Words:
     keys *= _MIX
     keys += lengths.view(np.uint64)
     newlines = np.flatnonzero(block[:-8] == _NEWLINE)
-    words = Words(chunks, begins, lengths, keys, np.searchsorted(begins, newlines))
+    words = Words(
+        chunks=chunks,
+        begins=begins,
+        lengths=lengths,
+        keys=keys,
+        line_ends=np.searchsorted(begins, newlines),
+    )
     _mix_long(words)
     return words
 
