@@ -52,6 +52,7 @@ def blocks(published: Path) -> dict[str, str]:
         "gradients": to_markdown(fading(Store(published / "gradients")), heading=False),
         "overhead": (published / "overhead/overhead.md").read_text("utf-8"),
         "device": (published / "device/device.md").read_text("utf-8"),
+        "verdicts": (published / "verdicts/verdicts.md").read_text("utf-8"),
         "neural-speed": (published / "neural-speed/neural-speed.md").read_text("utf-8"),
     }
 

@@ -40,8 +40,9 @@ EVIL = "a|b<b>[/x]\x1b]0;t\x07&_%$#{}~^\\"
 
 
 def score(nats: float, blocks: tuple[float | None, ...] = (), unknown: int = 0) -> Score:
-    total = None if math.isinf(nats) else 100 * nats
-    return Score(100, total, unknown, total, int(math.isinf(nats)), 500, 500, blocks)
+    total = None if math.isinf(nats) else 5_000 * nats
+    zero = int(math.isinf(nats))
+    return Score(5_000, total, unknown, total, zero, 25_000, 25_000, blocks)
 
 
 def record(model: str, nats: float, seed: int | None = 0, noise: float = 0.01) -> Record:
@@ -92,6 +93,11 @@ def overview_of(*outcomes: Outcome) -> Table:
     return overview(frame(outcomes))
 
 
+def marks(table: Table, mark: str) -> list[bool]:
+    """Return which rows have a mark at their test perplexity."""
+    return [mark in row[table.header.index("test perplexity")] for row in table.rows]
+
+
 def test_rows_are_ranked_by_test_perplexity() -> None:
     """The lowest comes first and is marked best."""
     table = overview_of(record("worse", 5.0), record("better", 4.0))
@@ -100,11 +106,23 @@ def test_rows_are_ranked_by_test_perplexity() -> None:
 
 
 def test_a_close_second_is_marked_and_a_far_one_is_not() -> None:
-    """What a paired test over blocks cannot tell from the best gets the mark."""
-    best, near, far = record("a", 4.0, noise=0.2), record("b", 4.001, noise=0.2), record("c", 5.0)
-    table = overview_of(best, near, far)
-    marks = ["≈" in row[table.header.index("test perplexity")] for row in table.rows]
-    assert marks == [False, True, False]
+    """What may be the best gets the mark, the first row too; without a second one nobody does."""
+    best, far = record("a", 4.0, None, noise=0.2), record("c", 5.0, None)
+    table = overview_of(best, record("b", 4.001, None, noise=0.2), far)
+    assert marks(table, "≈") == [True, True, False]
+    assert marks(overview_of(best, far), "≈") == [False, False]
+
+
+def test_too_few_seeds_or_tokens_give_no_verdict() -> None:
+    """Such a row is not compared: it does not take the mark from the others."""
+    others = [record(model, 4.0, None, noise=0.2) for model in "bc"]
+    table = overview_of(record("a", 3.0, 0), *others)
+    assert table.best == {0}
+    assert marks(table, "?") == [True, False, False]
+    assert marks(table, "≈") == [False, True, True]
+    short = replace(record("a", 4.0, None), test=replace(record("a", 4.0).test, tokens=4_999))
+    assert marks(overview_of(short, record("b", 5.0, None)), "?") == [True, False]
+    assert "?" in " ".join(table.notes)
 
 
 def test_seeds_are_a_mean_with_an_interval() -> None:
@@ -154,7 +172,7 @@ def test_a_probability_of_zero_is_infinite_and_counted() -> None:
 def test_hidden_characters_make_bits_a_lower_bound() -> None:
     """With unknown tokens, bits per character carry ≥ and the share is shown."""
     known, hidden = record("a", 4.0), record("b", 5.0)
-    hidden = replace(hidden, test=score(5.0, unknown=2))
+    hidden = replace(hidden, test=score(5.0, unknown=100))
     perplexity = details(frame([known, hidden]))[0]
     bits = [row[perplexity.header.index("bits/character")] for row in perplexity.rows]
     assert bits[0] == f"{4 * 100 / math.log(2) / 500:.3f}"
@@ -219,7 +237,7 @@ def test_the_frame_has_one_row_an_outcome() -> None:
     assert row["status"] == "done"
     assert row["kernel"] is None
     assert row["train_tokens_per_second"] == 500.0
-    assert row["score_tokens_per_second"] == 200.0
+    assert row["score_tokens_per_second"] == 10_000.0
 
 
 def test_an_empty_store_has_empty_tables() -> None:

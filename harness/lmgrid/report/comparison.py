@@ -1,21 +1,17 @@
-"""Groups the rows of a frame by configuration, and tests which are worse than the best one."""
+"""Groups the rows of a frame by configuration, and judges which may be the best."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lmgrid.report.statistics import (
-    CONFIDENCE,
-    VarianceEstimate,
-    holm,
-    pooled_variance,
-    welch_p_value,
-)
+from lmgrid.report.confidence import MIN_RUNS, RunLosses, confidence_set
+
+MIN_TOKENS = 5_000  # of a test text whose blocks are long enough to be compared
 
 # Rows with equal values in these columns, and of the same version, belong to one configuration.
 CONFIGURATION_COLUMNS = (
@@ -57,24 +53,11 @@ class Configuration:
         """The number of seeds; 0 for a deterministic model."""
         return int(self.rows["seed"].notna().sum())
 
-    def has_same_blocks(self, other: Configuration) -> bool:
-        """Return whether both were scored on the same blocks of the same text."""
-        same_text = self.test_text == other.test_text
-        return same_text and len(self.block_losses) == len(other.block_losses)
-
     @property
-    def test_losses(self) -> list[float]:
-        """The test loss of each seed, in nats per token."""
-        return [math.log(value) for value in self.rows["test_perplexity"]]
-
-    @property
-    def block_losses(self) -> list[float]:
-        """The loss of each block of the test text, in nats per token, as a mean over the seeds.
-
-        NaN for a block in which a token had probability zero.
-        """
+    def run_losses(self) -> RunLosses:
+        """The test losses of each run; NaN for a block in which a token had probability zero."""
         blocks = np.array(self.rows["test_blocks"].tolist(), dtype=np.float64)
-        return [float(value) for value in blocks.mean(axis=0)]
+        return RunLosses(blocks, seeded=self.seed_count > 0)
 
 
 def newest_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -109,21 +92,27 @@ def _nan_last(perplexity: float) -> tuple[bool, float]:
 
 
 @dataclass(frozen=True)
-class BestAndTied:
-    """Indexes of configurations: the best of each corpus, and those not significantly worse."""
+class Verdicts:
+    """Indexes of configurations, by what their test losses say.
 
-    best: frozenset[int] = frozenset()
-    tied: frozenset[int] = frozenset()
-
-
-def compare_with_best(configurations: Sequence[Configuration]) -> BestAndTied:
-    """Return which of the sorted configurations are best on their test text, and which are tied.
-
-    A configuration is tied if a two-sided test (see ``_p_value``) does not reject, at 5 % after
-    Holm's correction, that it has the same mean loss as the best, or if it cannot be tested.
+    A configuration that is in none of these sets is worse than some other one of its corpus, or has
+    no perplexity.
     """
-    best: set[int] = set()
-    tied: set[int] = set()
+
+    lowest: frozenset[int] = frozenset()  # the lowest mean test perplexity of each corpus
+    maybe_best: frozenset[int] = frozenset()  # may be the best of its corpus, as others may
+    none: frozenset[int] = frozenset()  # there is too little to say anything; see ``is_judged``
+
+
+def judge(configurations: Sequence[Configuration]) -> Verdicts:
+    """Return the verdicts on the configurations, apart for each test text.
+
+    Of those that can be judged, ``confidence_set`` says which may be the best. A set of one, the
+    clear best, is not in ``maybe_best``.
+    """
+    lowest: set[int] = set()
+    maybe_best: set[int] = set()
+    none: set[int] = set()
     for text in dict.fromkeys(configuration.test_text for configuration in configurations):
         ranked = [
             i
@@ -133,36 +122,24 @@ def compare_with_best(configurations: Sequence[Configuration]) -> BestAndTied:
         ]
         if not ranked:
             continue
-        first, *others = ranked
-        seed_variance = _seed_variance(configurations[i] for i in ranked)
-        p_values = holm(
-            [_p_value(configurations[first], configurations[i], seed_variance) for i in others]
-        )
-        best.add(first)
-        tied |= {i for i, p in zip(others, p_values, strict=True) if not p < 1 - CONFIDENCE}
-    return BestAndTied(frozenset(best), frozenset(tied))
+        lowest.add(min(ranked, key=lambda i: configurations[i].mean("test_perplexity")))
+        judged = [i for i in ranked if is_judged(configurations[i])]
+        none |= set(ranked) - set(judged)
+        best = confidence_set([configurations[i].run_losses for i in judged])
+        if len(best) > 1:
+            maybe_best |= {judged[i] for i in best}
+    return Verdicts(frozenset(lowest), frozenset(maybe_best), frozenset(none))
 
 
-def _p_value(one: Configuration, two: Configuration, seed_variance: VarianceEstimate) -> float:
-    """Return the p-value of the hypothesis that two configurations have the same mean loss.
+def is_judged(configuration: Configuration) -> bool:
+    """Return whether there is enough to compare a configuration with others.
 
-    The difference of the losses has two sources of variance. That of the text is estimated from
-    the differences on paired blocks. That of the seeds is ``seed_variance``, the variance of the
-    loss of one seed; deterministic models have none. NaN where the blocks cannot be paired.
+    It needs a test text of ``MIN_TOKENS``, a finite loss on each block of it, and ``MIN_RUNS``
+    seeds, unless its scores do not depend on a seed.
     """
-    if not one.has_same_blocks(two):
-        return math.nan
-    differences = np.array(one.block_losses) - np.array(two.block_losses)
-    if len(differences) < 2 or not np.isfinite(differences).all():
-        return math.nan
-    count = len(differences)
-    variances = [VarianceEstimate(float(differences.var(ddof=1)) / count, count - 1)]
-    if seed_variance.degrees_of_freedom:
-        seeded = (c for c in (one, two) if c.seed_count)
-        variances += [seed_variance.of_mean(c.seed_count) for c in seeded]
-    return welch_p_value(float(differences.mean()), variances)
-
-
-def _seed_variance(configurations: Iterable[Configuration]) -> VarianceEstimate:
-    """Return the variance of the loss over seeds, pooled over those with several seeds."""
-    return pooled_variance([c.test_losses for c in configurations if c.seed_count > 1])
+    runs = configuration.run_losses
+    return (
+        configuration.mean("test_tokens") >= MIN_TOKENS
+        and bool(np.isfinite(runs.blocks).all())
+        and (len(runs.blocks) >= MIN_RUNS or not runs.seeded)
+    )

@@ -13,12 +13,14 @@ import pandas as pd
 
 from lmgrid.report.comparison import (
     CONFIGURATION_COLUMNS,
-    BestAndTied,
+    MIN_TOKENS,
     Configuration,
-    compare_with_best,
+    Verdicts,
     group_by_configuration,
+    judge,
     newest_rows,
 )
+from lmgrid.report.confidence import LEVEL, MIN_RUNS
 from lmgrid.report.layout import Table
 from lmgrid.report.statistics import mean_interval
 from lmgrid.result import exp
@@ -26,7 +28,8 @@ from lmgrid.result import exp
 # The columns of the table of curves: shares of the time of the longest training.
 CURVE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 ALWAYS_SHOWN = ("optimizer", "regularizers")  # wherever some configuration has one
-TIED_MARK = "≈"
+MAYBE_BEST_MARK = "≈"
+NO_VERDICT_MARK = "?"
 SHARED_MARK = "~"
 MISSING = "–"
 
@@ -111,7 +114,7 @@ def _perplexity_at(configuration: Configuration, seconds: float) -> str:
 class _Column:
     name: str
     cell: Callable[[Configuration], str]
-    ranks: bool = False  # rows are sorted by this column, and its cells carry the mark ``≈``
+    ranks: bool = False  # rows are sorted by this column, and its cells carry the marks of verdicts
 
 
 def _models_table(
@@ -140,14 +143,15 @@ def _models_table(
     ranked = columns[0].ranks
     if ranked and frame["pseudo_perplexity"].notna().any():
         columns = (*columns, _Column("pseudo-perplexity", _perplexity("pseudo_perplexity")))
-    verdict = compare_with_best(configurations) if ranked else BestAndTied()
+    verdicts = judge(configurations) if ranked else Verdicts()
 
     # Write the rows.
     rows = []
     for i, configuration in enumerate(configurations):
         labels = (*(configuration.key[j] or MISSING for j in shown), *libraries[i : i + 1])
         first, *others = (column.cell(configuration) for column in columns)
-        mark = f" {TIED_MARK}" if i in verdict.tied else ""
+        mark = f" {MAYBE_BEST_MARK}" * (i in verdicts.maybe_best)
+        mark += f" {NO_VERDICT_MARK}" * (i in verdicts.none)
         rows.append((*labels, str(len(configuration.rows)), first + mark, *others))
     names = (*CONFIGURATION_COLUMNS, "version")
     identifying = (*(names[j] for j in shown), *(["libraries"] if libraries else []))
@@ -157,8 +161,8 @@ def _models_table(
         header=(*identifying, "seeds", *(column.name for column in columns)),
         rows=tuple(rows),
         numeric_columns=len(columns) + 1,
-        best=verdict.best,
-        notes=_notes(frame, configurations, verdict.tied),
+        best=verdicts.lowest,
+        notes=_notes(frame, configurations, verdicts),
     )
 
 
@@ -182,16 +186,21 @@ def _is_informative(configurations: Sequence[Configuration], index: int) -> bool
 
 
 def _notes(
-    frame: pd.DataFrame, configurations: Sequence[Configuration], tied: frozenset[int]
+    frame: pd.DataFrame, configurations: Sequence[Configuration], verdicts: Verdicts
 ) -> tuple[str, ...]:
     """Return what a reader must know of a table: its marks, and the machines of its times."""
     notes = []
     if any(len(configuration.rows) > 1 for configuration in configurations):
         notes.append("± is the half-width of a 95 % interval of the mean over seeds.")
-    if tied:
+    if verdicts.maybe_best:
         notes.append(
-            f"{TIED_MARK} cannot be told apart from the best of its corpus (t test, over paired "
-            "blocks of the test text and over seeds, Holm-corrected, 5 %)."
+            f"{MAYBE_BEST_MARK} may be the best of its corpus. These rows hold the best one at "
+            f"{100 * (1 - LEVEL):.0f} % confidence, for each corpus (docs/protocol.md)."
+        )
+    if verdicts.none:
+        notes.append(
+            f"{NO_VERDICT_MARK} no verdict: fewer than {MIN_RUNS} seeds of a model that depends on "
+            f"the seed, or fewer than {MIN_TOKENS:,} test tokens."
         )
     if any(_shared(configuration) for configuration in configurations):
         notes.append(f"{SHARED_MARK} the time was taken beside other work on the same machine.")
