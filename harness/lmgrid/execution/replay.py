@@ -1,8 +1,8 @@
-"""Recorded cells run again, and their losses held against the records'.
+"""Runs recorded cells again, and compares their losses with those of the records.
 
-A record whose cell was made by other code than today's has another address than that cell has now.
-Where the cell, run again, gives the same numbers to the last bit, the record is today's code's too,
-and ``renew`` gives it today's address.
+A record that was made by other code has another address than the same cell has today. If the cell,
+run again, gives the same numbers to the last bit, ``renewed`` returns the record with today's
+address.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from lmgrid.records.record import Inputs, KernelRecord, Record
 from lmgrid.result import Point, Score
 from lmgrid.spec import Place
 
-# How far the losses of these steps may be apart on unlike machines, in nats a token: ten times the
-# largest difference that unlike instruction sets, libraries and threads gave, rounded up to a power
-# of ten (results/published/replay-tolerance). Step 100 is not among them: where training is
-# unstable, rounding has grown to 0.04 by then.
+# The largest difference allowed between the losses of these steps on two different machines, in
+# nats per token: ten times the largest difference between instruction sets, libraries and threads,
+# rounded up to a power of ten (results/published/replay-tolerance). Step 100 is not judged: in an
+# unstable training the difference has grown to 0.04 by then.
 STEP_TOLERANCES = {1: 1e-5, 10: 1e-3}
-# The same for a counting model's validation and test loss, whose sums are rounded otherwise.
+# The same for the validation and test losses of a counting model, whose sums may be rounded.
 COUNTING_TOLERANCE = 1e-9
-TOLD = ("events", "readings")  # what a point says beside its losses
+TOLD = ("events", "readings")  # fields of a point beside its losses
 
 Recorded: TypeAlias = Record | KernelRecord
 Status: TypeAlias = Literal["equal", "unequal", "not comparable"]
@@ -44,7 +44,7 @@ Status: TypeAlias = Literal["equal", "unequal", "not comparable"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a replay says of one record."""
+    """The result of comparing one record with its replay."""
 
     record: Recorded
     status: Status
@@ -62,7 +62,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a cell gave when it was run again, and what it was made with."""
+    """The losses of a cell that was run again, and the environment that it ran in."""
 
     replay: Replay
     environment: Environment
@@ -74,7 +74,7 @@ def replay_each(
     places: Sequence[Place],
     points: int | None = None,
 ) -> Iterator[Verdict]:
-    """Run each recorded cell again, up to its n-th point or to its end; yield what it showed.
+    """Run each recorded cell again, up to point number ``points`` or to its end; yield verdicts.
 
     Files that it names are looked for in each of the places, until their bytes are the record's.
     """
@@ -84,14 +84,14 @@ def replay_each(
 
 
 def _slow(record: Recorded, registry: Registry) -> Iterator[str]:
-    """Yield the modules that a record's parts are slow to import, for all processes at once."""
+    """Yield the slow modules that a record's parts import, to import them once for all cells."""
     for kind, part in named_parts(record.inputs.any_cell):
         with suppress(PartError):  # it is not here, which is told when it is its turn
             yield from registry.find(kind, part.name).part.preload
 
 
 def renewed(verdict: Verdict) -> Recorded | None:
-    """Return the record at today's address, None where it is not shown to be today's code's.
+    """Return the record with today's address; None unless the replay was equal to the bit.
 
     A kernel's number is its time, which no replay shows to be that of today's code.
     """
@@ -124,7 +124,7 @@ def _replay(
 
 
 def cell_today(cell: AnyCell, registry: Registry) -> AnyCell:
-    """Return a recorded cell as a grid would give it today; GridError where it cannot be made."""
+    """Return a recorded cell as a grid file gives it today; GridError if it cannot be made."""
 
     def today(kind: str, part: Part) -> Part:
         known = registry.find(kind, part.name)
@@ -148,7 +148,7 @@ def cell_today(cell: AnyCell, registry: Registry) -> AnyCell:
 
 
 def inputs_today(record: Recorded, registry: Registry, places: Sequence[Place]) -> Inputs | None:
-    """Return what decides the numbers of a recorded cell today; None where it is not known here."""
+    """Return today's inputs of a recorded cell; None if its parts or files are not here."""
     try:
         cell = cell_today(record.inputs.any_cell, registry)
         return _located(cell, record.inputs, registry, places)[1]
@@ -159,7 +159,7 @@ def inputs_today(record: Recorded, registry: Registry, places: Sequence[Place]) 
 def _located(
     cell: AnyCell, recorded: Inputs, registry: Registry, places: Sequence[Place]
 ) -> tuple[Place, Inputs]:
-    """Return the place where a cell's files have the recorded bytes, and what decides its numbers.
+    """Return the place where the cell's files have the recorded bytes, and the cell's inputs.
 
     Raises the UserError of the last place if it is in none.
     """
@@ -177,7 +177,7 @@ def _located(
 
 
 def _unlike_data(recorded: Inputs, today: Inputs) -> str:
-    """Return why two cells cannot be compared whatever the code, or nothing."""
+    """Return why two cells have different data; empty if their data are the same."""
     if recorded.corpus != today.corpus:
         return "the corpus has other bytes than when it was recorded"
     unlike = set(recorded.files) ^ set(today.files) if recorded.rule == today.rule else set()
@@ -210,14 +210,14 @@ class _Gap:
 
 @dataclass(frozen=True)
 class _Ended:
-    """What became of a cell that gave nothing to compare."""
+    """The end of a cell that gave no losses to compare."""
 
     status: Status
     why: str
 
 
 def _in_process(task: _Task) -> Replayed | _Gap | _Ended:
-    """Run a cell in a process of its own, as when it was recorded; it ends when this call does."""
+    """Run a cell in a process of its own, as when it was recorded, and wait for its result."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_tell, args=(task, theirs))  # type: ignore[attr-defined]
     process.start()
@@ -282,7 +282,7 @@ def compare(record: Record, found: Replayed, inputs: Inputs) -> Verdict:
 
 
 def _apart(record: Record, replay: Replay) -> str:
-    """Return how far the later losses are from the record's, for a reader to judge."""
+    """Return the difference between the later losses and the record's, as text."""
     pairs = [
         ("points", (p.nats, q.nats)) for p, q in zip(record.points, replay.points, strict=False)
     ]
@@ -301,7 +301,7 @@ def _reach(record: Record, replay: Replay) -> str:
 
 
 def _first_difference(record: Record, replay: Replay) -> str:
-    """Return the first loss that has other bits than the record's, and both; or nothing."""
+    """Return the first loss that differs from the record's, with both values; empty if none."""
     for i, (old, new) in enumerate(zip(record.points, replay.points, strict=False)):
         for name in ("tokens", "losses", "train_nats", "penalty", "valid_nats", *TOLD):
             before, now = getattr(old, name), getattr(new, name)
@@ -326,7 +326,7 @@ def _unlike_field(before: Score, now: Score) -> str:
 
 
 def _compare_roughly(record: Record, replay: Replay, inputs: Inputs, why: str) -> Verdict:
-    """Compare on unlike machines, where bits differ whoever is right."""
+    """Compare losses from two different machines, where equal bits cannot be expected."""
     if not _is_trained(record):
         gap = _counting_gap(record, replay)
         near: Status = "equal" if gap <= COUNTING_TOLERANCE else "unequal"
@@ -347,7 +347,7 @@ def _compare_roughly(record: Record, replay: Replay, inputs: Inputs, why: str) -
 
 
 def _is_trained(record: Record) -> bool:
-    """Whether it was trained step by step, so that small differences grow."""
+    """Whether the model was trained step by step, so that rounding errors grow."""
     return record.cell.optimizer is not None or len(record.points) > 1
 
 
