@@ -111,7 +111,7 @@ def test_a_cell_replays_to_the_bit(ran: Folder) -> None:
     assert {(one["cell"].split()[0], one["up_to"]) for one in said} == {
         ("learner", "all 3 points, valid and test"),
         ("counts", "valid and test"),
-        ("kernel", "whether the twins agree"),
+        ("kernel", "whether both forms agree"),
     }
     assert {one["result"] for one in said} == {"equal"}
     assert all(one["today"] == one["address"] for one in said)
